@@ -1,0 +1,530 @@
+#!/usr/bin/env python3
+"""The missing-sound study with PyTorch and scikit-learn: a peer to compare unmute's numbers and times with.
+
+It shares no code with unmute and is written the way a user of these libraries would write it. `grid` does the whole
+study on a folder of per-clip .npy files and prints the rows of Tables 3 and 4; `heads`, `svm`, `lstm-step` and
+`ae-step` do one stage alone, for timing. Tables and JSON go to stdout (the JSON last), progress to stderr.
+See README.md beside this file.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import platform
+import statistics
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+import torch.nn.functional as F
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import nn
+
+# ---------------------------------------------------------------------------------------------------------------
+# times
+
+
+class Timings:
+    """Wall-clock seconds of every visit to a stage."""
+
+    def __init__(self):
+        self.visits = defaultdict(list)
+
+    @contextlib.contextmanager
+    def stage(self, name):
+        start = time.perf_counter()
+        yield
+        self.visits[name].append(time.perf_counter() - start)
+
+    def summary(self):
+        return {
+            name: {
+                "visits": len(seconds),
+                "total_s": round(sum(seconds), 6),
+                "median_s": round(statistics.median(seconds), 6),
+                "min_s": round(min(seconds), 6),
+            }
+            for name, seconds in self.visits.items()
+        }
+
+
+def environment():
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def progress(message):
+    print(message, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# data
+
+
+def resample(rows, count):
+    """`count` rows at the centres of as many equal segments; a short sequence repeats rows."""
+    index = np.floor((np.arange(count) + 0.5) * len(rows) / count).astype(int)
+    return rows[index]
+
+
+class Clips:
+    """Features of one folder: rgb and flow (N, T, D), audio (N, rows * D) and the labels; `train` and `val` index
+    the clips of a split; `sounded` is the simulated availability of sound."""
+
+    def __init__(self, folder, frames, audio_stream, audio_rows, missing, missing_seed):
+        folder = Path(folder)
+        with open(folder / "clips.csv", newline="") as file:
+            table = list(csv.DictReader(file))
+
+        def stream(name, rows):
+            return np.stack(
+                [resample(np.load(folder / "features" / f"{row['clip']}_{name}.npy"), rows) for row in table]
+            ).astype(np.float32)
+
+        self.classes = sorted({row["label"] for row in table})
+        self.labels = np.array([self.classes.index(row["label"]) for row in table])
+        self.rgb = stream("rgb", frames)
+        self.flow = stream("flow", frames)
+        self.audio = stream(audio_stream, audio_rows).reshape(len(table), -1)
+        split = np.array([row["split"] for row in table])
+        self.train, self.val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
+
+        rng = np.random.default_rng(missing_seed)
+        self.sounded = np.ones(len(table), dtype=bool)
+        for part in (self.train, self.val):
+            silent = rng.choice(part, size=round(missing * len(part)), replace=False)
+            self.sounded[silent] = False
+        self.heard = self.train[self.sounded[self.train]]  # what generators and SVMs are trained on
+
+        # inputs with the statistics of all train frames, audio with those of sounded train clips
+        vision = np.concatenate([self.rgb, self.flow], axis=2)
+        width = vision.shape[2]
+        scaler = StandardScaler().fit(vision[self.train].reshape(-1, width))
+        self.vision = scaler.transform(vision.reshape(-1, width)).reshape(vision.shape).astype(np.float32)
+        self.audio_scaler = StandardScaler().fit(self.audio[self.heard])
+        self.target = self.audio_scaler.transform(self.audio).astype(np.float32)
+        d_rgb = self.rgb.shape[2]
+        self.streams = {"rgb": self.vision[:, :, :d_rgb], "flow": self.vision[:, :, d_rgb:]}
+
+
+def top_k(probabilities, labels, k):
+    """Percent of rows whose label is among the k best; a row without scores (all zero) is wrong."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    right = (best == labels[:, None]).any(axis=1) & probabilities.any(axis=1)
+    return 100.0 * right.mean()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# generators
+
+
+class LstmGenerator(nn.Module):
+    def __init__(self, width, hidden, audio, classes):
+        super().__init__()
+        self.lstm = nn.LSTM(width, hidden, batch_first=True)
+        self.classify = nn.Linear(hidden, classes)
+        self.reconstruct = nn.Linear(hidden, audio)
+
+    def forward(self, frames):
+        _, (last, _) = self.lstm(frames)
+        return self.classify(last[0]), self.reconstruct(last[0])
+
+    def draw(self, clips):
+        return clips
+
+    def at_test(self, clips):
+        return clips
+
+
+class AutoencoderGenerator(nn.Module):
+    def __init__(self, width, widths, audio, classes):
+        super().__init__()
+        first, latent, last = widths
+        self.encoder = nn.Sequential(nn.Linear(width, first), nn.ReLU(), nn.Linear(first, latent), nn.ReLU())
+        self.decoder = nn.Sequential(nn.Linear(latent, last), nn.ReLU())
+        self.classify = nn.Linear(latent, classes)
+        self.reconstruct = nn.Linear(last, audio)
+
+    def forward(self, frame):
+        latent = self.encoder(frame)
+        return self.classify(latent), self.reconstruct(self.decoder(latent))
+
+    def draw(self, clips):
+        """A fresh random frame of each clip."""
+        return clips[torch.arange(len(clips)), torch.randint(clips.shape[1], (len(clips),))]
+
+    def at_test(self, clips):
+        return clips[:, clips.shape[1] // 2]
+
+
+def make_generator(kind, width, args, audio, classes):
+    if kind == "lstm":
+        return LstmGenerator(width, args.hidden, audio, classes)
+    return AutoencoderGenerator(width, args.ae_widths, audio, classes)
+
+
+def generator_loss(logits, r, labels, target, loss, classifier):
+    if loss == "l2":
+        value = F.mse_loss(r, target)
+    else:
+        value = F.kl_div(
+            F.log_softmax(r, dim=1), F.log_softmax(target, dim=1), reduction="batchmean", log_target=True
+        )
+    return value + F.cross_entropy(logits, labels) if classifier else value
+
+
+def train_generator(clips, kind, loss, classifier, seed, args):
+    """Generated (standardised) audio features of the val clips."""
+    torch.manual_seed(seed)
+    vision = torch.from_numpy(clips.vision)
+    target = torch.from_numpy(clips.target)
+    labels = torch.from_numpy(clips.labels)
+    heard = torch.from_numpy(clips.heard)
+    model = make_generator(kind, vision.shape[2], args, target.shape[1], len(clips.classes))
+    optimiser = torch.optim.Adam(model.parameters(), lr=args.lr)
+    for _ in range(args.epochs):
+        model.train()
+        for batch in heard[torch.randperm(len(heard))].split(args.batch):
+            optimiser.zero_grad()
+            logits, r = model(model.draw(vision[batch]))
+            generator_loss(logits, r, labels[batch], target[batch], loss, classifier).backward()
+            optimiser.step()
+    model.eval()
+    with torch.no_grad():
+        _, r = model(model.at_test(vision[torch.from_numpy(clips.val)]))
+    return r.numpy()
+
+
+def control_features(clips, kind):
+    """Standardised audio features of the val clips by a method without training in PyTorch."""
+    mean_frame = clips.vision.mean(axis=1)
+    x, y, query = mean_frame[clips.heard], clips.target[clips.heard], mean_frame[clips.val]
+    if kind == "zero":
+        return clips.audio_scaler.transform(np.zeros((len(query), y.shape[1])))
+    if kind == "mean":
+        return np.zeros((len(query), y.shape[1]))
+    if kind == "ridge":
+        return Ridge(alpha=100.0).fit(x, y).predict(query)
+    if kind == "knn":
+        return KNeighborsRegressor(n_neighbors=5).fit(x, y).predict(query)
+    assert kind == "oracle"
+    return clips.target[clips.val]
+
+
+def feature_error(clips, generated):
+    """On silent val clips, against the audio that was hidden: mean squared error and R^2 of the standardised
+    features (pooled over dimensions), mean cosine similarity of the raw ones."""
+    silent = ~clips.sounded[clips.val]
+    got, true = generated[silent], clips.target[clips.val][silent]
+    raw_got, raw_true = clips.audio_scaler.inverse_transform(got), clips.audio[clips.val][silent]
+    norms = np.linalg.norm(raw_got, axis=1) * np.linalg.norm(raw_true, axis=1)
+    return {
+        "mse": float(((got - true) ** 2).mean()),
+        "r2": float(1.0 - ((got - true) ** 2).sum() / ((true - true.mean(axis=0)) ** 2).sum()),
+        "cosine": float(((raw_got * raw_true).sum(axis=1) / np.maximum(norms, 1e-12)).mean()),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# classifiers
+
+
+def svm_bank(x, labels, c, jobs):
+    """One-vs-rest linear SVMs with Platt's sigmoid fitted on 3-fold cross-validated decision values; probabilities
+    of a clip normalised to sum 1."""
+    svm = LinearSVC(C=c, loss="squared_hinge", dual=False, intercept_scaling=1.0, max_iter=10_000)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    return CalibratedClassifierCV(svm, method="sigmoid", cv=folds, ensemble=False, n_jobs=jobs).fit(x, labels)
+
+
+def train_head(frames, labels, classes, train, seed, args):
+    """A linear layer on every frame, logits averaged over frames; class probabilities of all clips."""
+    torch.manual_seed(seed)
+    x, y = torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(labels)
+    head = nn.Linear(x.shape[2], classes)
+    optimiser = torch.optim.Adam(head.parameters(), lr=args.head_lr, weight_decay=args.head_weight_decay)
+    train = torch.from_numpy(train)
+    for _ in range(args.head_epochs):
+        for batch in train[torch.randperm(len(train))].split(args.batch):
+            optimiser.zero_grad()
+            F.cross_entropy(head(x[batch]).mean(dim=1), y[batch]).backward()
+            optimiser.step()
+    with torch.no_grad():
+        return head(x).mean(dim=1).softmax(dim=1).numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# subcommands
+
+
+def load(args):
+    return Clips(args.data, args.frames, args.audio, args.audio_rows, args.missing, args.missing_seed)
+
+
+def run_grid(args, timings):
+    with timings.stage("load"):
+        clips = load(args)
+    labels, sounded = clips.labels[clips.val], clips.sounded[clips.val]
+    progress(
+        f"{len(clips.train)} train ({len(clips.heard)} sounded), {len(clips.val)} val ({sounded.sum()} sounded), "
+        f"{len(clips.classes)} classes"
+    )
+    with timings.stage("svm bank"):
+        bank = svm_bank(clips.target[clips.heard], clips.labels[clips.heard], args.svm_c, args.jobs)
+    with timings.stage("svm scores"):
+        real = bank.predict_proba(clips.target[clips.val])
+    baseline = real * sounded[:, None]
+
+    def audio_scores(generated):
+        """Sounded clips by their real feature, silent ones by the generated one."""
+        with timings.stage("svm scores"):
+            return np.where(sounded[:, None], real, bank.predict_proba(generated))
+
+    # scores[row] is a list over seeds of (n_val, classes) probabilities
+    scores, errors = defaultdict(list), defaultdict(list)
+    scores["baseline"] = [baseline]
+    for kind in ["zero", "mean", "ridge", "knn", "oracle"]:
+        with timings.stage(f"control {kind}"):
+            generated = control_features(clips, kind)
+        scores[kind] = [audio_scores(generated)]
+        errors[kind] = [feature_error(clips, generated)]
+    cells = [
+        (kind, loss, classifier)
+        for kind in ["lstm", "autoencoder"]
+        for loss in ["l2", "kl"]
+        for classifier in [True, False]
+    ]
+    for seed in range(args.seeds):
+        for name in ["rgb", "flow"]:
+            with timings.stage(f"head {name}"):
+                p = train_head(clips.streams[name], clips.labels, len(clips.classes), clips.train, seed, args)
+            scores[name].append(p[clips.val])
+        for kind, loss, classifier in cells:
+            row = f"{kind} {loss} {'with' if classifier else 'without'}"
+            with timings.stage(f"train {kind}"):
+                generated = train_generator(clips, kind, loss, classifier, seed, args)
+            scores[row].append(audio_scores(generated))
+            errors[row].append(feature_error(clips, generated))
+        progress(f"seed {seed} done")
+
+    results = {}
+
+    def line(table, name, *streams):
+        """One row: the streams' probabilities added, seed by seed; mean and deviation over seeds."""
+        values = []
+        for seed in range(args.seeds):
+            total = sum(scores[s][seed % len(scores[s])] for s in streams)
+            silent = total[~sounded], labels[~sounded]
+            values.append((top_k(total, labels, 1), top_k(total, labels, 5), top_k(*silent, 1), top_k(*silent, 5)))
+        values = np.array(values)
+        mean, sd = values.mean(axis=0), values.std(axis=0, ddof=1) if args.seeds > 1 else np.zeros(4)
+        error = {}
+        if len(streams) == 1 and streams[0] in errors:
+            error = {key: float(np.mean([e[key] for e in errors[streams[0]]])) for key in ["mse", "r2", "cosine"]}
+        keys = ["top1", "top5", "top1_silent", "top5_silent"]
+        results.setdefault(table, {})[name] = {
+            **{key: round(float(m), 4) for key, m in zip(keys, mean)},
+            "top1_sd": round(float(sd[0]), 4),
+            "top5_sd": round(float(sd[1]), 4),
+            **{key: round(value, 5) for key, value in error.items()},
+        }
+        print(
+            f"{name:<34} {mean[0]:6.2f} ±{sd[0]:5.2f} {mean[1]:7.2f} ±{sd[1]:5.2f} {mean[2]:8.2f} {mean[3]:7.2f}"
+            + (f" {error['mse']:8.3f} {error['r2']:7.3f} {error['cosine']:7.3f}" if error else "")
+        )
+
+    def header(title):
+        print(
+            f"{title:<34} {'top-1':>6}  {'sd':>5} {'top-5':>7}  {'sd':>5} {'silent 1':>8} {'5':>7} "
+            f"{'mse':>8} {'R2':>7} {'cosine':>7}"
+        )
+
+    header(f"Table 3: {args.audio} alone")
+    line("table3", "without generation (baseline)", "baseline")
+    for kind, loss, classifier in cells:
+        row = f"{kind} {loss} {'with' if classifier else 'without'}"
+        line("table3", row, row)
+    for kind in ["zero", "mean", "ridge", "knn", "oracle"]:
+        line("table3", f"control: {kind}", kind)
+
+    def best(kind):
+        rows = [row for row in results["table3"] if row.startswith(kind)]
+        return max(rows, key=lambda row: results["table3"][row]["top1"])
+
+    lstm, ae = best("lstm"), best("autoencoder")
+    print(f"\nGen-LSTM is '{lstm}', Gen-AE is '{ae}': the best of Table 3 by top-1")
+    header("Table 4: fusions")
+    line("table4", "RGB", "rgb")
+    line("table4", "Flow", "flow")
+    line("table4", "RGB + Flow", "rgb", "flow")
+    for prefix, streams in [("RGB", ["rgb"]), ("fusion", ["rgb", "flow"])]:
+        line("table4", f"{prefix} + {args.audio}", *streams, "baseline")
+        line("table4", f"{prefix} + {args.audio} (Gen-LSTM)", *streams, lstm)
+        line("table4", f"{prefix} + {args.audio} (Gen-AE)", *streams, ae)
+        line("table4", f"{prefix} + {args.audio} (oracle)", *streams, "oracle")
+    print()
+    return results
+
+
+def run_heads(args, timings):
+    with timings.stage("load"):
+        clips = load(args)
+    labels, results = clips.labels[clips.val], {}
+    for seed in range(args.seeds):
+        total = 0.0
+        for name in ["rgb", "flow"]:
+            with timings.stage(f"head {name}"):
+                p = train_head(clips.streams[name], clips.labels, len(clips.classes), clips.train, seed, args)
+            total = total + p[clips.val]
+            results.setdefault(name, []).append(round(top_k(p[clips.val], labels, 1), 3))
+        results.setdefault("rgb + flow", []).append(round(top_k(total, labels, 1), 3))
+    return results
+
+
+def run_svm(args, timings):
+    """The bank alone, on a data folder or on made-up clips."""
+    if args.data:
+        clips = load(args)
+        x, labels = clips.target[clips.heard], clips.labels[clips.heard]
+    else:
+        rng = np.random.default_rng(0)
+        labels = np.arange(args.clips) % args.classes
+        centres = rng.standard_normal((args.classes, args.audio_dims)) * 0.3
+        x = (centres[labels] + rng.standard_normal((args.clips, args.audio_dims))).astype(np.float32)
+        x = StandardScaler().fit_transform(x)
+    for _ in range(args.repeat):
+        with timings.stage("svm bank"):
+            bank = svm_bank(x, labels, args.svm_c, args.jobs)
+    with timings.stage("svm scores"):
+        p = bank.predict_proba(x)
+    return {"clips": len(x), "dims": x.shape[1], "train_top1": round(top_k(p, labels, 1), 3)}
+
+
+def run_step(args, timings, kind):
+    """Optimiser steps of one generator on made-up clips: forward, loss, backward, Adam."""
+    torch.manual_seed(0)
+    model = make_generator(kind, args.dims, args, args.audio_dims, args.classes)
+    optimiser = torch.optim.Adam(model.parameters(), lr=args.lr)
+    shape = (args.batch, args.frames, args.dims) if kind == "lstm" else (args.batch, args.dims)
+    x, target = torch.randn(shape), torch.randn(args.batch, args.audio_dims)
+    labels = torch.randint(args.classes, (args.batch,))
+
+    def step():
+        optimiser.zero_grad()
+        logits, r = model(x)
+        value = generator_loss(logits, r, labels, target, args.loss, args.classifier == "with")
+        value.backward()
+        optimiser.step()
+        return value.item()
+
+    for _ in range(3):
+        step()
+    for _ in range(args.repeat):
+        with timings.stage(f"{kind} step"):
+            value = step()
+    return {"parameters": sum(p.numel() for p in model.parameters()), "last_loss": value}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def widths(text):
+        values = tuple(int(v) for v in text.split(","))
+        if len(values) != 3:
+            raise argparse.ArgumentTypeError("three widths, such as 512,256,512")
+        return values
+
+    def command(name, help):
+        p = commands.add_parser(name, help=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        p.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
+        p.add_argument("--frames", type=int, default=18, help="frames of a clip")
+        return p
+
+    def data(p, optional=False):
+        p.add_argument("data", nargs="?" if optional else None, help="folder with clips.csv and features/")
+        p.add_argument("--audio", default="vggish", help="audio stream, as in features/CLIP_AUDIO.npy")
+        p.add_argument("--audio-rows", type=int, default=3, help="rows of the audio stream, flattened")
+        p.add_argument("--missing", type=float, default=0.44, help="share of clips made silent")
+        p.add_argument("--missing-seed", type=int, default=0)
+
+    def generator(p):
+        p.add_argument("--hidden", type=int, default=256, help="of the LSTM")
+        p.add_argument("--ae-widths", type=widths, default=(512, 256, 512), help="encoder, latent, decoder")
+        p.add_argument("--lr", type=float, default=1e-3)
+
+    def batch(p):
+        p.add_argument("--batch", type=int, default=128)
+
+    def head(p):
+        p.add_argument("--head-epochs", type=int, default=20)
+        p.add_argument("--head-lr", type=float, default=1e-3)
+        p.add_argument("--head-weight-decay", type=float, default=0.0)
+
+    def svm(p):
+        p.add_argument("--svm-c", type=float, default=0.01)
+        p.add_argument("--jobs", type=int, default=1, help="processes of scikit-learn, one for each fold at most")
+
+    def made_up(p):
+        p.add_argument("--audio-dims", type=int, default=384)
+        p.add_argument("--classes", type=int, default=200)
+
+    p = command("grid", "the whole study on a data folder")
+    data(p), generator(p), batch(p), head(p), svm(p)
+    p.add_argument("--epochs", type=int, default=20)
+    p.add_argument("--seeds", type=int, default=3)
+    p = command("heads", "the linear heads of the visual streams alone")
+    data(p), batch(p), head(p)
+    p.add_argument("--seeds", type=int, default=3)
+    p = command("svm", "the SVM bank with Platt's sigmoid alone")
+    data(p, optional=True), svm(p), made_up(p)
+    p.add_argument("--clips", type=int, default=2000, help="made-up clips, without a data folder")
+    p.add_argument("--repeat", type=int, default=1)
+    for name in ["lstm-step", "ae-step"]:
+        p = command(name, f"one optimiser step of the {name.split('-')[0]} generator alone, on made-up clips")
+        generator(p), batch(p), made_up(p)
+        p.add_argument("--dims", type=int, default=2048, help="visual dimensions of a frame")
+        p.add_argument("--loss", choices=["l2", "kl"], default="l2")
+        p.add_argument("--classifier", choices=["with", "without"], default="with")
+        p.add_argument("--repeat", type=int, default=20)
+
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    timings = Timings()
+    with timings.stage("everything"):
+        if args.command == "grid":
+            results = run_grid(args, timings)
+        elif args.command == "heads":
+            results = run_heads(args, timings)
+        elif args.command == "svm":
+            results = run_svm(args, timings)
+        else:
+            results = run_step(args, timings, "lstm" if args.command == "lstm-step" else "autoencoder")
+    arguments = {key: value for key, value in vars(args).items() if key != "data"}
+    report = {
+        "environment": environment(),
+        "arguments": arguments,
+        "results": results,
+        "timings": timings.summary(),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+//! What most verbs begin with: the experiment, the data set, the store.
+
+use super::args::ExperimentArgs;
+use super::{Failure, progress};
+use crate::dataset::Dataset;
+use crate::experiment::{Claims, Experiment, Ledger, Tables};
+use crate::runs::Plan;
+use crate::store::{ExperimentRecord, Store};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An experiment on its data set.
+pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure> {
+    let mut experiment = Experiment::load(&args.experiment, &args.sets)?;
+    if let Some(seeds) = &args.seeds {
+        experiment.config.seeds = seeds.clone();
+        experiment.config.check().map_err(|(path, message)| Failure::usage(format!("--{path}: {message}")))?;
+    }
+    let dir = match (&args.dataset, &experiment.config.dataset) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(dir)) => experiment.dir.join(dir),
+        (None, None) => {
+            return Err(Failure::usage(format!(
+                "{}: no data set\n  next: pass --dataset DIR; `unmute data synth DIR` makes a small one",
+                args.experiment.display()
+            )));
+        }
+    };
+    let spinner = progress::spinner(&format!("checking {}", dir.display()));
+    let dataset = Arc::new(Dataset::open(&dir)?);
+    drop(spinner);
+    let seeds = experiment.config.seeds.clone();
+    let plan = Plan::new(&experiment, dataset, &seeds)?;
+    Ok((experiment, plan))
+}
+
+/// The experiment that `what` (a folder, or a name in the store) means, as it was run last. The folder's own tables,
+/// claims and ledger are used where the folder is there, so that editing a table needs no training.
+pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, Failure> {
+    let folder = what.join("experiment.yaml").is_file().then(|| Experiment::load(what, &[])).transpose()?;
+    let name = folder.as_ref().map_or_else(|| what.to_string_lossy().into_owned(), |e| e.config.name.clone());
+    let Some(mut record) = store.latest_experiment(&name)? else {
+        let names = store.experiment_names()?;
+        let hint = if names.is_empty() {
+            "the store is empty".to_string()
+        } else {
+            format!("the store has: {}", names.join(", "))
+        };
+        return Err(Failure::usage(format!(
+            "{}: no run of experiment {name:?} in {} ({hint})\n  next: unmute run {} --dataset DIR --db {}",
+            what.display(),
+            store.path().display(),
+            what.display(),
+            store.path().display()
+        )));
+    };
+    if let Some(Experiment { tables, claims, ledger, .. }) = folder {
+        let or = |ours: Tables, theirs: Tables| if ours.tables.is_empty() { theirs } else { ours };
+        record.tables = or(tables, record.tables);
+        record.claims = if claims == Claims::default() { record.claims } else { claims };
+        record.ledger = if ledger == Ledger::default() { record.ledger } else { ledger };
+    }
+    Ok(record)
+}
+
+/// Opens a store to read.
+pub(super) fn store(db: &PathBuf) -> Result<Store, Failure> {
+    Ok(Store::open_to_read(db)?)
+}

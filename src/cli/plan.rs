@@ -1,0 +1,178 @@
+//! `unmute plan`: what `run` would do, and why.
+
+use super::args::PlanArgs;
+use super::{Exit, Failure, open, print, print_json};
+use crate::report::format::duration;
+use crate::runs::plan::cost;
+use crate::runs::{Plan, Planned};
+use crate::store::{RunRecord, State, Store};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
+    let (experiment, plan) = open::plan(&args.experiment)?;
+    let db = &args.experiment.db.db;
+    let store = if db.is_file() { Some(Store::open_to_read(db)?) } else { None };
+    let runs = store.as_ref().map_or_else(|| Ok(Vec::new()), Store::runs)?;
+    let states: BTreeMap<String, State> = runs.iter().map(|r| (r.id.clone(), r.state)).collect();
+    let rates = Rates::measure(&runs, &plan);
+    let mut cells = Vec::new();
+    let mut seconds = 0.0;
+    let mut seen = std::collections::HashSet::new();
+    for planned in &plan.cells {
+        let done = planned.runs.iter().filter(|(_, id)| states.get(id) == Some(&State::Done)).count();
+        let open: Vec<_> = planned.runs.iter().filter(|(_, id)| states.get(id) != Some(&State::Done)).collect();
+        let estimate = rates.seconds(planned);
+        if planned.skipped.is_none() {
+            seconds += estimate * open.iter().filter(|(_, id)| seen.insert(id.clone())).count() as f64;
+        }
+        cells.push(json!({
+            "cell": planned.cell.key(),
+            "kind": planned.cell.part.kind(),
+            "fingerprint": planned.fingerprint,
+            "runs": planned.runs.len(),
+            "done": done,
+            "seeds": planned.runs.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
+            "skipped": planned.skipped,
+            "why": why(planned, &states, &runs),
+            "seconds": if planned.skipped.is_some() { 0.0 } else { estimate * open.len() as f64 },
+        }));
+    }
+    let threads = rayon::current_num_threads() as f64;
+    let open = plan.open(&states).len();
+    if args.json {
+        print_json(&json!({
+            "experiment": experiment.config.name,
+            "dataset": plan.dataset.manifest.name,
+            "dataset_fingerprint": plan.dataset.fingerprint,
+            "to_do": open,
+            "seconds": seconds / threads,
+            "cells": cells,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let mut out = format!(
+        "{} on {} ({}), seeds {:?}\n\n{:<40} {:>9}  {}\n",
+        experiment.config.name,
+        plan.dataset.manifest.name,
+        &plan.dataset.fingerprint[..12],
+        experiment.config.seeds,
+        "cell",
+        "done",
+        "next"
+    );
+    for cell in &cells {
+        let text = |key: &str| cell[key].as_str().map(String::from);
+        let done =
+            if cell["skipped"].is_null() { format!("{}/{}", cell["done"], cell["runs"]) } else { "skipped".into() };
+        let next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
+        out += &format!("{:<40} {done:>9}  {next}\n", text("cell").unwrap_or_default());
+    }
+    out += &if open == 0 {
+        "\nall done; nothing to train\n".to_string()
+    } else {
+        format!("\n{open} runs to do, about {} on {threads} thread(s)\n", duration(seconds / threads))
+    };
+    print(&out)?;
+    Ok(Exit::Done)
+}
+
+/// Why a cell's open runs would run; `None` where all are done.
+fn why(planned: &Planned, states: &BTreeMap<String, State>, runs: &[RunRecord]) -> Option<String> {
+    if planned.skipped.is_some() {
+        return None;
+    }
+    let open: Vec<&String> =
+        planned.runs.iter().map(|(_, id)| id).filter(|id| states.get(*id) != Some(&State::Done)).collect();
+    let first = open.first()?;
+    match states.get(*first) {
+        Some(State::Failed) => return Some("failed before; would be tried again".into()),
+        Some(State::Interrupted) => return Some("interrupted; would go on".into()),
+        Some(State::Running) => return Some("running".into()),
+        _ => {}
+    }
+    // A finished run of the same cell under another fingerprint: say what differs.
+    let same = |r: &&RunRecord| r.state == State::Done && r.spec["part"] == planned.spec["part"];
+    let nearest = runs
+        .iter()
+        .filter(same)
+        .map(|r| differences(&r.spec, &planned.spec))
+        .filter(|d| !d.is_empty())
+        .min_by_key(Vec::len);
+    Some(nearest.map_or_else(|| "new".into(), |d| format!("changed: {}", d.join(", "))))
+}
+
+/// `train.lr 0.001 -> 0.003`, for every key that differs.
+fn differences(before: &Value, after: &Value) -> Vec<String> {
+    fn walk(path: &str, before: &Value, after: &Value, out: &mut Vec<String>) {
+        match (before, after) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+                }
+            }
+            (a, b) if a == b => {}
+            _ if path == "code" => out.push("numeric code".into()),
+            _ if path == "data" => out.push("data set or its silent clips".into()),
+            (a, b) => out.push(format!("{path} {a} -> {b}")),
+        }
+    }
+    let mut out = Vec::new();
+    walk("", before, after, &mut out);
+    out
+}
+
+/// Seconds per floating-point operation, by kind of cell: from finished runs where there are any, else from a product
+/// timed here.
+struct Rates {
+    by_kind: BTreeMap<String, f64>,
+    general: f64,
+}
+
+impl Rates {
+    fn measure(runs: &[RunRecord], plan: &Plan) -> Rates {
+        let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        for planned in &plan.cells {
+            for (_, id) in &planned.runs {
+                let finished = runs.iter().find(|r| r.id == *id && r.state == State::Done);
+                if let Some(seconds) = finished.and_then(|r| r.seconds) {
+                    let sum = sums.entry(kind(planned)).or_default();
+                    sum.0 += seconds;
+                    sum.1 += cost(planned);
+                }
+            }
+        }
+        let by_kind = sums.into_iter().map(|(kind, (seconds, cost))| (kind, seconds / cost.max(1.0))).collect();
+        Rates { by_kind, general: 2.0 * product_rate() }
+    }
+
+    fn seconds(&self, planned: &Planned) -> f64 {
+        0.05 + cost(planned) * self.by_kind.get(&kind(planned)).copied().unwrap_or(self.general)
+    }
+}
+
+/// Generators of one architecture cost alike.
+fn kind(planned: &Planned) -> String {
+    match &planned.cell.part {
+        crate::experiment::Part::Generator { generator, .. } => generator.word().into(),
+        part => part.kind().into(),
+    }
+}
+
+/// Seconds per operation of a product of moderate size on one thread.
+fn product_rate() -> f64 {
+    use crate::product::{Mat, product};
+    let (m, k, n) = (128, 256, 1024);
+    let (a, b, mut out) = (vec![0.5f32; m * k], vec![0.5f32; k * n], vec![0.0f32; m * n]);
+    let mut timed = || {
+        let start = Instant::now();
+        product(&mut out, Mat::new(&a, m, k), Mat::new(&b, k, n), 1.0, false);
+        start.elapsed().as_secs_f64()
+    };
+    timed();
+    let best = (0..5).map(|_| timed()).fold(f64::INFINITY, f64::min);
+    best * rayon::current_num_threads() as f64 / (2 * m * k * n) as f64
+}

@@ -1,0 +1,144 @@
+//! `unmute run`.
+
+use super::args::RunArgs;
+use super::progress::{RunProgress, say};
+use super::{Exit, Failure, open};
+use crate::experiment::Experiment;
+use crate::report::format::duration;
+use crate::runs::{self, Options, Plan, Summary};
+use crate::store::{DatasetKey, Store};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    match args.device.as_str() {
+        "auto" | "cpu" => {}
+        other if other == "cuda" || other.starts_with("cuda:") => {
+            return Err(Failure::usage(format!(
+                "--device {other}: training on CUDA is not wired up yet\n  next: use --device cpu"
+            )));
+        }
+        other => return Err(Failure::usage(format!("--device {other}: should be auto or cpu"))),
+    }
+    if args.workers == Some(0) {
+        return Err(Failure::usage("--workers 0: at least one is needed"));
+    }
+    let (experiment, plan) = open::plan(&args.experiment)?;
+    let db = &args.experiment.db.db;
+    let store = Store::open(db)?;
+    record(&store, &experiment, &plan)?;
+    tell_changed_data(&store, &plan)?;
+    let states = store.states()?;
+    let open = plan.open(&states).len();
+    let skipped = plan.cells.iter().filter(|p| p.skipped.is_some()).count();
+    for (why, cells) in skipped_by_reason(&plan) {
+        say(&format!("skipped: {cells} cell(s): {why}"));
+    }
+    let all: std::collections::HashSet<&String> =
+        plan.cells.iter().filter(|p| p.skipped.is_none()).flat_map(|p| p.runs.iter().map(|(_, id)| id)).collect();
+    let done_before = all.len() - open;
+    let next = format!("next: unmute report {} --db {}", args.experiment.experiment.display(), db.display());
+    if open == 0 {
+        say(&format!("{done_before} runs of {} were done already; nothing to train", experiment.config.name));
+        say(&next);
+        return Ok(Exit::Done);
+    }
+    say(&format!(
+        "{}: {} cells{}, {} runs: {done_before} done already, {open} to do",
+        experiment.config.name,
+        plan.cells.len(),
+        if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() },
+        all.len(),
+    ));
+    let threads = rayon::current_num_threads();
+    let options = Options {
+        workers: args.workers.unwrap_or(threads.min(16)),
+        threads,
+        fail_fast: args.fail_fast,
+        checkpoint_every: Duration::from_secs_f64(args.checkpoint_every.clamp(0.0, 1e9)),
+    };
+    ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        say("\nstopping after the current step; once more stops at once");
+    })?;
+    let progress = RunProgress::new(open);
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let device = dfdx::tensor::Cpu::default();
+    dfdx::tensor::Cache::enable_cache(&device);
+    let started = Instant::now();
+    let watch = |event| progress.event(event);
+    let result = runs::run_all(device, &store, &plan, &options, &command, &INTERRUPT, &watch);
+    progress.finish();
+    let Summary { finished, failed, interrupted } = result?;
+    say(&format!("{finished} runs done in {}", duration(started.elapsed().as_secs_f64())));
+    if interrupted {
+        say("interrupted; the same command goes on where it stopped");
+        return Ok(Exit::Interrupted);
+    }
+    if failed > 0 {
+        say(&format!(
+            "{failed} failed; the same command tries them again; `unmute ls --db {}` lists them",
+            db.display()
+        ));
+        return Ok(Exit::NotAll);
+    }
+    say(&next);
+    Ok(Exit::Done)
+}
+
+/// Keeps the experiment as it was resolved.
+fn record(store: &Store, experiment: &Experiment, plan: &Plan) -> Result<(), Failure> {
+    let dataset = DatasetKey { id: store.put_dataset(&plan.dataset)?, fingerprint: plan.dataset.fingerprint.clone() };
+    let mut views: HashMap<String, i64> = HashMap::new();
+    for view in plan.cells.iter().filter_map(|p| p.view.as_ref()) {
+        if !views.contains_key(&view.fingerprint) {
+            views.insert(view.fingerprint.clone(), store.put_view(view, dataset.id)?);
+        }
+    }
+    let cells = plan.records(|view| views.get(&view.fingerprint).copied());
+    store.put_experiment(experiment, &dataset, &cells)?;
+    Ok(())
+}
+
+/// Runs of an earlier state of the data set are not mixed with new ones; it is said what changed.
+fn tell_changed_data(store: &Store, plan: &Plan) -> Result<(), Failure> {
+    let name = &plan.dataset.manifest.name;
+    let known = store.datasets_named(name)?;
+    let Some(before) = known.iter().find(|d| d.fingerprint != plan.dataset.fingerprint) else { return Ok(()) };
+    let changed = changed_files(&before.files, &plan.dataset.file_hashes);
+    if !changed.is_empty() {
+        say(&format!(
+            "note: the store also has runs of another state of data set {name:?} (differs in {}); they are kept apart",
+            changed.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Files whose contents differ, or that only one side has.
+pub(super) fn changed_files(
+    before: &std::collections::BTreeMap<String, String>,
+    after: &[(String, String)],
+) -> Vec<String> {
+    let mut changed: Vec<String> =
+        after.iter().filter(|(file, hash)| before.get(file) != Some(hash)).map(|(file, _)| file.clone()).collect();
+    changed.extend(before.keys().filter(|file| !after.iter().any(|(f, _)| f == *file)).cloned());
+    changed
+}
+
+/// Reasons for skipping, with the number of cells.
+pub(super) fn skipped_by_reason(plan: &Plan) -> Vec<(String, usize)> {
+    let mut reasons: Vec<(String, usize)> = Vec::new();
+    for why in plan.cells.iter().filter_map(|p| p.skipped.clone()) {
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((why, 1)),
+        }
+    }
+    reasons
+}

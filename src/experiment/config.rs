@@ -1,0 +1,480 @@
+//! `experiment.yaml`: the grid, the seeds, and every number that training and scoring depend on.
+//!
+//! Defaults are the paper's where it gives them, and the ledger's readings A1 to A15 where it does not.
+
+use crate::dataset::Missing;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+            /// The word that YAML, CLI, SQL and report use.
+            pub fn word(self) -> &'static str { match self { $($name::$variant => $word),+ } }
+            /// The value of a word.
+            pub fn of_word(word: &str) -> Option<$name> { match word { $($word => Some($name::$variant),)+ _ => None } }
+            /// Every word.
+            pub fn words() -> Vec<&'static str> { Self::ALL.iter().map(|v| v.word()).collect() }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.word()) }
+        }
+    };
+}
+
+words!(
+    /// A network that maps vision to an audio feature.
+    Architecture {
+        /// One LSTM layer over the frames; its last hidden state feeds the heads.
+        Lstm = "lstm",
+        /// Encoder and decoder on a single frame.
+        Autoencoder = "autoencoder",
+    }
+);
+words!(
+    /// The reconstruction loss.
+    Loss {
+        /// Squared error.
+        L2 = "l2",
+        /// Kullback-Leibler divergence between softmax-normalised target and output.
+        Kl = "kl",
+    }
+);
+words!(
+    /// Whether the action classifier branch is trained along.
+    Classifier {
+        /// L = w_cls L_cls + w_rec L_rec.
+        With = "with",
+        /// L = w_rec L_rec.
+        Without = "without",
+    }
+);
+words!(
+    /// Stand-ins for a generator that show what a gain comes from.
+    Control {
+        /// A feature of zeros (after standardisation: of the raw feature).
+        Zero = "zero",
+        /// The mean feature of the sounded train clips.
+        Mean = "mean",
+        /// Ridge regression from the frame-averaged vision.
+        Ridge = "ridge",
+        /// The mean feature of the nearest sounded train clips in vision.
+        Knn = "knn",
+        /// The true feature, where the data set knows it.
+        Oracle = "oracle",
+    }
+);
+words!(
+    /// Scale of the regression target (A4).
+    Target {
+        /// Standardised with the statistics of the sounded train clips; undone before the SVM.
+        Standardised = "standardised",
+        /// As it is.
+        Raw = "raw",
+    }
+);
+words!(
+    /// How squared errors are added up over the feature's dimensions (A2).
+    L2Reduction {
+        /// Mean over batch and dimensions.
+        Mean = "mean",
+        /// Sum over dimensions, mean over the batch.
+        Sum = "sum",
+    }
+);
+words!(
+    /// What the autoencoder sees of a val clip (A6).
+    TestFrame {
+        /// The centre frame, T / 2.
+        Centre = "centre",
+        /// Every frame; outputs are averaged.
+        Mean = "mean",
+    }
+);
+words!(
+    /// What is done to a generated feature before the SVM (A5).
+    Match {
+        /// Nothing.
+        None = "none",
+        /// Its per-dimension mean and deviation on train clips are moved to the real feature's.
+        Moments = "moments",
+    }
+);
+words!(
+    /// Scale of the SVM's input (A8).
+    Scale {
+        /// Standardised with the statistics of the sounded train clips.
+        Standardised = "standardised",
+        /// As it is.
+        Raw = "raw",
+    }
+);
+words!(
+    /// From SVM decision values to class probabilities (A9).
+    Probability {
+        /// Platt's sigmoid on cross-validated decision values, rows scaled to sum 1.
+        Platt = "platt",
+        /// Platt's sigmoid, rows left as they are.
+        PlattRaw = "platt-raw",
+        /// Softmax over the decision values.
+        Softmax = "softmax",
+    }
+);
+words!(
+    /// What the SVMs are trained on (A10).
+    SvmTraining {
+        /// Real audio of sounded train clips.
+        Real = "real",
+        /// The same, and features generated for silent train clips.
+        RealAndGenerated = "real+generated",
+    }
+);
+words!(
+    /// What a sounded val clip is scored with in a generated row (A11).
+    Sounded {
+        /// Its real feature.
+        Real = "real",
+        /// A generated one like any other.
+        Generated = "generated",
+    }
+);
+words!(
+    /// On what the best generator of a group is chosen (A13).
+    SelectOn {
+        /// Val top-1, as the paper seems to: a selection on the clips that are reported.
+        Val = "val",
+        /// Top-1 on the silent train clips, on which neither generators nor SVMs were fitted.
+        Train = "train",
+    }
+);
+
+/// Training of the generators (A1 to A4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    /// Passes over the sounded train clips.
+    #[schemars(range(min = 1))]
+    pub epochs: usize,
+    /// Clips per step.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Adam's learning rate.
+    pub lr: f64,
+    /// Adam's decay of the first moment.
+    pub beta1: f64,
+    /// Adam's decay of the second moment.
+    pub beta2: f64,
+    /// Adam's guard against division by zero.
+    pub eps: f64,
+    /// Weight of the classification loss in cells with a classifier.
+    pub w_cls: f64,
+    /// Weight of the reconstruction loss.
+    pub w_rec: f64,
+    /// L2: mean or sum over dimensions.
+    pub l2: L2Reduction,
+    /// KL: softmax within blocks of this many dimensions instead of over all (128 for VGGish's three rows).
+    pub kl_block: Option<usize>,
+    /// Scale of the regression target.
+    pub target: Target,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Train {
+            epochs: 30,
+            batch: 128,
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            w_cls: 1.0,
+            w_rec: 1.0,
+            l2: L2Reduction::Mean,
+            kl_block: None,
+            target: Target::Standardised,
+        }
+    }
+}
+
+/// The LSTM generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lstm {
+    /// H, width of the hidden state.
+    #[schemars(range(min = 1))]
+    pub hidden: usize,
+}
+
+impl Default for Lstm {
+    fn default() -> Self {
+        Lstm { hidden: 512 }
+    }
+}
+
+/// The autoencoder generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Autoencoder {
+    /// Widths of the encoder's layers; the last is the latent's.
+    pub encoder: Vec<usize>,
+    /// Widths of the decoder's layers.
+    pub decoder: Vec<usize>,
+    /// What it sees of a val clip.
+    pub test_frame: TestFrame,
+}
+
+impl Default for Autoencoder {
+    fn default() -> Self {
+        Autoencoder { encoder: vec![512, 256], decoder: vec![512], test_frame: TestFrame::Centre }
+    }
+}
+
+/// The SVM bank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Svm {
+    /// Weight of the losses against the regulariser.
+    pub c: f64,
+    /// Scale of the input.
+    pub scale: Scale,
+    /// From decision values to probabilities.
+    pub probability: Probability,
+    /// Training features.
+    pub train_on: SvmTraining,
+    /// Cross-validation folds behind Platt's sigmoid.
+    #[schemars(range(min = 2))]
+    pub folds: usize,
+    /// Relative error of the objective to stop at; bounded by |gradient|^2 / 2, since the objective is 1-strongly convex.
+    pub tolerance: f64,
+}
+
+impl Default for Svm {
+    fn default() -> Self {
+        Svm {
+            c: 1.0,
+            scale: Scale::Standardised,
+            probability: Probability::Platt,
+            train_on: SvmTraining::Real,
+            folds: 3,
+            tolerance: 1e-6,
+        }
+    }
+}
+
+/// The linear heads that stand for TSN where a data set brings no TSN scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tsn {
+    /// Passes over all train clips.
+    #[schemars(range(min = 1))]
+    pub epochs: usize,
+    /// Clips per step.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Adam's learning rate.
+    pub lr: f64,
+    /// L2 penalty, added to the gradient as lr-independent decay of the weights.
+    pub weight_decay: f64,
+}
+
+impl Default for Tsn {
+    fn default() -> Self {
+        Tsn { epochs: 30, batch: 128, lr: 1e-3, weight_decay: 0.0 }
+    }
+}
+
+/// Nearest neighbours, a control.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Knn {
+    /// Neighbours averaged.
+    #[schemars(range(min = 1))]
+    pub k: usize,
+}
+
+impl Default for Knn {
+    fn default() -> Self {
+        Knn { k: 10 }
+    }
+}
+
+/// Ridge regression, a control.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ridge {
+    /// Penalty, per train clip: lambda n |W|^2.
+    pub lambda: f64,
+}
+
+impl Default for Ridge {
+    fn default() -> Self {
+        Ridge { lambda: 1.0 }
+    }
+}
+
+/// Late fusion and what a row is scored with; read when tables are made, so changing it trains nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fusion {
+    /// Weight of a stream's or audio feature's probabilities, by name; 1 where not named (A12).
+    pub weights: BTreeMap<String, f64>,
+    /// What sounded val clips are scored with in generated rows.
+    pub sounded: Sounded,
+    /// How `audio(lstm)` picks among the LSTM cells.
+    pub select_on: SelectOn,
+}
+
+impl Default for Fusion {
+    fn default() -> Self {
+        Fusion { weights: BTreeMap::new(), sounded: Sounded::Real, select_on: SelectOn::Val }
+    }
+}
+
+/// The contents of `experiment.yaml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// A short name; the report is called after it.
+    pub name: String,
+    /// A line for the top of the report.
+    #[serde(default)]
+    pub title: String,
+    /// What the experiment is about.
+    #[serde(default)]
+    pub description: String,
+    /// A folder whose experiment this one changes; files that are not here are taken from there.
+    #[serde(default)]
+    pub extends: Option<String>,
+    /// The data set's folder, where `--dataset` does not give it; relative to this folder.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// Where the published values were measured.
+    #[serde(default)]
+    pub published_on: String,
+    /// Seeds; a cell is run once with each.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// Axes; every combination of their values is a cell. `audio`, `generator`, `loss`, `classifier`, and any other key of
+    /// this file by its dotted name (`train.lr`, `missing.rate`).
+    pub grid: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Combinations that are not run: a cell that agrees with all of an entry's keys is left out.
+    #[serde(default)]
+    pub exclude: Vec<BTreeMap<String, serde_json::Value>>,
+    /// Controls, run for each audio feature.
+    #[serde(default)]
+    pub controls: Vec<Control>,
+    /// Simulated missing sound.
+    #[serde(default)]
+    pub missing: Option<Missing>,
+    /// Training of the generators.
+    #[serde(default)]
+    pub train: Train,
+    /// LSTM generator.
+    #[serde(default)]
+    pub lstm: Lstm,
+    /// Autoencoder generator.
+    #[serde(default)]
+    pub autoencoder: Autoencoder,
+    /// What is done to generated features before the SVM.
+    #[serde(default = "default_match")]
+    pub match_generated: Match,
+    /// SVM bank.
+    #[serde(default)]
+    pub svm: Svm,
+    /// Heads on the streams.
+    #[serde(default)]
+    pub tsn: Tsn,
+    /// Nearest-neighbour control.
+    #[serde(default)]
+    pub knn: Knn,
+    /// Ridge control.
+    #[serde(default)]
+    pub ridge: Ridge,
+    /// Late fusion.
+    #[serde(default)]
+    pub fusion: Fusion,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![0, 1, 2]
+}
+
+fn default_match() -> Match {
+    Match::None
+}
+
+impl Config {
+    /// Numbers that make no sense, as (path, message); the first one found.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        let bad = |path: &str, message: String| Err((path.to_string(), message));
+        let positive = |path: &str, x: f64| {
+            if x.is_finite() && x > 0.0 { Ok(()) } else { bad(path, format!("{x} should be above 0")) }
+        };
+        let not_negative = |path: &str, x: f64| {
+            if x.is_finite() && x >= 0.0 { Ok(()) } else { bad(path, format!("{x} should be 0 or more")) }
+        };
+        let at_least = |path: &str, least: usize, x: usize| {
+            if x >= least { Ok(()) } else { bad(path, format!("{x} should be at least {least}")) }
+        };
+        let below_one = |path: &str, x: f64| {
+            if (0.0..1.0).contains(&x) { Ok(()) } else { bad(path, format!("{x} should lie from 0 to below 1")) }
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if self.name.is_empty() || !self.name.chars().all(plain) || self.name.starts_with('.') {
+            return bad(
+                "name",
+                format!("{:?} should be letters, digits, '_', '-' and '.'; files are called after it", self.name),
+            );
+        }
+        if self.seeds.is_empty() {
+            return bad("seeds", "no seed; give at least one".into());
+        }
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        if let Some(w) = seeds.windows(2).find(|w| w[0] == w[1]) {
+            return bad("seeds", format!("seed {} stands twice", w[0]));
+        }
+        if let Some(m) = &self.missing {
+            below_one("missing.rate", m.rate)?;
+        }
+        at_least("train.epochs", 1, self.train.epochs)?;
+        at_least("train.batch", 1, self.train.batch)?;
+        positive("train.lr", self.train.lr)?;
+        below_one("train.beta1", self.train.beta1)?;
+        below_one("train.beta2", self.train.beta2)?;
+        positive("train.eps", self.train.eps)?;
+        not_negative("train.w_cls", self.train.w_cls)?;
+        positive("train.w_rec", self.train.w_rec)?;
+        if let Some(block) = self.train.kl_block {
+            at_least("train.kl_block", 1, block)?;
+        }
+        at_least("lstm.hidden", 1, self.lstm.hidden)?;
+        for (name, widths) in
+            [("autoencoder.encoder", &self.autoencoder.encoder), ("autoencoder.decoder", &self.autoencoder.decoder)]
+        {
+            at_least(name, 1, widths.len())?;
+            for (i, &w) in widths.iter().enumerate() {
+                at_least(&format!("{name}[{i}]"), 1, w)?;
+            }
+        }
+        positive("svm.c", self.svm.c)?;
+        at_least("svm.folds", 2, self.svm.folds)?;
+        positive("svm.tolerance", self.svm.tolerance)?;
+        at_least("tsn.epochs", 1, self.tsn.epochs)?;
+        at_least("tsn.batch", 1, self.tsn.batch)?;
+        positive("tsn.lr", self.tsn.lr)?;
+        not_negative("tsn.weight_decay", self.tsn.weight_decay)?;
+        at_least("knn.k", 1, self.knn.k)?;
+        positive("ridge.lambda", self.ridge.lambda)?;
+        for (name, &w) in &self.fusion.weights {
+            not_negative(&format!("fusion.weights.{name}"), w)?;
+        }
+        Ok(())
+    }
+}

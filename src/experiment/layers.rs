@@ -1,0 +1,143 @@
+//! Documents laid over each other: `extends` first, the folder's own file over it, `--set` on top.
+
+use super::document::{Document, Problem, join};
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
+
+/// The merged value and the documents it came from, bottom first.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    documents: Vec<Document>,
+    /// Mappings merged key by key; anything else replaced by the layer above.
+    pub value: Value,
+}
+
+impl Layers {
+    /// Lays documents over each other.
+    pub fn new(documents: Vec<Document>) -> Layers {
+        let mut value = Value::Null;
+        for document in &documents {
+            merge(&mut value, document.value());
+        }
+        Layers { documents, value }
+    }
+
+    /// Adds one on top.
+    pub fn push(&mut self, document: Document) {
+        merge(&mut self.value, document.value());
+        self.documents.push(document);
+    }
+
+    /// The documents, bottom first.
+    pub fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// A problem with the value at `path`, told in the document that has the last word on it.
+    pub fn at(&self, path: &str, message: impl Into<String>) -> Problem {
+        self.owner(path).at(path, message)
+    }
+
+    /// A problem with the key at `path`.
+    pub fn at_key(&self, path: &str, message: impl Into<String>) -> Problem {
+        self.owner(path).at_key(path, message)
+    }
+
+    fn owner(&self, path: &str) -> &Document {
+        let mut path = path;
+        loop {
+            if let Some(document) = self.documents.iter().rev().find(|d| d.has(path)) {
+                return document;
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return self.documents.last().expect("layers hold at least one document"),
+            }
+        }
+    }
+
+    /// Turns the merged value into `T`; an unknown key or a wrong type is told at its place, with the nearest name.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_path_to_error::deserialize(self.value.clone()).map_err(|e| {
+            let path = e.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            let message = e.inner().to_string();
+            match unknown(&message) {
+                Some((wrong, valid)) if message.starts_with("unknown field") => {
+                    let key = if path.ends_with(&wrong) { path } else { join(&path, &wrong) };
+                    self.at_key(&key, format!("unknown key {wrong:?}")).suggest(&wrong, &valid)
+                }
+                Some((wrong, valid)) => self.at(&path, format!("{wrong:?} is not known here")).suggest(&wrong, &valid),
+                None if path.is_empty() => self.at(&path, message),
+                None => self.at(&path, format!("{path}: {message}")),
+            }
+        })
+    }
+}
+
+/// Takes "unknown field `lrr`, expected one of `lr`, `batch`" apart (and the same of a variant).
+fn unknown(message: &str) -> Option<(String, Vec<String>)> {
+    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_string);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+fn merge(below: &mut Value, above: &Value) {
+    match (below, above) {
+        (Value::Mapping(below), Value::Mapping(above)) => {
+            for (key, value) in above {
+                match below.get_mut(key) {
+                    Some(old) => merge(old, value),
+                    None => {
+                        below.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        (below, above) => *below = above.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::path::Path;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Train {
+        #[allow(dead_code)]
+        epochs: usize,
+        #[allow(dead_code)]
+        batch: usize,
+    }
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        #[allow(dead_code)]
+        train: Train,
+    }
+
+    fn layers(texts: &[&str]) -> Layers {
+        let documents = texts.iter().map(|t| Document::parse(Path::new("experiment.yaml"), t).unwrap()).collect();
+        Layers::new(documents)
+    }
+
+    #[test]
+    fn the_top_layer_wins_key_by_key() {
+        let l = layers(&["train: {epochs: 1, batch: 2}", "train: {epochs: 3}"]);
+        let c: Config = l.read().unwrap();
+        assert_eq!((c.train.epochs, c.train.batch), (3, 2));
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_are_placed_in_their_own_layer() {
+        let p = layers(&["train: {epochs: 1, batch: 2}", "train:\n  epoch: 3\n"]).read::<Config>().unwrap_err();
+        assert_eq!((p.line, p.column), (2, 3), "{p}");
+        assert!(p.to_string().contains("did you mean \"epochs\"?"), "{p}");
+        let p = layers(&["train: {epochs: 1, batch: 2}", "\ntrain:\n  batch: many\n"]).read::<Config>().unwrap_err();
+        assert_eq!((p.line, p.column), (3, 10), "{p}");
+    }
+}

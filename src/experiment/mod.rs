@@ -1,0 +1,127 @@
+//! An experiment is a folder of YAML: `experiment.yaml` (grid, seeds, training), `tables.yaml`, `claims.yaml`,
+//! `ledger.yaml`. It may extend another folder and be changed from the command line; whatever is wrong is told with file,
+//! line, column and the nearest valid name.
+
+pub mod claims;
+pub mod config;
+pub mod document;
+pub mod grid;
+pub mod layers;
+pub mod ledger;
+pub mod schema;
+pub mod tables;
+pub mod term;
+
+pub use claims::Claims;
+pub use config::Config;
+pub use document::Problem;
+pub use grid::{Cell, Part};
+pub use ledger::Ledger;
+pub use tables::{Table, TableId, Tables};
+
+use document::Document;
+use layers::Layers;
+use std::path::{Path, PathBuf};
+
+/// A resolved experiment.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// `experiment.yaml`, resolved.
+    pub config: Config,
+    /// The published tables.
+    pub tables: Tables,
+    /// The paper's claims.
+    pub claims: Claims,
+    /// The open choices.
+    pub ledger: Ledger,
+    /// The `--set` values it was changed with.
+    pub sets: Vec<String>,
+    layers: Layers,
+}
+
+impl Experiment {
+    /// Loads a folder, what it extends, and `--set` values.
+    pub fn load(dir: &Path, sets: &[String]) -> Result<Experiment, Problem> {
+        let chain = chain(dir)?;
+        let mut layers = Layers::new(chain.iter().map(|(_, document)| document.clone()).collect());
+        for set in sets {
+            layers.push(Document::of_set(set)?);
+        }
+        let config: Config = layers.read()?;
+        config.check().map_err(|(path, message)| layers.at(&path, format!("{path}: {message}")))?;
+        let audios = axis_words(&config, "audio");
+        // Problems with the grid show before any data set is opened.
+        grid::cells(&config, &layers, &[])?;
+        let beside = |file: &str| -> Result<Option<Layers>, Problem> {
+            let path = chain.iter().rev().map(|(dir, _)| dir.join(file)).find(|path| path.is_file());
+            path.map(|path| Ok(Layers::new(vec![Document::read(&path)?]))).transpose()
+        };
+        let tables = beside("tables.yaml")?
+            .map_or(Ok(Tables::default()), |l| Tables::read(&l, &known_audios(&audios, &chain)))?;
+        let claims = beside("claims.yaml")?.map_or(Ok(Claims::default()), |l| Claims::read(&l))?;
+        let json = serde_json::to_value(&config).unwrap_or_default();
+        let ledger = beside("ledger.yaml")?.map_or(Ok(Ledger::default()), |l| Ledger::read(&l, &json))?;
+        Ok(Experiment { dir: dir.into(), config, tables, claims, ledger, sets: sets.to_vec(), layers })
+    }
+
+    /// Every cell on a data set with these streams.
+    pub fn cells(&self, streams: &[String]) -> Result<Vec<Cell>, Problem> {
+        grid::cells(&self.config, &self.layers, streams)
+    }
+
+    /// A problem with the value at `path` of `experiment.yaml`.
+    pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        self.layers.at(path, message)
+    }
+}
+
+/// The words on an axis.
+pub fn axis_words(config: &Config, axis: &str) -> Vec<String> {
+    let values = config.grid.get(axis).map(Vec::as_slice).unwrap_or_default();
+    values.iter().filter_map(|v| v.as_str().map(String::from)).collect()
+}
+
+/// Audio features that tables may name: the grid's, and those of the experiments that it extends (whose tables it may
+/// have inherited; their rows are then skipped with a reason).
+fn known_audios(own: &[String], chain: &[(PathBuf, Document)]) -> Vec<String> {
+    let mut known = own.to_vec();
+    for (_, document) in chain {
+        if let Some(values) = document.value().get("grid").and_then(|g| g.get("audio")).and_then(|a| a.as_sequence()) {
+            known.extend(values.iter().filter_map(|v| v.as_str().map(String::from)));
+        }
+    }
+    known.dedup();
+    known
+}
+
+/// The folders that an experiment is made of, the extended one first.
+fn chain(dir: &Path) -> Result<Vec<(PathBuf, Document)>, Problem> {
+    let mut chain: Vec<(PathBuf, Document)> = Vec::new();
+    let mut next = Some(dir.to_path_buf());
+    while let Some(dir) = next {
+        let path = dir.join("experiment.yaml");
+        if !path.is_file() {
+            let problem = match chain.last() {
+                Some((_, child)) => child.at("extends", format!("extends: there is no {}", path.display())),
+                None => Problem::of_file(&dir, "not an experiment: it has no experiment.yaml")
+                    .help("give a folder such as experiments/icassp2019"),
+            };
+            return Err(problem);
+        }
+        let document = Document::read(&path)?;
+        let same = |a: &Path, b: &Path| std::fs::canonicalize(a).ok() == std::fs::canonicalize(b).ok();
+        if chain.iter().any(|(seen, _)| same(seen, &dir)) {
+            return Err(document.at("extends", "extends: the experiments extend each other in a circle"));
+        }
+        next = match document.value().get("extends") {
+            None | Some(serde_yaml::Value::Null) => None,
+            Some(serde_yaml::Value::String(parent)) => Some(dir.join(parent)),
+            Some(_) => return Err(document.at("extends", "extends: a folder's path was expected")),
+        };
+        chain.push((dir, document));
+    }
+    chain.reverse();
+    Ok(chain)
+}

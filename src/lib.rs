@@ -1,0 +1,36 @@
+//! `unmute`: generating audio features for silent videos, from a declared grid to a paper's tables.
+//!
+//! Data moves in the order of the modules:
+//!
+//! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
+//! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
+//! middle; [`cli`] is the face. [`product`], [`random`] and [`suggest`] serve them all.
+
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod dataset;
+pub mod experiment;
+pub mod report;
+pub mod runs;
+pub mod score;
+pub mod store;
+pub mod train;
+
+pub mod product;
+pub mod random;
+pub mod suggest;
+
+/// What an operating system's error means for somebody who waits for a result.
+pub fn explain_io(e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".into(),
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{e}\n  next: choose a folder that you can write to, or change its permissions")
+        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            format!("{e}\n  next: free some space and run the same command again; what is finished is kept")
+        }
+        _ => e.to_string(),
+    }
+}

@@ -1,0 +1,9 @@
+//! Everything to the right of the store: tables, exports and the report are functions of the database alone.
+
+pub mod evaluate;
+pub mod export;
+pub mod format;
+pub mod html;
+pub mod scores;
+
+pub use evaluate::{Entry, EvaluatedTable, evaluate};

@@ -1,0 +1,362 @@
+//! From a fusion's terms to scores: which cells it names, which runs they have, which cell is the best of a group.
+
+use crate::experiment::config::{SelectOn, Sounded};
+use crate::experiment::term::{Choice, Fusion, Term};
+use crate::experiment::{Part, TableId};
+use crate::score::Scores;
+use crate::score::fusion::{fill, fuse};
+use crate::score::metrics::top_k;
+use crate::store::{CellRecord, DatasetRecord, Error, ExperimentRecord, RunRecord, Store, ViewRecord};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// An experiment's results, read from the store as they are asked for.
+pub struct Results<'a> {
+    /// The experiment as it was run last.
+    pub experiment: &'a ExperimentRecord,
+    /// Its data set.
+    pub dataset: DatasetRecord,
+    store: &'a Store,
+    views: RefCell<HashMap<i64, Rc<ViewRecord>>>,
+    runs: RefCell<HashMap<String, Rc<Vec<RunRecord>>>>,
+    scores: RefCell<HashMap<(String, String), Option<Rc<Scores>>>>,
+}
+
+/// One row's scores for each seed.
+pub struct Fused {
+    /// Scores by seed; a single `None` where no summand depends on one.
+    pub seeds: Vec<(Option<u64>, Scores)>,
+    /// The view that they are of.
+    pub view: Rc<ViewRecord>,
+    /// The cells behind it: term, cell and, for a best-of choice, what it was chosen from.
+    pub cells: Vec<UsedCell>,
+    /// Runs that went in.
+    pub runs: Vec<String>,
+}
+
+/// A cell that a row stands on.
+#[derive(Clone, Debug)]
+pub struct UsedCell {
+    /// Its key.
+    pub key: String,
+    /// Whether it was chosen as the best of several.
+    pub chosen: bool,
+}
+
+/// A row that cannot be computed: why.
+pub type Skipped = String;
+
+/// Where a table looks: its audio features, and the point of the further axes.
+pub struct Scope<'a> {
+    /// What `audio` stands for, in order of preference.
+    pub audio: &'a [String],
+    /// Values of further axes.
+    pub at: &'a BTreeMap<String, Value>,
+    /// The table, for messages.
+    pub table: &'a TableId,
+}
+
+impl<'a> Results<'a> {
+    /// Prepares to read an experiment's results.
+    pub fn new(store: &'a Store, experiment: &'a ExperimentRecord) -> Result<Self, Error> {
+        Ok(Results {
+            dataset: store.dataset(experiment.dataset_id)?,
+            experiment,
+            store,
+            views: RefCell::default(),
+            runs: RefCell::default(),
+            scores: RefCell::default(),
+        })
+    }
+
+    /// A view.
+    pub fn view(&self, id: i64) -> Result<Rc<ViewRecord>, Error> {
+        if let Some(view) = self.views.borrow().get(&id) {
+            return Ok(view.clone());
+        }
+        let view = Rc::new(self.store.view(id)?);
+        self.views.borrow_mut().insert(id, view.clone());
+        Ok(view)
+    }
+
+    /// All runs of a cell, whatever their state.
+    pub fn runs(&self, cell: &CellRecord) -> Result<Rc<Vec<RunRecord>>, Error> {
+        let Some(fingerprint) = &cell.fingerprint else { return Ok(Rc::default()) };
+        if let Some(runs) = self.runs.borrow().get(fingerprint) {
+            return Ok(runs.clone());
+        }
+        let runs = Rc::new(self.store.runs_of_cell(fingerprint, false)?);
+        self.runs.borrow_mut().insert(fingerprint.clone(), runs.clone());
+        Ok(runs)
+    }
+
+    /// Finished runs of a cell.
+    pub fn done(&self, cell: &CellRecord) -> Result<Vec<RunRecord>, Error> {
+        Ok(self.runs(cell)?.iter().filter(|r| r.state == crate::store::State::Done).cloned().collect())
+    }
+
+    fn scores(&self, run: &str, what: &str) -> Result<Option<Rc<Scores>>, Error> {
+        let key = (run.to_string(), what.to_string());
+        if let Some(scores) = self.scores.borrow().get(&key) {
+            return Ok(scores.clone());
+        }
+        let scores = self.store.scores(run, what)?.map(Rc::new);
+        self.scores.borrow_mut().insert(key, scores.clone());
+        Ok(scores)
+    }
+
+    /// The audio feature that `audio` stands for in a table.
+    pub fn audio_of(&self, scope: &Scope) -> Result<String, Skipped> {
+        let has = |name: &&String| self.dataset.manifest.audio(name).is_some();
+        let in_grid = |name: &&String| self.experiment.cells.iter().any(|c| c.part.audio() == Some(name.as_str()));
+        scope.audio.iter().find(|n| has(n) && in_grid(n)).cloned().ok_or_else(|| {
+            let have: Vec<&str> = self.dataset.manifest.audio.iter().map(|a| a.name.as_str()).collect();
+            let wanted = scope.audio.join(" or ");
+            if scope.audio.iter().any(|n| has(&n)) {
+                format!("{wanted} is not in the experiment's grid")
+            } else {
+                format!("data set {} has no {wanted} feature (it has {})", self.dataset.manifest.name, have.join(", "))
+            }
+        })
+    }
+
+    fn find(&self, scope: &Scope, part: &Part) -> Result<&CellRecord, Skipped> {
+        let same = |c: &&CellRecord| {
+            c.part == *part && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
+        };
+        let cell = self.experiment.cells.iter().find(same).ok_or_else(|| match part {
+            Part::Stream { stream } => {
+                let have: Vec<&str> = self.dataset.manifest.streams.iter().map(|s| s.name.as_str()).collect();
+                format!("data set {} has no {stream} stream (it has {})", self.dataset.manifest.name, have.join(", "))
+            }
+            Part::Bank { audio } | Part::Generator { audio, .. } | Part::Control { audio, .. }
+                if self.dataset.manifest.audio(audio).is_none() =>
+            {
+                format!("data set {} has no {audio} feature", self.dataset.manifest.name)
+            }
+            _ => format!("{} is not a cell of the grid", part.key()),
+        })?;
+        match &cell.skipped {
+            Some(why) => Err(why.clone()),
+            None => Ok(cell),
+        }
+    }
+
+    /// The cell that a choice means: `Ok(Err(why))` where there is none.
+    fn choose(
+        &self,
+        scope: &Scope,
+        audio: &str,
+        choice: &Choice,
+    ) -> Result<Result<(&CellRecord, bool), Skipped>, Error> {
+        let group = |architecture: Option<crate::experiment::config::Architecture>| -> Vec<&CellRecord> {
+            let fits = |c: &&CellRecord| {
+                matches!(&c.part, Part::Generator { audio: a, generator: g, .. } if a == audio && architecture.is_none_or(|w| w == *g))
+                    && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
+            };
+            self.experiment.cells.iter().filter(fits).collect()
+        };
+        let candidates = match choice {
+            Choice::Cell(generator, loss, classifier) => {
+                let part = Part::Generator {
+                    audio: audio.into(),
+                    generator: *generator,
+                    loss: *loss,
+                    classifier: *classifier,
+                };
+                return Ok(self.find(scope, &part).map(|c| (c, false)));
+            }
+            Choice::Control(control) => {
+                let part = Part::Control { audio: audio.into(), control: *control };
+                return Ok(self.find(scope, &part).map(|c| (c, false)));
+            }
+            Choice::BestOf(architecture) => group(Some(*architecture)),
+            Choice::Best => group(None),
+        };
+        let metric = match self.experiment.config.fusion.select_on {
+            SelectOn::Val => "top1",
+            SelectOn::Train => "top1/silent_train",
+        };
+        let mut best: Option<(f64, &CellRecord)> = None;
+        let mut why = format!("no {audio} generator in the grid");
+        for cell in candidates {
+            if let Some(skipped) = &cell.skipped {
+                why = skipped.clone();
+                continue;
+            }
+            let runs = self.done(cell)?;
+            let values: Vec<f64> = runs.iter().filter_map(|r| r.values.get(metric).copied()).collect();
+            if values.is_empty() {
+                why = "not run".into();
+                continue;
+            }
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            // The first of the grid wins a tie.
+            if best.is_none_or(|(value, _)| mean > value) {
+                best = Some((mean, cell));
+            }
+        }
+        Ok(best.map(|(_, cell)| (cell, true)).ok_or(why))
+    }
+
+    /// A term's scores by seed.
+    #[allow(clippy::type_complexity)]
+    fn term(
+        &self,
+        scope: &Scope,
+        term: &Term,
+    ) -> Result<Result<(Vec<(Option<u64>, Scores, Vec<String>)>, UsedCell, i64), Skipped>, Error> {
+        let name = if term.name == "audio" {
+            match self.audio_of(scope) {
+                Ok(name) => name,
+                Err(why) => return Ok(Err(why)),
+            }
+        } else {
+            term.name.clone()
+        };
+        let is_audio = self.experiment.cells.iter().any(|c| c.part.audio() == Some(name.as_str()));
+        let (cell, chosen) = match &term.choice {
+            Some(choice) => match self.choose(scope, &name, choice)? {
+                Ok(found) => found,
+                Err(why) => return Ok(Err(why)),
+            },
+            None => {
+                let part =
+                    if is_audio { Part::Bank { audio: name.clone() } } else { Part::Stream { stream: name.clone() } };
+                match self.find(scope, &part) {
+                    Ok(cell) => (cell, false),
+                    Err(why) => return Ok(Err(why)),
+                }
+            }
+        };
+        let runs = self.done(cell)?;
+        if runs.is_empty() {
+            return Ok(Err(self.why_not_done(cell)?));
+        }
+        let view_id = runs[0].view_id;
+        let mut out = Vec::new();
+        for run in &runs {
+            let (scores, used) = match &cell.part {
+                Part::Stream { .. } => (self.scores(&run.id, "vision")?, vec![run.id.clone()]),
+                Part::Bank { .. } => (self.scores(&run.id, "real")?, vec![run.id.clone()]),
+                Part::Generator { .. } | Part::Control { .. } => match self.filled(scope, run, &name)? {
+                    Ok((scores, used)) => (Some(scores), used),
+                    Err(why) => return Ok(Err(why)),
+                },
+            };
+            let Some(scores) = scores else { return Ok(Err(format!("run {} has no scores", &run.id[..12]))) };
+            out.push((run.seed, (*scores).clone(), used));
+        }
+        Ok(Ok((out, UsedCell { key: cell.key.clone(), chosen }, view_id)))
+    }
+
+    /// Generated scores with real ones where clips sound (A11).
+    fn filled(
+        &self,
+        scope: &Scope,
+        run: &RunRecord,
+        audio: &str,
+    ) -> Result<Result<(Rc<Scores>, Vec<String>), Skipped>, Error> {
+        let Some(generated) = self.scores(&run.id, "generated")? else {
+            return Ok(Err(format!("run {} has no scores", &run.id[..12])));
+        };
+        if self.experiment.config.fusion.sounded == Sounded::Generated {
+            return Ok(Ok((generated, vec![run.id.clone()])));
+        }
+        let mut used = vec![run.id.clone()];
+        // A run that trained a bank of its own brings its own real scores.
+        let real = match self.scores(&run.id, "real")? {
+            Some(real) => real,
+            None => {
+                let bank = match self.find(scope, &Part::Bank { audio: audio.into() }) {
+                    Ok(bank) => bank,
+                    Err(why) => return Ok(Err(why)),
+                };
+                let done = self.done(bank)?;
+                let Some(bank_run) = done.first() else { return Ok(Err(self.why_not_done(bank)?)) };
+                used.push(bank_run.id.clone());
+                match self.scores(&bank_run.id, "real")? {
+                    Some(real) => real,
+                    None => return Ok(Err(format!("run {} has no scores", &bank_run.id[..12]))),
+                }
+            }
+        };
+        let view = self.view(run.view_id)?;
+        Ok(Ok((Rc::new(fill(&real, &generated, &view.val.sounded)), used)))
+    }
+
+    fn why_not_done(&self, cell: &CellRecord) -> Result<String, Error> {
+        let runs = self.runs(cell)?;
+        let failed = runs.iter().find_map(|r| r.error.clone());
+        Ok(match failed {
+            Some(error) => format!("{}: failed: {}", cell.key, error.lines().next().unwrap_or_default()),
+            None => format!("{}: not run yet", cell.key),
+        })
+    }
+
+    /// A fusion's scores for every seed that all of its summands have.
+    pub fn fused(&self, scope: &Scope, fusion: &Fusion) -> Result<Result<Fused, Skipped>, Error> {
+        let mut terms = Vec::new();
+        let mut cells = Vec::new();
+        let mut view_id = None;
+        for term in &fusion.terms {
+            match self.term(scope, term)? {
+                Ok((scores, cell, view)) => {
+                    let audio =
+                        if term.name == "audio" { self.audio_of(scope).unwrap_or_default() } else { term.name.clone() };
+                    let weights = &self.experiment.config.fusion.weights;
+                    let weight = weights.get(&audio).copied().unwrap_or(1.0);
+                    // A stream's view is whichever ran first; an audio feature's says which clips are silent.
+                    if view_id.is_none()
+                        || !matches!(term.choice, None)
+                        || self.experiment.cells.iter().any(|c| c.part.audio() == Some(&audio))
+                    {
+                        view_id = Some(view);
+                    }
+                    terms.push((scores, weight));
+                    cells.push(cell);
+                }
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        let seeded: Vec<Vec<u64>> = terms
+            .iter()
+            .filter(|(scores, _)| scores.iter().any(|(seed, ..)| seed.is_some()))
+            .map(|(scores, _)| scores.iter().filter_map(|(seed, ..)| *seed).collect())
+            .collect();
+        let seeds: Vec<Option<u64>> = match seeded.first() {
+            None => vec![None],
+            Some(first) => first.iter().filter(|s| seeded.iter().all(|of| of.contains(s))).map(|s| Some(*s)).collect(),
+        };
+        if seeds.is_empty() {
+            return Ok(Err("its parts have no seed in common yet".into()));
+        }
+        let mut out = Vec::new();
+        let mut runs = Vec::new();
+        for seed in seeds {
+            let mut summands = Vec::new();
+            for (scores, weight) in &terms {
+                let own = scores.iter().find(|(s, ..)| *s == seed || s.is_none());
+                let Some((_, scores, used)) = own else {
+                    return Ok(Err("its parts have no seed in common yet".into()));
+                };
+                summands.push((scores, *weight));
+                runs.extend(used.iter().cloned());
+            }
+            out.push((seed, fuse(&summands)));
+        }
+        runs.sort();
+        runs.dedup();
+        let view = self.view(view_id.unwrap_or_default())?;
+        Ok(Ok(Fused { seeds: out, view, cells, runs }))
+    }
+}
+
+impl Fused {
+    /// Top-k in percent for each seed.
+    pub fn top_k(&self, k: usize) -> Vec<f64> {
+        self.seeds.iter().filter_map(|(_, s)| top_k(s, &self.view.val.labels, k, |_| true)).collect()
+    }
+}

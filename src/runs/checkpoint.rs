@@ -1,0 +1,112 @@
+//! Checkpoints: a training between two epochs as a safetensors file beside the store, written whole or not at all.
+
+use crate::train::Checkpoint;
+use crate::train::params::Saved;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Where a store keeps the checkpoint of a run: `runs.db` has `runs.db.checkpoints/RUN.safetensors`.
+pub fn path(db: &Path, run: &str) -> PathBuf {
+    let mut name = db.as_os_str().to_owned();
+    name.push(".checkpoints");
+    PathBuf::from(name).join(format!("{run}.safetensors"))
+}
+
+/// Writes a checkpoint to a temporary file and renames it.
+pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
+    let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
+    for p in &checkpoint.params {
+        for (what, values) in [("value", &p.value), ("moment1", &p.moment1), ("moment2", &p.moment2)] {
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.push((format!("{}/{what}", p.name), bytes, vec![p.shape.0, p.shape.1]));
+        }
+    }
+    let other = |e: safetensors::SafeTensorError| std::io::Error::other(e.to_string());
+    let views = tensors
+        .iter()
+        .map(|(name, bytes, shape)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(other)?))
+        })
+        .collect::<std::io::Result<Vec<_>>>()?;
+    // The order of the parameters is kept apart: the file sorts its tensors.
+    let order: Vec<&str> = checkpoint.params.iter().map(|p| p.name.as_str()).collect();
+    let meta = HashMap::from([
+        ("epoch".to_string(), checkpoint.epoch.to_string()),
+        ("step".to_string(), checkpoint.step.to_string()),
+        ("order".to_string(), order.join(" ")),
+    ]);
+    let bytes = safetensors::serialize(views, Some(meta)).map_err(other)?;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let write = || {
+        use std::io::Write;
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(&bytes)?;
+        file.write_all(blake3::hash(&bytes).as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&part);
+    })
+}
+
+/// Reads a checkpoint; `None` where there is none, or one that is not whole (training then begins anew).
+pub fn load(path: &Path) -> Option<Checkpoint> {
+    let file = std::fs::read(path).ok()?;
+    let (bytes, hash) = file.split_at_checked(file.len().checked_sub(32)?)?;
+    if blake3::hash(bytes).as_bytes() != hash {
+        return None;
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    let meta = header.metadata().as_ref()?;
+    let tensors = SafeTensors::deserialize(bytes).ok()?;
+    let numbers = |name: String| -> Option<(Vec<f32>, (usize, usize))> {
+        let view = tensors.tensor(&name).ok()?;
+        let &[rows, cols] = view.shape() else { return None };
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Some((values, (rows, cols)))
+    };
+    let params = meta
+        .get("order")?
+        .split(' ')
+        .map(|name| {
+            let (value, shape) = numbers(format!("{name}/value"))?;
+            let (moment1, _) = numbers(format!("{name}/moment1"))?;
+            let (moment2, _) = numbers(format!("{name}/moment2"))?;
+            Some(Saved { name: name.into(), shape, value, moment1, moment2 })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some(Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_come_back_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir.path().join("runs.db"), "abc");
+        let saved = |name: &str| Saved {
+            name: name.into(),
+            shape: (2, 2),
+            value: vec![1.0, -2.5, f32::MIN_POSITIVE, 0.1],
+            moment1: vec![0.0; 4],
+            moment2: vec![1e-30; 4],
+        };
+        let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![saved("z"), saved("a")] };
+        save(&path, &checkpoint).unwrap();
+        assert_eq!(load(&path).unwrap(), checkpoint);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(load(&path).is_none());
+        std::fs::write(&path, &bytes[..10]).unwrap();
+        assert!(load(&path).is_none());
+    }
+}

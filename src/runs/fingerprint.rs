@@ -1,0 +1,87 @@
+//! What a run's numbers depend on, as canonical JSON, and its hash.
+
+use crate::dataset::View;
+use crate::experiment::config::{Architecture, Classifier, Control, Loss};
+use crate::experiment::{Cell, Part};
+use serde_json::{Value, json};
+
+/// The digest of the code that numbers depend on, made when the program was built.
+pub const CODE: &str = env!("UNMUTE_CODE");
+
+/// Everything that the numbers of a cell depend on, without its seed, and nothing else: a key that the cell does not
+/// read (the decoder's width for an LSTM) is left out, so that changing it repeats nothing.
+pub fn spec(cell: &Cell, view: &View) -> Value {
+    let c = &cell.config;
+    let data = match cell.part {
+        // Sound plays no part in the heads.
+        Part::Stream { .. } => &view.dataset.fingerprint,
+        _ => &view.fingerprint,
+    };
+    let mut spec = json!({ "part": cell.part, "data": data, "code": CODE });
+    let mut add = |key: &str, value: Value| {
+        if let Some(map) = spec.as_object_mut() {
+            map.insert(key.into(), value);
+        }
+    };
+    match &cell.part {
+        Part::Stream { .. } => add("tsn", json!(c.tsn)),
+        Part::Bank { .. } => add("svm", svm(cell)),
+        Part::Generator { generator, loss, classifier, .. } => {
+            let mut train = json!(c.train);
+            if let Some(train) = train.as_object_mut() {
+                match loss {
+                    Loss::L2 => train.remove("kl_block"),
+                    Loss::Kl => train.remove("l2"),
+                };
+                if *classifier == Classifier::Without {
+                    train.remove("w_cls");
+                }
+            }
+            add("train", train);
+            match generator {
+                Architecture::Lstm => add("lstm", json!(c.lstm)),
+                Architecture::Autoencoder => add("autoencoder", json!(c.autoencoder)),
+            }
+            add("match_generated", json!(c.match_generated));
+            add("svm", json!(c.svm));
+        }
+        Part::Control { control, .. } => {
+            match control {
+                Control::Knn => add("knn", json!(c.knn)),
+                Control::Ridge => add("ridge", json!(c.ridge)),
+                Control::Zero | Control::Mean | Control::Oracle => {}
+            }
+            add("svm", svm(cell));
+        }
+    }
+    canonical(spec)
+}
+
+/// Banks and controls are always fitted on real audio.
+fn svm(cell: &Cell) -> Value {
+    let mut svm = json!(cell.config.svm);
+    svm.as_object_mut().map(|map| map.remove("train_on"));
+    svm
+}
+
+/// The fingerprint of a cell (no seed) or run.
+pub fn fingerprint(spec: &Value, seed: Option<u64>) -> String {
+    let text = match seed {
+        None => spec.to_string(),
+        Some(seed) => format!("{spec} seed {seed}"),
+    };
+    blake3::hash(text.as_bytes()).to_hex().as_str()[..32].to_string()
+}
+
+/// Keys in alphabetical order, at every depth.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<(String, Value)> = map.into_iter().map(|(k, v)| (k, canonical(v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}

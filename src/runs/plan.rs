@@ -1,0 +1,169 @@
+//! Which runs an experiment needs on a data set, which are done, and what the rest will cost.
+
+use super::fingerprint::{fingerprint, spec};
+use crate::dataset::{Dataset, Missing, View};
+use crate::experiment::config::{Architecture, Config, Control};
+use crate::experiment::{Cell, Experiment, Part};
+use crate::store::{CellRecord, State};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A cell with the view it runs on.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The cell.
+    pub cell: Cell,
+    /// Its data; `None` where it is skipped.
+    pub view: Option<Arc<View>>,
+    /// What its numbers depend on, less the seed.
+    pub spec: serde_json::Value,
+    /// The fingerprint of `spec`.
+    pub fingerprint: String,
+    /// Why it is not run.
+    pub skipped: Option<String>,
+    /// Runs: seed and id.
+    pub runs: Vec<(Option<u64>, String)>,
+}
+
+/// Every cell of an experiment on a data set.
+pub struct Plan {
+    /// The cells, in the order of the grid.
+    pub cells: Vec<Planned>,
+    /// The data set.
+    pub dataset: Arc<Dataset>,
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something in the YAML.
+    #[error("{0}")]
+    Experiment(#[from] crate::experiment::Problem),
+    /// Something in the data.
+    #[error("{0}")]
+    Dataset(#[from] crate::dataset::Error),
+}
+
+impl Plan {
+    /// Resolves views and fingerprints.
+    pub fn new(experiment: &Experiment, dataset: Arc<Dataset>, seeds: &[u64]) -> Result<Plan, Error> {
+        let streams: Vec<String> = dataset.manifest.streams.iter().map(|s| s.name.clone()).collect();
+        let mut views: Vec<(Option<Missing>, Arc<View>)> = Vec::new();
+        let mut cells = Vec::new();
+        for cell in experiment.cells(&streams)? {
+            let missing = cell.config.missing.clone();
+            let view = match views.iter().find(|(m, _)| *m == missing) {
+                Some((_, view)) => view.clone(),
+                None => {
+                    let view = Arc::new(View::new(dataset.clone(), missing.as_ref())?);
+                    views.push((missing, view.clone()));
+                    view
+                }
+            };
+            let skipped = skip(&cell, &view);
+            let spec = spec(&cell, &view);
+            let runs: Vec<(Option<u64>, String)> = match cell.part.seeded() {
+                true => seeds.iter().map(|&s| (Some(s), fingerprint(&spec, Some(s)))).collect(),
+                false => vec![(None, fingerprint(&spec, None))],
+            };
+            check_blocks(experiment, &cell, &dataset)?;
+            cells.push(Planned { fingerprint: fingerprint(&spec, None), view: Some(view), cell, spec, skipped, runs });
+        }
+        Ok(Plan { cells, dataset })
+    }
+
+    /// The cells as the store keeps them.
+    pub fn records(&self, view_id: impl Fn(&View) -> Option<i64>) -> Vec<CellRecord> {
+        self.cells
+            .iter()
+            .map(|p| CellRecord {
+                key: p.cell.key(),
+                part: p.cell.part.clone(),
+                overrides: p.cell.overrides.clone(),
+                view_id: p.view.as_deref().and_then(&view_id),
+                fingerprint: p.skipped.is_none().then(|| p.fingerprint.clone()),
+                skipped: p.skipped.clone(),
+            })
+            .collect()
+    }
+
+    /// Runs that are neither done nor skipped, each once, with their cell.
+    pub fn open(&self, states: &BTreeMap<String, State>) -> Vec<(&Planned, Option<u64>, &str)> {
+        let mut seen = std::collections::HashSet::new();
+        let cells = self.cells.iter().filter(|p| p.skipped.is_none());
+        cells
+            .flat_map(|p| p.runs.iter().map(move |(seed, id)| (p, *seed, id.as_str())))
+            .filter(|(_, _, id)| states.get(*id) != Some(&State::Done) && seen.insert(id.to_string()))
+            .collect()
+    }
+}
+
+/// Why a cell cannot run on this data, if it cannot.
+fn skip(cell: &Cell, view: &View) -> Option<String> {
+    let dataset = &view.dataset;
+    let audio = cell.part.audio()?;
+    if dataset.audio(audio).is_none() {
+        let has: Vec<&str> = dataset.manifest.audio.iter().map(|a| a.name.as_str()).collect();
+        return Some(format!("data set {} has no {audio} feature (it has {})", dataset.manifest.name, has.join(", ")));
+    }
+    if let Part::Control { control: Control::Oracle, .. } = cell.part {
+        let unknown = view.val.iter().filter(|&&c| !view.sounded[c] && dataset.audio_row[c].is_none()).count();
+        if unknown > 0 {
+            return Some(format!("the true audio of {unknown} silent val clips is not known"));
+        }
+    }
+    None
+}
+
+/// A KL block must divide the feature's width.
+fn check_blocks(experiment: &Experiment, cell: &Cell, dataset: &Dataset) -> Result<(), Error> {
+    if let (Some(block), Some(audio)) = (cell.config.train.kl_block, cell.part.audio())
+        && let Some(feature) = dataset.manifest.audio(audio)
+        && feature.width % block != 0
+    {
+        let message = format!("train.kl_block: {block} does not divide the {} dimensions of {audio}", feature.width);
+        return Err(experiment.problem("train.kl_block", message).into());
+    }
+    Ok(())
+}
+
+/// Floating-point operations of a run, roughly: what its products cost.
+pub fn cost(planned: &Planned) -> f64 {
+    let Some(view) = &planned.view else { return 0.0 };
+    let m = &view.dataset.manifest;
+    let config: &Config = &planned.cell.config;
+    let (t, dv, k) = (m.frames as f64, m.visual_width() as f64, m.classes.len() as f64);
+    let (train, val) = (view.train_sounded.len() as f64, view.val.len() as f64);
+    let da = planned.cell.part.audio().and_then(|a| m.audio(a)).map_or(0.0, |a| a.width as f64);
+    match &planned.cell.part {
+        Part::Stream { stream } => {
+            let d = m.stream(stream).map_or(0.0, |s| s.width as f64);
+            4.0 * view.train.len() as f64 * d * k * config.tsn.epochs as f64
+                + (view.train.len() as f64 + val) * t * dv * 4.0
+        }
+        // About 60 products with X in each direction, for all rows and the three folds.
+        Part::Bank { .. } => 4.0 * train * da * k * 60.0 * (1.0 + config.svm.folds as f64),
+        Part::Control { .. } => 2.0 * train * val * dv + 2.0 * val * da * k,
+        Part::Generator { generator, .. } => {
+            let (forward, first) = match generator {
+                Architecture::Lstm => {
+                    let h = config.lstm.hidden as f64;
+                    (2.0 * t * (dv + h) * 4.0 * h + 2.0 * h * (da + k), 2.0 * t * dv * 4.0 * h)
+                }
+                Architecture::Autoencoder => {
+                    let a = &config.autoencoder;
+                    let widths: Vec<f64> = [dv]
+                        .into_iter()
+                        .chain(a.encoder.iter().chain(&a.decoder).map(|&w| w as f64))
+                        .chain([da])
+                        .collect();
+                    let products: f64 = widths.windows(2).map(|w| 2.0 * w[0] * w[1]).sum();
+                    (products, 2.0 * dv * widths[1])
+                }
+            };
+            let epochs = config.train.epochs as f64;
+            // A training step: forward, gradients of inputs (but not of the first product) and of weights.
+            epochs * (train * (3.0 * forward - first) + val * forward) + view.train.len() as f64 * forward
+        }
+    }
+}

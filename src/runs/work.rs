@@ -1,0 +1,248 @@
+//! One run: train what its cell says, score it, and hand back what the store keeps.
+
+use crate::dataset::{Standardiser, View};
+use crate::experiment::config::{Control, Match, SvmTraining};
+use crate::experiment::{Cell, Part};
+use crate::score::Scores;
+use crate::score::bank::Bank;
+use crate::score::controls::{self, Material};
+use crate::score::fusion::fill;
+use crate::score::metrics::{FeatureError, feature_error, top_k};
+use crate::score::platt::Sigmoid;
+use crate::store::{BankRecord, RunResult};
+use crate::train::batches::audio_rows;
+use crate::train::tsn::stream_scores;
+use crate::train::{Backend, Checkpoint, Error, Listener, Task, Vision};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a run works with.
+pub struct Job<'a> {
+    /// What to train.
+    pub cell: &'a Cell,
+    /// Its seed; 0 where none is used.
+    pub seed: u64,
+    /// The data.
+    pub view: Arc<View>,
+    /// Standardised vision.
+    pub vision: Vision,
+    /// The bank of its audio feature (generators and controls), and its scores of real val audio.
+    pub bank: Option<Arc<(Bank, Scores)>>,
+    /// Where to go on.
+    pub from: Option<Checkpoint>,
+}
+
+/// Trains and scores.
+pub fn run<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) -> Result<RunResult, Error> {
+    match job.cell.part.clone() {
+        Part::Stream { stream } => run_stream(device, &job, &stream, listener),
+        Part::Bank { audio } => run_bank(&job, &audio),
+        Part::Generator { .. } => run_generator(device, job, listener),
+        Part::Control { audio, control } => run_control(&job, &audio, control),
+    }
+}
+
+fn run_stream<D: Backend>(
+    device: &D,
+    job: &Job,
+    stream: &str,
+    listener: &mut dyn Listener,
+) -> Result<RunResult, Error> {
+    let mut step = |done, total| listener.step(done, total);
+    let (p, loss) = stream_scores(device, &job.view, &job.vision, stream, &job.cell.config.tsn, job.seed, &mut step)?;
+    let scores = Scores::complete(p, job.view.dataset.classes());
+    let mut values = accuracies(&scores, &job.view);
+    values.insert("loss".into(), loss);
+    Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None })
+}
+
+/// Val clips that sound, and their places among the val clips.
+fn sounded_val(view: &View) -> (Vec<usize>, Vec<usize>) {
+    view.val.iter().enumerate().filter(|(_, c)| view.sounded[**c]).map(|(place, c)| (*c, place)).unzip()
+}
+
+fn real_rows(view: &View, audio: &str, clips: &[usize]) -> Result<Vec<f32>, Error> {
+    let missing = || Error::Listener(format!("the data set has no audio feature {audio:?}"));
+    Ok(audio_rows(view, view.dataset.audio(audio).ok_or_else(missing)?, clips))
+}
+
+/// A bank's probabilities of real audio: sounded val clips only.
+fn real_scores(bank: &Bank, view: &View, audio: &str) -> Result<Scores, Error> {
+    let classes = view.dataset.classes();
+    let (clips, places) = sounded_val(view);
+    let p = bank.probabilities(&real_rows(view, audio, &clips)?, classes);
+    let mut scores =
+        Scores { classes, values: vec![0.0; view.val.len() * classes], present: vec![false; view.val.len()] };
+    for (row, place) in p.chunks_exact(classes).zip(places) {
+        scores.values[place * classes..][..classes].copy_from_slice(row);
+        scores.present[place] = true;
+    }
+    Ok(scores)
+}
+
+fn run_bank(job: &Job, audio: &str) -> Result<RunResult, Error> {
+    let view = &job.view;
+    let x = real_rows(view, audio, &view.train_sounded)?;
+    let bank = Bank::train(&x, &view.labels(&view.train_sounded), view.dataset.classes(), &job.cell.config.svm);
+    let scores = real_scores(&bank, view, audio)?;
+    let mut values = accuracies(&scores, view);
+    let quality = bank.quality();
+    values.insert("duality_gap".into(), quality.worst_gap);
+    values.insert("newton_steps".into(), quality.newton_steps as f64);
+    values.insert("cg_steps".into(), quality.cg_steps as f64);
+    Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)) })
+}
+
+fn run_generator<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) -> Result<RunResult, Error> {
+    let Part::Generator { audio, generator, loss, classifier } = job.cell.part.clone() else {
+        return Err(Error::Listener("not a generator".into()));
+    };
+    let (view, config) = (job.view.clone(), job.cell.config.clone());
+    let classes = view.dataset.classes();
+    let task = Task {
+        view: view.clone(),
+        vision: job.vision.clone(),
+        audio: audio.clone(),
+        architecture: generator,
+        loss,
+        classifier,
+        config: config.clone(),
+        seed: job.seed,
+    };
+    let trained = task.train(device, job.from, listener)?;
+    let real_train = real_rows(&view, &audio, &view.train_sounded)?;
+    let matched: Box<dyn Fn(Vec<f32>) -> Vec<f32>> = match config.match_generated {
+        Match::None => Box::new(|g| g),
+        Match::Moments => {
+            let width = real_train.len() / view.train_sounded.len().max(1);
+            let from = Standardiser::of_matrix(&trained.generate(&view.train_sounded)?, width);
+            let to = Standardiser::of_matrix(&real_train, width);
+            Box::new(move |mut g| {
+                from.apply(&mut g);
+                to.undo(&mut g);
+                g
+            })
+        }
+    };
+    let generated = matched(trained.generate(&view.val)?);
+    let silent_train: Vec<usize> = view.train.iter().copied().filter(|&c| !view.sounded[c]).collect();
+    let on_silent_train = matched(trained.generate(&silent_train)?);
+    let silent_labels = view.labels(&silent_train);
+    let shared = job.bank.ok_or_else(|| Error::Listener("no SVM bank".into()))?;
+    let own = match config.svm.train_on {
+        SvmTraining::Real => None,
+        SvmTraining::RealAndGenerated => {
+            let x = [real_train, on_silent_train.clone()].concat();
+            let labels = [view.labels(&view.train_sounded), silent_labels.clone()].concat();
+            let bank = Bank::train(&x, &labels, classes, &config.svm);
+            let real = real_scores(&bank, &view, &audio)?;
+            Some(Arc::new((bank, real)))
+        }
+    };
+    let (bank, real) = &**own.as_ref().unwrap_or(&shared);
+    let scores = Scores::complete(bank.probabilities(&generated, classes), classes);
+    let mut values = filled_values(&scores, real, &view);
+    if !silent_train.is_empty() {
+        let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes), classes);
+        values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
+    }
+    values.insert("parameters".into(), trained.parameters() as f64);
+    feature_errors(&mut values, &generated, &view, &audio)?;
+    let mut kept = vec![("generated".to_string(), scores)];
+    if own.is_some() {
+        kept.push(("real".into(), real.clone()));
+    }
+    Ok(RunResult { scores: kept, values, bank: None })
+}
+
+fn run_control(job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
+    let view = &job.view;
+    let config = &job.cell.config;
+    let looks_at_vision = matches!(control, Control::Ridge | Control::Knn);
+    let means = |clips: &[usize]| if looks_at_vision { job.vision.frame_means(clips) } else { vec![0.0; clips.len()] };
+    let visual_width = if looks_at_vision { job.vision.width() } else { 1 };
+    let train_audio = real_rows(view, audio, &view.train_sounded)?;
+    let truth = if control == Control::Oracle { real_rows(view, audio, &view.val)? } else { Vec::new() };
+    let material = Material {
+        train_vision: &means(&view.train_sounded),
+        train_audio: &train_audio,
+        vision: &means(&view.val),
+        truth: &truth,
+        visual_width,
+        audio_width: train_audio.len() / view.train_sounded.len().max(1),
+    };
+    let generated = controls::generate(control, &material, &config.knn, &config.ridge);
+    let shared = job.bank.clone().ok_or_else(|| Error::Listener("no SVM bank".into()))?;
+    let classes = view.dataset.classes();
+    let scores = Scores::complete(shared.0.probabilities(&generated, classes), classes);
+    let mut values = filled_values(&scores, &shared.1, view);
+    feature_errors(&mut values, &generated, view, audio)?;
+    Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None })
+}
+
+fn filled_values(generated: &Scores, real: &Scores, view: &View) -> BTreeMap<String, f64> {
+    let sounded: Vec<bool> = view.val.iter().map(|&c| view.sounded[c]).collect();
+    accuracies(&fill(real, generated, &sounded), view)
+}
+
+/// top1 and top5 in percent over all val clips, and over sounded and silent ones.
+fn accuracies(scores: &Scores, view: &View) -> BTreeMap<String, f64> {
+    let labels = view.labels(&view.val);
+    let mut values = BTreeMap::new();
+    for (name, k) in [("top1", 1), ("top5", 5)] {
+        for (suffix, wanted) in [("", None), ("/sounded", Some(true)), ("/silent", Some(false))] {
+            let of = |place: usize| wanted.is_none_or(|w| view.sounded[view.val[place]] == w);
+            values.extend(top_k(scores, &labels, k, of).map(|v| (format!("{name}{suffix}"), v)));
+        }
+    }
+    values
+}
+
+/// Errors of generated val features wherever the truth is known, for sounded and silent clips.
+fn feature_errors(
+    values: &mut BTreeMap<String, f64>,
+    generated: &[f32],
+    view: &View,
+    audio: &str,
+) -> Result<(), Error> {
+    let width = generated.len() / view.val.len().max(1);
+    let scale = Standardiser::of_matrix(&real_rows(view, audio, &view.train_sounded)?, width);
+    for (name, wanted) in [("sounded", true), ("silent", false)] {
+        let known = |c: usize| view.sounded[c] == wanted && view.dataset.audio_row[c].is_some();
+        let (clips, places): (Vec<usize>, Vec<usize>) =
+            view.val.iter().enumerate().filter(|(_, c)| known(**c)).map(|(place, c)| (*c, place)).unzip();
+        let mut truth = real_rows(view, audio, &clips)?;
+        let mut ours: Vec<f32> = places.iter().flat_map(|&p| generated[p * width..][..width].to_vec()).collect();
+        scale.apply(&mut truth);
+        scale.apply(&mut ours);
+        if let Some(FeatureError { cosine, r2, mse, .. }) = feature_error(&ours, &truth, width) {
+            values.insert(format!("cosine/{name}"), cosine);
+            values.insert(format!("r2/{name}"), r2);
+            values.insert(format!("mse/{name}"), mse);
+        }
+    }
+    Ok(())
+}
+
+fn bank_record(bank: &Bank) -> BankRecord {
+    let width = bank.scale.width();
+    BankRecord {
+        classes: bank.weights.len() / (width + 1),
+        width,
+        fits: bank.fits.clone(),
+        numbers: [&bank.scale.mean[..], &bank.scale.inverse_sd, &bank.weights].concat(),
+        sigmoids: bank.sigmoids.iter().map(|s| (s.a, s.b)).collect(),
+    }
+}
+
+/// A stored bank, ready to score.
+pub fn bank_of_record(record: BankRecord, probability: crate::experiment::config::Probability) -> Bank {
+    let d = record.width;
+    Bank {
+        scale: Standardiser { mean: record.numbers[..d].to_vec(), inverse_sd: record.numbers[d..2 * d].to_vec() },
+        weights: record.numbers[2 * d..].to_vec(),
+        sigmoids: record.sigmoids.iter().map(|&(a, b)| Sigmoid { a, b }).collect(),
+        probability,
+        fits: record.fits,
+    }
+}

@@ -1,0 +1,11 @@
+//! From features to class probabilities to percentages: the SVM bank, late fusion, metrics, and controls.
+
+pub mod bank;
+pub mod controls;
+pub mod fusion;
+pub mod metrics;
+pub mod platt;
+pub mod svm;
+
+pub use bank::Bank;
+pub use metrics::Scores;

@@ -1,0 +1,352 @@
+//! Linear SVMs with squared hinge loss, many at once, by truncated Newton.
+//!
+//! Problem p has weights w_p (D + 1; the last one multiplies a constant feature of 1, so the bias is regularised too),
+//! signs y (+-1) and a set of rows:
+//!
+//! f(w) = 1/2 |w|^2 + C sum_i max(0, 1 - y_i w.x_i)^2   (LIBLINEAR's -s 2 -B 1)
+//!
+//! All problems share X, so each pass is one product for all of them: margins W X^T, gradients A X, and the same two for
+//! each step of conjugate gradients on the (generalised) Hessian I + 2 C X_I^T X_I. Problems that have converged leave the
+//! block. Since f is 1-strongly convex, f(w) - min f <= |gradient|^2 / 2; training stops when that bound is below
+//! `tolerance` f(w), so the tolerance bounds the relative error of the objective.
+
+use crate::product::{Mat, product};
+use rayon::prelude::*;
+
+/// One binary problem over the rows of X.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The class whose rows are positive.
+    pub class: usize,
+    /// Rows of this fold are left out.
+    pub without_fold: Option<usize>,
+}
+
+/// What the problems share.
+pub struct Shared<'a> {
+    /// Features with a last column of 1, (N, D + 1).
+    pub x: &'a [f32],
+    /// D + 1.
+    pub width: usize,
+    /// Class of each row.
+    pub labels: &'a [usize],
+    /// Fold of each row; may be empty where no problem leaves one out.
+    pub folds: &'a [usize],
+    /// Weight of the losses.
+    pub c: f32,
+    /// Relative error of the objective to stop at.
+    pub tolerance: f64,
+}
+
+/// How a problem's training ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Fit {
+    /// f(w).
+    pub objective: f64,
+    /// |gradient|.
+    pub gradient_norm: f64,
+    /// (f(w) - dual) / f(w): an upper bound of the objective's relative error, from the feasible dual point
+    /// alpha_i = 2 C max(0, 1 - y_i w.x_i).
+    pub duality_gap: f64,
+    /// Newton steps.
+    pub newton_steps: usize,
+    /// Products with the Hessian.
+    pub cg_steps: usize,
+}
+
+const MAX_NEWTON: usize = 200;
+const MAX_CG: usize = 100;
+
+/// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
+const BLOCK: usize = 256;
+
+/// Trains every problem from the given weights, (P, D + 1), in place.
+pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
+    let blocks = problems.chunks(BLOCK).zip(weights.chunks_mut(BLOCK * shared.width));
+    blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights)).collect()
+}
+
+/// Decision values of all rows, (P, N): W X^T.
+pub fn decisions(x: &[f32], width: usize, weights: &[f32]) -> Vec<f32> {
+    let (n, p) = (x.len() / width, weights.len() / width);
+    let mut z = vec![0.0; p * n];
+    product(&mut z, Mat::new(weights, p, width), Mat::new(x, n, width).t(), 1.0, false);
+    z
+}
+
+impl Problem {
+    /// +1 or -1 for a row of the problem, 0 for one that it leaves out.
+    #[inline]
+    fn sign(&self, shared: &Shared, row: usize) -> f32 {
+        match self.without_fold {
+            Some(fold) if shared.folds[row] == fold => 0.0,
+            _ if shared.labels[row] == self.class => 1.0,
+            _ => -1.0,
+        }
+    }
+}
+
+/// The state of one problem that is still being trained.
+struct Active {
+    place: usize,
+    fit: Fit,
+}
+
+fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
+    let d = shared.width;
+    let n = shared.x.len() / d;
+    let x = Mat::new(shared.x, n, d);
+    let signs: Vec<f32> = problems.iter().flat_map(|p| (0..n).map(move |i| p.sign(shared, i))).collect();
+    let sign = |place: usize| &signs[place * n..][..n];
+    let mut fits = vec![Fit::default(); problems.len()];
+    let mut active: Vec<Active> = (0..problems.len()).map(|place| Active { place, fit: Fit::default() }).collect();
+    // Rows of these belong to the active problems, in order.
+    let mut w = weights.to_vec();
+    let mut z = decisions(shared.x, d, &w);
+    for newton in 0..=MAX_NEWTON {
+        // a_i = -2 C y_i max(0, 1 - y_i z_i); gradient = w + a X.
+        let mut a = vec![0.0f32; active.len() * n];
+        let losses: Vec<f64> = a
+            .par_chunks_mut(n)
+            .zip(z.par_chunks(n))
+            .zip(&active)
+            .map(|((a, z), problem)| slopes(a, z, sign(problem.place), shared.c))
+            .collect();
+        let mut gradient = w.clone();
+        product(&mut gradient, Mat::new(&a, active.len(), n), x, 1.0, true);
+        let mut keep = vec![false; active.len()];
+        for (i, problem) in active.iter_mut().enumerate() {
+            let (w, g) = (&w[i * d..][..d], &gradient[i * d..][..d]);
+            let objective = 0.5 * dot(w, w) + losses[i];
+            let g2 = dot(g, g);
+            let dual = {
+                let along: f64 = w.iter().zip(g).map(|(w, g)| f64::from(w - g).powi(2)).sum();
+                let alphas: f64 = a[i * n..][..n].iter().map(|a| f64::from(a.abs())).sum();
+                alphas - 0.5 * along - losses[i]
+            };
+            problem.fit.objective = objective;
+            problem.fit.gradient_norm = g2.sqrt();
+            problem.fit.duality_gap = ((objective - dual) / objective.max(f64::MIN_POSITIVE)).max(0.0);
+            problem.fit.newton_steps = newton;
+            keep[i] = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
+        }
+        retire(&mut active, &keep, &mut fits, weights, &mut [(&mut w, d)], d);
+        retain_rows(&mut z, n, &keep);
+        retain_rows(&mut a, n, &keep);
+        retain_rows(&mut gradient, d, &keep);
+        if active.is_empty() {
+            break;
+        }
+        let (step, x_step) = newton_direction(shared, x, &a, &gradient, &mut active, n);
+        // Exact line search along the step, then move.
+        let lengths: Vec<f64> = (0..active.len())
+            .into_par_iter()
+            .map(|i| {
+                let (w, s) = (&w[i * d..][..d], &step[i * d..][..d]);
+                line_search(
+                    dot(w, s),
+                    dot(s, s),
+                    &z[i * n..][..n],
+                    &x_step[i * n..][..n],
+                    sign(active[i].place),
+                    shared.c,
+                )
+            })
+            .collect();
+        let mut moved = vec![true; active.len()];
+        for (i, &length) in lengths.iter().enumerate() {
+            // No progress left in f32: what there is, is the answer; its gap is reported.
+            moved[i] = length > 0.0;
+            let move_along =
+                |to: &mut [f32], along: &[f32]| to.iter_mut().zip(along).for_each(|(t, a)| *t += length as f32 * a);
+            move_along(&mut w[i * d..][..d], &step[i * d..][..d]);
+            move_along(&mut z[i * n..][..n], &x_step[i * n..][..n]);
+        }
+        retire(&mut active, &moved, &mut fits, weights, &mut [(&mut w, d)], d);
+        retain_rows(&mut z, n, &moved);
+        if active.is_empty() {
+            break;
+        }
+        // z drifts by rounding when it is only ever added to.
+        if newton % 8 == 7 {
+            z = decisions(shared.x, d, &w);
+        }
+    }
+    fits
+}
+
+/// Takes problems that are done out of the block and writes their weights back.
+fn retire(
+    active: &mut Vec<Active>,
+    keep: &[bool],
+    fits: &mut [Fit],
+    weights: &mut [f32],
+    rows: &mut [(&mut Vec<f32>, usize)],
+    d: usize,
+) {
+    for (i, problem) in active.iter().enumerate() {
+        if !keep[i] {
+            fits[problem.place] = problem.fit;
+            weights[problem.place * d..][..d].copy_from_slice(&rows[0].0[i * d..][..d]);
+        }
+    }
+    for (values, width) in rows.iter_mut() {
+        retain_rows(values, *width, keep);
+    }
+    let mut i = 0;
+    active.retain(|_| {
+        i += 1;
+        keep[i - 1]
+    });
+}
+
+/// Keeps the rows that are marked, in order.
+fn retain_rows(values: &mut Vec<f32>, width: usize, keep: &[bool]) {
+    let mut to = 0;
+    for (from, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
+        values.copy_within(from * width..(from + 1) * width, to * width);
+        to += 1;
+    }
+    values.truncate(to * width);
+}
+
+/// a_i = -2 C y_i max(0, 1 - y_i z_i), and the sum of losses C max(0, ...)^2.
+fn slopes(a: &mut [f32], z: &[f32], y: &[f32], c: f32) -> f64 {
+    let mut loss = 0.0f64;
+    for ((a, z), y) in a.iter_mut().zip(z).zip(y) {
+        // Left-out rows have y = 0 and drop out of every sum.
+        let margin = if *y == 0.0 { 0.0 } else { (1.0 - y * z).max(0.0) };
+        *a = -2.0 * c * y * margin;
+        loss += f64::from(margin) * f64::from(margin);
+    }
+    loss * f64::from(c)
+}
+
+/// Solves (I + 2 C X_I^T X_I) s = -gradient for every active problem by conjugate gradients, to a residual of a tenth
+/// of the gradient at most. Gives s (P, D + 1) and X s (P, N).
+fn newton_direction(
+    shared: &Shared,
+    x: Mat,
+    a: &[f32],
+    gradient: &[f32],
+    active: &mut [Active],
+    n: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let d = shared.width;
+    let mut step = vec![0.0f32; gradient.len()];
+    let mut x_step = vec![0.0f32; active.len() * n];
+    // Rows of these belong to the problems in `open`.
+    let mut open: Vec<usize> = (0..active.len()).collect();
+    let mut residual: Vec<f32> = gradient.iter().map(|g| -g).collect();
+    let mut direction = residual.clone();
+    let mut r2: Vec<f64> = residual.par_chunks(d).map(|r| dot(r, r)).collect();
+    let goal: Vec<f64> = r2
+        .iter()
+        .zip(active.iter())
+        .map(|(r2, problem)| {
+            // Superlinear: the nearer the optimum, the more exact the step.
+            let near = (r2 / problem.fit.objective.max(1e-30)).powf(0.25);
+            r2 * near.clamp(1e-3, 0.1).powi(2)
+        })
+        .collect();
+    for _ in 0..MAX_CG {
+        let mut xv = vec![0.0f32; open.len() * n];
+        product(&mut xv, Mat::new(&direction, open.len(), d), x.t(), 1.0, false);
+        let mut masked = xv.clone();
+        masked.par_chunks_mut(n).zip(&open).for_each(|(row, &i)| {
+            for (v, a) in row.iter_mut().zip(&a[i * n..][..n]) {
+                *v = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };
+            }
+        });
+        let mut hv = direction.clone();
+        product(&mut hv, Mat::new(&masked, open.len(), n), x, 1.0, true);
+        let mut keep = vec![true; open.len()];
+        for (k, &i) in open.iter().enumerate() {
+            let v = &mut direction[k * d..][..d];
+            let hv = &hv[k * d..][..d];
+            let r = &mut residual[k * d..][..d];
+            let alpha = r2[k] / dot(v, hv).max(f64::MIN_POSITIVE);
+            let add =
+                |to: &mut [f32], from: &[f32], by: f64| to.iter_mut().zip(from).for_each(|(t, f)| *t += by as f32 * f);
+            add(&mut step[i * d..][..d], v, alpha);
+            add(&mut x_step[i * n..][..n], &xv[k * n..][..n], alpha);
+            add(r, hv, -alpha);
+            let next = dot(r, r);
+            let beta = next / r2[k].max(f64::MIN_POSITIVE);
+            r2[k] = next;
+            v.iter_mut().zip(r.iter()).for_each(|(v, r)| *v = r + beta as f32 * *v);
+            active[i].fit.cg_steps += 1;
+            keep[k] = next > goal[i];
+        }
+        retain_rows(&mut direction, d, &keep);
+        retain_rows(&mut residual, d, &keep);
+        let retain = |k: &mut usize| {
+            *k += 1;
+            keep[*k - 1]
+        };
+        let (mut k, mut l) = (0, 0);
+        open.retain(|_| retain(&mut k));
+        r2.retain(|_| retain(&mut l));
+        if open.is_empty() {
+            break;
+        }
+    }
+    (step, x_step)
+}
+
+/// The length t that minimises phi(t) = f(w + t s), a piecewise quadratic: Newton on phi' inside a bracket. 0 where s
+/// is no direction of descent any more.
+fn line_search(ws: f64, ss: f64, z: &[f32], xs: &[f32], y: &[f32], c: f32) -> f64 {
+    let c2 = 2.0 * f64::from(c);
+    let slope = |t: f64| -> (f64, f64) {
+        let (mut first, mut second) = (ws + t * ss, ss);
+        let t32 = t as f32;
+        for ((z, s), y) in z.iter().zip(xs).zip(y) {
+            let margin = 1.0 - y * (z + t32 * s);
+            if *y != 0.0 && margin > 0.0 {
+                first -= c2 * f64::from(margin) * f64::from(y * s);
+                second += c2 * f64::from(*s) * f64::from(*s);
+            }
+        }
+        (first, second)
+    };
+    let start = slope(0.0).0;
+    if start >= 0.0 {
+        return 0.0;
+    }
+    let (mut low, mut high) = (0.0, f64::INFINITY);
+    let mut t = 1.0;
+    for _ in 0..30 {
+        let (first, second) = slope(t);
+        if first.abs() <= 0.01 * start.abs() {
+            break;
+        }
+        if first > 0.0 {
+            high = t
+        } else {
+            low = t
+        }
+        let newton = t - first / second;
+        t = if newton > low && newton < high {
+            newton
+        } else if high.is_finite() {
+            0.5 * (low + high)
+        } else {
+            2.0 * t
+        };
+    }
+    t
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    // Eight sums at once; the order is fixed, so the result does not depend on threads.
+    let mut sums = [0.0f64; 8];
+    let (ac, bc) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tail: f64 = ac.remainder().iter().zip(bc.remainder()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    for (a, b) in ac.zip(bc) {
+        for k in 0..8 {
+            sums[k] += f64::from(a[k]) * f64::from(b[k]);
+        }
+    }
+    sums.iter().sum::<f64>() + tail
+}

@@ -1,0 +1,178 @@
+//! The store: one SQLite file that holds every run and all that a report needs.
+//!
+//! Calls block; inside, one connection writes (so a process never waits for itself) and several read. Row types stay in
+//! here: what goes in and comes out are the program's own.
+
+pub mod blob;
+mod error;
+mod read;
+pub mod records;
+mod schema;
+mod write;
+
+pub use error::Error;
+pub use records::*;
+pub use schema::VERSION;
+pub use write::DatasetKey;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An open store.
+pub struct Store {
+    path: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+/// How long a writer waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(60);
+
+impl Store {
+    /// Opens a store to write in, making or migrating it where needed.
+    pub fn open(path: &Path) -> Result<Store, Error> {
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let runtime = runtime(path)?;
+        let (writer, readers) = runtime.block_on(async {
+            let fail = |e| Error::of_sqlx(path, e);
+            // Before anything is written (switching to WAL is a write), the file must prove to be ours.
+            if path.metadata().is_ok_and(|m| m.len() > 0) {
+                check(path, false).await?;
+            }
+            let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY * 10);
+            let writer = writer.connect_with(options.clone()).await.map_err(fail)?;
+            let mut connection = writer.acquire().await.map_err(fail)?;
+            schema::migrate(&mut connection, path).await?;
+            drop(connection);
+            let readers = SqlitePoolOptions::new()
+                .max_connections(4)
+                .connect_lazy_with(options.read_only(true).create_if_missing(false));
+            Ok::<_, Error>((writer, readers))
+        })?;
+        Ok(Store { path: path.into(), runtime, writer, readers })
+    }
+
+    /// Opens a store that must be there, to read only; a file or folder that cannot be written is fine.
+    pub fn open_to_read(path: &Path) -> Result<Store, Error> {
+        if !path.is_file() {
+            return Err(Error::Missing { path: path.into() });
+        }
+        let runtime = runtime(path)?;
+        let readers = runtime.block_on(async {
+            let options = |immutable| {
+                SqliteConnectOptions::new().filename(path).read_only(true).immutable(immutable).busy_timeout(BUSY)
+            };
+            // A write-ahead log beside the file needs a writable folder; without one, and without a log, the file alone is
+            // all there is.
+            let immutable = match check(path, false).await {
+                Ok(version) => outdated(path, version).map(|()| false)?,
+                Err(Error::ReadOnly { .. }) => outdated(path, check(path, true).await?).map(|()| true)?,
+                Err(e) => return Err(e),
+            };
+            Ok(SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options(immutable)))
+        })?;
+        Ok(Store { path: path.into(), runtime, writer: readers.clone(), readers })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn fail(&self) -> impl Fn(sqlx::Error) -> Error + Copy + '_ {
+        |e| Error::of_sqlx(&self.path, e)
+    }
+}
+
+fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .map_err(|e| Error::Sql { path: path.into(), source: sqlx::Error::Io(e) })
+}
+
+/// The schema version of a file that is there, without changing it.
+async fn check(path: &Path, immutable: bool) -> Result<i64, Error> {
+    use sqlx::Connection;
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(immutable).busy_timeout(BUSY);
+    let fail = |e| Error::of_sqlx(path, e);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fail)?;
+    let version = schema::version(&mut connection, path).await;
+    connection.close().await.map_err(fail)?;
+    version
+}
+
+/// A reader cannot migrate.
+fn outdated(path: &Path, version: i64) -> Result<(), Error> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let why = if version == 0 {
+        "it is empty".into()
+    } else {
+        format!("schema {version} is older than {VERSION}; any `unmute run --db` on it migrates it, after a backup")
+    };
+    Err(Error::NotAStore { path: path.into(), why })
+}
+
+/// Now, in UTC, as `2026-11-22T08:30:00.123Z`; sorts as text.
+pub fn now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    timestamp(since.as_secs() as i64, since.subsec_millis())
+}
+
+/// Seconds since 1970 as text (Howard Hinnant's days-to-date algorithm).
+pub fn timestamp(seconds: i64, millis: u32) -> String {
+    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let (h, m, s) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{millis:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_dates() {
+        assert_eq!(timestamp(0, 0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(timestamp(951_782_400, 5), "2000-02-29T00:00:00.005Z");
+        assert_eq!(timestamp(1_795_336_199, 999), "2026-11-22T07:49:59.999Z".replace("07:49:59", "08:29:59"));
+    }
+
+    #[test]
+    fn files_of_others_and_of_the_future_are_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text.db");
+        std::fs::write(&text, "this is no database, and long enough to be looked at as one ".repeat(20)).unwrap();
+        assert!(matches!(Store::open(&text), Err(Error::NotAStore { .. })));
+        let db = dir.path().join("runs.db");
+        let store = Store::open(&db).unwrap();
+        let set = |sql: &'static str| store.runtime.block_on(sqlx::raw_sql(sql).execute(&store.writer)).unwrap();
+        set("PRAGMA user_version = 999");
+        drop(store);
+        let before = std::fs::read(&db).unwrap();
+        assert!(matches!(Store::open(&db), Err(Error::Newer { found: 999, .. })));
+        assert!(matches!(Store::open_to_read(&db), Err(Error::Newer { .. })));
+        assert_eq!(std::fs::read(&db).unwrap(), before);
+    }
+}

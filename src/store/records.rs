@@ -1,0 +1,261 @@
+//! What goes into the store and comes out of it.
+
+use crate::score::Scores;
+use crate::score::svm::Fit;
+use crate::train::Epoch;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Declared, not begun.
+    Pending,
+    /// Somebody works on it.
+    Running,
+    /// Its scores are stored.
+    Done,
+    /// It ended with an error.
+    Failed,
+    /// It was stopped.
+    Interrupted,
+}
+
+impl State {
+    /// The word in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Running => "running",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Interrupted => "interrupted",
+        }
+    }
+
+    pub(super) fn of_word(word: &str) -> State {
+        match word {
+            "running" => State::Running,
+            "done" => State::Done,
+            "failed" => State::Failed,
+            "interrupted" => State::Interrupted,
+            _ => State::Pending,
+        }
+    }
+}
+
+/// The val clips of a view, in the order of the scores' rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValClips {
+    /// Names.
+    pub clips: Vec<String>,
+    /// Labels.
+    pub labels: Vec<usize>,
+    /// Whether each sounds.
+    pub sounded: Vec<bool>,
+}
+
+/// (sounded, silent) clips of both splits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitCounts {
+    /// Train.
+    pub train: (usize, usize),
+    /// Val.
+    pub val: (usize, usize),
+}
+
+/// A data set as the store knows it.
+#[derive(Clone, Debug)]
+pub struct DatasetRecord {
+    /// Row.
+    pub id: i64,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// `dataset.yaml`.
+    pub manifest: crate::dataset::Manifest,
+    /// Hash of each part.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A view as the store knows it.
+#[derive(Clone, Debug)]
+pub struct ViewRecord {
+    /// Row.
+    pub id: i64,
+    /// Row of its data set.
+    pub dataset_id: i64,
+    /// The simulated silence.
+    pub missing: Option<crate::dataset::Missing>,
+    /// Clip counts.
+    pub counts: SplitCounts,
+    /// The val clips.
+    pub val: ValClips,
+}
+
+/// An experiment as it was resolved.
+#[derive(Clone, Debug)]
+pub struct ExperimentRecord {
+    /// Row.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// Row of its data set.
+    pub dataset_id: i64,
+    /// Configuration.
+    pub config: crate::experiment::Config,
+    /// `--set` values.
+    pub sets: Vec<String>,
+    /// Tables.
+    pub tables: crate::experiment::Tables,
+    /// Claims.
+    pub claims: crate::experiment::Claims,
+    /// Ledger.
+    pub ledger: crate::experiment::Ledger,
+    /// When it was last run.
+    pub used_at: String,
+    /// Its cells.
+    pub cells: Vec<CellRecord>,
+}
+
+/// A cell as the store knows it.
+#[derive(Clone, Debug)]
+pub struct CellRecord {
+    /// `vggish/lstm/l2/with`, with overrides behind.
+    pub key: String,
+    /// What it trains.
+    pub part: crate::experiment::Part,
+    /// Values of further axes.
+    pub overrides: BTreeMap<String, Value>,
+    /// Row of its view.
+    pub view_id: Option<i64>,
+    /// Fingerprint without the seed.
+    pub fingerprint: Option<String>,
+    /// Why it is not run.
+    pub skipped: Option<String>,
+}
+
+/// A run to be claimed.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its fingerprint.
+    pub id: String,
+    /// The cell's.
+    pub cell: String,
+    /// `stream`, `bank`, `generator`, `control`.
+    pub kind: String,
+    /// The cell's key.
+    pub key: String,
+    /// Its seed, if its result depends on one.
+    pub seed: Option<u64>,
+    /// Row of its view.
+    pub view_id: i64,
+    /// What the fingerprint is made of.
+    pub spec: Value,
+}
+
+/// Who works.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The machine.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// The command line.
+    pub command: String,
+    /// Row of the environment.
+    pub environment_id: i64,
+}
+
+/// What came of claiming a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is ours; the how-manieth attempt this is.
+    Ours(i64),
+    /// It is done already.
+    Done,
+    /// Another worker has it.
+    Theirs {
+        /// Its machine.
+        host: String,
+        /// Its process.
+        pid: i64,
+    },
+}
+
+/// An SVM bank to keep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BankRecord {
+    /// K.
+    pub classes: usize,
+    /// D.
+    pub width: usize,
+    /// How each class's training ended.
+    pub fits: Vec<Fit>,
+    /// mean, inverse sd (D each), weights (K (D + 1)).
+    pub numbers: Vec<f32>,
+    /// Sigmoids (a, b), K of them, or none.
+    pub sigmoids: Vec<(f64, f64)>,
+}
+
+/// What a finished run leaves.
+#[derive(Clone, Debug, Default)]
+pub struct RunResult {
+    /// Scores by what they are of.
+    pub scores: Vec<(String, Scores)>,
+    /// Numbers about the whole run.
+    pub values: BTreeMap<String, f64>,
+    /// Its SVM bank, if it trained one.
+    pub bank: Option<BankRecord>,
+}
+
+/// A run as the store knows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunRecord {
+    /// Its fingerprint.
+    pub id: String,
+    /// The cell's.
+    pub cell: String,
+    /// `stream`, `bank`, `generator`, `control`.
+    pub kind: String,
+    /// The cell's key.
+    pub key: String,
+    /// Its seed.
+    pub seed: Option<u64>,
+    /// Where it stands.
+    pub state: State,
+    /// How often it was begun.
+    pub attempt: i64,
+    /// The machine that worked on it last.
+    pub host: Option<String>,
+    /// The process.
+    pub pid: Option<i64>,
+    /// Its last sign of life.
+    pub heartbeat_at: Option<String>,
+    /// When it began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// Seconds of work, all attempts.
+    pub seconds: Option<f64>,
+    /// Peak memory of the process, bytes.
+    pub peak_memory: Option<i64>,
+    /// The command line.
+    pub command: Option<String>,
+    /// What its fingerprint is made of.
+    pub spec: Value,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// Row of its environment.
+    #[serde(skip)]
+    pub environment_id: Option<i64>,
+    /// Row of its view.
+    #[serde(skip)]
+    pub view_id: i64,
+    /// Numbers about the whole run.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// One run's epochs.
+pub type Curve = Vec<Epoch>;

@@ -1,0 +1,340 @@
+//! Everything that changes the store. Each call is one transaction.
+
+use super::records::*;
+use super::{Error, Store, blob, now};
+use crate::dataset::{Dataset, View};
+use crate::experiment::Experiment;
+use crate::train::Epoch;
+use sqlx::{Row, Sqlite, Transaction};
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+impl Store {
+    /// Runs `work` in a transaction that takes the write lock at once (so it can wait for other processes).
+    fn transact<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Transaction<'_, Sqlite>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Error> {
+        self.runtime
+            .block_on(async {
+                let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+                let result = work(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(result)
+            })
+            .map_err(self.fail())
+    }
+
+    /// Records a data set; gives its row.
+    pub fn put_dataset(&self, dataset: &Dataset) -> Result<i64, Error> {
+        let files: serde_json::Map<String, serde_json::Value> =
+            dataset.file_hashes.iter().map(|(f, h)| (f.clone(), h.clone().into())).collect();
+        let kind = match dataset.manifest.kind {
+            crate::dataset::Kind::Real => "real",
+            crate::dataset::Kind::Synthetic => "synthetic",
+        };
+        self.transact(async |t| {
+            sqlx::query(
+                "INSERT INTO dataset (fingerprint, name, kind, manifest, files, created_at) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name, manifest = excluded.manifest RETURNING id",
+            )
+            .bind(&dataset.fingerprint)
+            .bind(&dataset.manifest.name)
+            .bind(kind)
+            .bind(json(&dataset.manifest))
+            .bind(json(&files))
+            .bind(now())
+            .fetch_one(&mut **t)
+            .await
+            .map(|row| row.get(0))
+        })
+    }
+
+    /// Records a view; gives its row.
+    pub fn put_view(&self, view: &View, dataset_id: i64) -> Result<i64, Error> {
+        use crate::dataset::Split;
+        let counts = SplitCounts { train: view.counts(Split::Train), val: view.counts(Split::Val) };
+        let val = ValClips {
+            clips: view.val.iter().map(|&c| view.dataset.clips[c].name.clone()).collect(),
+            labels: view.labels(&view.val),
+            sounded: view.val.iter().map(|&c| view.sounded[c]).collect(),
+        };
+        let text = json(&val);
+        let packed = zstd::bulk::compress(text.as_bytes(), 3).unwrap_or_default();
+        self.transact(async |t| {
+            sqlx::query(
+                "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at) VALUES (?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint RETURNING id",
+            )
+            .bind(&view.fingerprint)
+            .bind(dataset_id)
+            .bind(view.missing.as_ref().map(json))
+            .bind(json(&counts))
+            .bind(packed)
+            .bind(now())
+            .fetch_one(&mut **t)
+            .await
+            .map(|row| row.get(0))
+        })
+    }
+
+    /// Records an experiment as it was resolved, with its cells; gives its row.
+    pub fn put_experiment(
+        &self,
+        experiment: &Experiment,
+        dataset: &DatasetKey,
+        cells: &[CellRecord],
+    ) -> Result<i64, Error> {
+        let mut config = serde_json::to_value(&experiment.config).unwrap_or_default();
+        if let Some(map) = config.as_object_mut() {
+            map.remove("seeds");
+        }
+        let digest = blake3::hash(format!("{config}\n{}", dataset.fingerprint).as_bytes()).to_hex().to_string();
+        self.transact(async |t| {
+            let id: i64 = sqlx::query(
+                "INSERT INTO experiment (digest, name, dataset_id, config, sets, tables, claims, ledger, created_at, used_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
+                 ON CONFLICT (digest) DO UPDATE SET config = ?4, sets = ?5, tables = ?6, claims = ?7, ledger = ?8, used_at = ?9
+                 RETURNING id",
+            )
+            .bind(&digest)
+            .bind(&experiment.config.name)
+            .bind(dataset.id)
+            .bind(json(&experiment.config))
+            .bind(json(&experiment.sets))
+            .bind(json(&experiment.tables))
+            .bind(json(&experiment.claims))
+            .bind(json(&experiment.ledger))
+            .bind(now())
+            .fetch_one(&mut **t)
+            .await?
+            .get(0);
+            sqlx::query("DELETE FROM cell WHERE experiment_id = ?").bind(id).execute(&mut **t).await?;
+            for (position, cell) in cells.iter().enumerate() {
+                sqlx::query("INSERT INTO cell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+                    .bind(id)
+                    .bind(position as i64)
+                    .bind(&cell.key)
+                    .bind(cell.part.kind())
+                    .bind(json(&cell.part))
+                    .bind(json(&cell.overrides))
+                    .bind(cell.view_id)
+                    .bind(&cell.fingerprint)
+                    .bind(&cell.skipped)
+                    .execute(&mut **t)
+                    .await?;
+            }
+            Ok(id)
+        })
+    }
+
+    /// Records what explains a number: gives its row.
+    pub fn put_environment(&self, record: &serde_json::Value) -> Result<i64, Error> {
+        let text = record.to_string();
+        let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
+        self.transact(async |t| {
+            sqlx::query(
+                "INSERT INTO environment (digest, record) VALUES (?, ?)
+                 ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING id",
+            )
+            .bind(&digest)
+            .bind(&text)
+            .fetch_one(&mut **t)
+            .await
+            .map(|row| row.get(0))
+        })
+    }
+
+    /// Takes a run for this worker, unless it is done or a living worker has it. `alive` says of a running run's
+    /// (host, pid, heartbeat) whether somebody still works on it.
+    pub fn claim(
+        &self,
+        run: &NewRun,
+        worker: &Worker,
+        alive: &dyn Fn(&str, i64, &str) -> bool,
+    ) -> Result<Claim, Error> {
+        self.transact(async |t| {
+            let row = sqlx::query("SELECT state, attempt, host, pid, heartbeat_at FROM run WHERE id = ?")
+                .bind(&run.id)
+                .fetch_optional(&mut **t)
+                .await?;
+            let mut attempt = 0i64;
+            if let Some(row) = row {
+                let state: String = row.get(0);
+                attempt = row.get(1);
+                let host: Option<String> = row.get(2);
+                let (host, pid) = (host.unwrap_or_default(), row.get::<Option<i64>, _>(3).unwrap_or(0));
+                let heartbeat: Option<String> = row.get(4);
+                match State::of_word(&state) {
+                    State::Done => return Ok(Claim::Done),
+                    State::Running if alive(&host, pid, &heartbeat.unwrap_or_default()) => {
+                        return Ok(Claim::Theirs { host, pid });
+                    }
+                    _ => {}
+                }
+            }
+            attempt += 1;
+            sqlx::query(
+                "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, heartbeat_at, created_at,
+                                  started_at, command, environment_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'running', ?8, ?9, ?10, ?11, ?11, ?11, ?12, ?13)
+                 ON CONFLICT (id) DO UPDATE SET state = 'running', attempt = ?8, host = ?9, pid = ?10, heartbeat_at = ?11,
+                     started_at = ?11, finished_at = NULL, error = NULL, command = ?12, environment_id = ?13",
+            )
+            .bind(&run.id)
+            .bind(&run.cell)
+            .bind(&run.kind)
+            .bind(&run.key)
+            .bind(run.seed.map(|s| s as i64))
+            .bind(run.view_id)
+            .bind(run.spec.to_string())
+            .bind(attempt)
+            .bind(&worker.host)
+            .bind(i64::from(worker.pid))
+            .bind(now())
+            .bind(&worker.command)
+            .bind(worker.environment_id)
+            .execute(&mut **t)
+            .await?;
+            Ok(Claim::Ours(attempt))
+        })
+    }
+
+    /// A sign of life of a running run.
+    pub fn heartbeat(&self, id: &str) -> Result<(), Error> {
+        self.transact(async |t| {
+            sqlx::query("UPDATE run SET heartbeat_at = ? WHERE id = ? AND state = 'running'")
+                .bind(now())
+                .bind(id)
+                .execute(&mut **t)
+                .await
+                .map(|_| ())
+        })
+    }
+
+    /// Keeps epochs of a run (again, after a resume).
+    pub fn put_epochs(&self, id: &str, epochs: &[Epoch]) -> Result<(), Error> {
+        if epochs.is_empty() {
+            return Ok(());
+        }
+        self.transact(async |t| insert_epochs(t, id, epochs).await)
+    }
+
+    /// Marks a run done, with everything it leaves, at once.
+    pub fn finish(
+        &self,
+        id: &str,
+        epochs: &[Epoch],
+        result: &RunResult,
+        seconds: f64,
+        peak_memory: Option<u64>,
+    ) -> Result<(), Error> {
+        self.transact(async |t| {
+            insert_epochs(t, id, epochs).await?;
+            for (what, scores) in &result.scores {
+                let (packed, hash) = blob::pack(&scores.values);
+                let present: Option<Vec<u8>> =
+                    (!scores.present.iter().all(|p| *p)).then(|| scores.present.iter().map(|p| u8::from(*p)).collect());
+                sqlx::query("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?)")
+                    .bind(id)
+                    .bind(what)
+                    .bind(scores.clips() as i64)
+                    .bind(scores.classes as i64)
+                    .bind(present)
+                    .bind(packed)
+                    .bind(hash)
+                    .execute(&mut **t)
+                    .await?;
+            }
+            for (name, value) in result.values.iter().filter(|(_, v)| v.is_finite()) {
+                sqlx::query("INSERT OR REPLACE INTO value VALUES (?, ?, ?)")
+                    .bind(id)
+                    .bind(name)
+                    .bind(value)
+                    .execute(&mut **t)
+                    .await?;
+            }
+            if let Some(bank) = &result.bank {
+                let mut bytes: Vec<u8> = bank.numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+                bytes.extend(bank.sigmoids.iter().flat_map(|(a, b)| [a.to_le_bytes(), b.to_le_bytes()].concat()));
+                let (packed, hash) = blob::seal(&bytes);
+                sqlx::query("INSERT OR REPLACE INTO bank VALUES (?, ?, ?, ?, ?, ?)")
+                    .bind(id)
+                    .bind(bank.classes as i64)
+                    .bind(bank.width as i64)
+                    .bind(json(&bank.fits))
+                    .bind(packed)
+                    .bind(hash)
+                    .execute(&mut **t)
+                    .await?;
+            }
+            sqlx::query(
+                "UPDATE run SET state = 'done', finished_at = ?, heartbeat_at = NULL, error = NULL,
+                     seconds = coalesce(seconds, 0) + ?, peak_memory = ? WHERE id = ?",
+            )
+            .bind(now())
+            .bind(seconds)
+            .bind(peak_memory.map(|p| p as i64))
+            .bind(id)
+            .execute(&mut **t)
+            .await
+            .map(|_| ())
+        })
+    }
+
+    /// Marks a run failed or interrupted.
+    pub fn stop(&self, id: &str, state: State, error: Option<&str>, seconds: f64) -> Result<(), Error> {
+        self.transact(async |t| {
+            sqlx::query(
+                "UPDATE run SET state = ?, error = ?, finished_at = ?, heartbeat_at = NULL, seconds = coalesce(seconds, 0) + ?
+                 WHERE id = ? AND state = 'running'",
+            )
+            .bind(state.word())
+            .bind(error)
+            .bind(now())
+            .bind(seconds)
+            .bind(id)
+            .execute(&mut **t)
+            .await?;
+            let level = if state == State::Failed { "error" } else { "info" };
+            sqlx::query("INSERT INTO event (at, run_id, level, message) VALUES (?, ?, ?, ?)")
+                .bind(now())
+                .bind(id)
+                .bind(level)
+                .bind(error.unwrap_or(state.word()))
+                .execute(&mut **t)
+                .await
+                .map(|_| ())
+        })
+    }
+}
+
+/// A data set's row and fingerprint.
+#[derive(Clone, Debug)]
+pub struct DatasetKey {
+    /// Row.
+    pub id: i64,
+    /// Fingerprint.
+    pub fingerprint: String,
+}
+
+async fn insert_epochs(t: &mut Transaction<'_, Sqlite>, id: &str, epochs: &[Epoch]) -> Result<(), sqlx::Error> {
+    for epoch in epochs {
+        for (split, m) in [("train", &epoch.train), ("val", &epoch.val)] {
+            sqlx::query("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+                .bind(id)
+                .bind(epoch.epoch as i64)
+                .bind(split)
+                .bind(m.loss)
+                .bind(m.loss_cls)
+                .bind(m.loss_rec)
+                .bind(m.accuracy)
+                .bind(m.feature_error)
+                .execute(&mut **t)
+                .await?;
+        }
+    }
+    Ok(())
+}

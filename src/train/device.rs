@@ -1,0 +1,116 @@
+//! What training asks of a device beyond dfdx's own operations.
+//!
+//! Everything is generic over [`Backend`], a dfdx device with two operations that have a faster form on some devices:
+//! the affine map and the LSTM. Their default forms are compositions of dfdx's operations, which run anywhere and are the
+//! reference that the fast forms are tested against.
+
+use super::error::Error;
+use super::{affine, lstm};
+use dfdx::prelude::*;
+
+/// A matrix on a device, with or without a tape.
+pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
+
+/// A device's storage of numbers.
+pub type Buffer<D> = <D as Storage<f32>>::Vec;
+
+/// A device that generators and heads can be trained on.
+pub trait Backend: Device<f32> + Send + Sync {
+    /// `cpu`, `cuda:0`.
+    fn name(&self) -> String;
+
+    /// y = x W + b; x (N, D), W (D, E), b (1, E). The gradient of x is computed only where `wants_dx`.
+    fn affine<T: Tape<f32, Self> + 'static>(
+        x: Matrix<Self, T>,
+        w: &Matrix<Self>,
+        b: &Matrix<Self>,
+        wants_dx: bool,
+    ) -> Result<Matrix<Self, T>, Error> {
+        let _ = wants_dx;
+        affine::composite(x, w, b)
+    }
+
+    /// h_T of an LSTM, (B, H), from x (T B, D), time-major, which gets no gradient; see [`lstm`].
+    fn lstm<T: Tape<f32, Self> + 'static>(
+        x: Matrix<Self, T>,
+        steps: usize,
+        w: &Matrix<Self>,
+        u: &Matrix<Self>,
+        b: &Matrix<Self>,
+    ) -> Result<Matrix<Self, T>, Error> {
+        lstm::composite(x, steps, w, u, b)
+    }
+
+    /// A buffer's numbers, on the host.
+    fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error>;
+
+    /// A buffer on the device.
+    fn to_device(&self, values: Vec<f32>) -> Result<Buffer<Self>, Error>;
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn affine<T: Tape<f32, Self> + 'static>(
+        x: Matrix<Self, T>,
+        w: &Matrix<Self>,
+        b: &Matrix<Self>,
+        wants_dx: bool,
+    ) -> Result<Matrix<Self, T>, Error> {
+        affine::fused(x, w, b, wants_dx)
+    }
+
+    fn lstm<T: Tape<f32, Self> + 'static>(
+        x: Matrix<Self, T>,
+        steps: usize,
+        w: &Matrix<Self>,
+        u: &Matrix<Self>,
+        b: &Matrix<Self>,
+    ) -> Result<Matrix<Self, T>, Error> {
+        lstm::fused(x, steps, w, u, b)
+    }
+
+    fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error> {
+        Ok(buffer.to_vec())
+    }
+
+    fn to_device(&self, values: Vec<f32>) -> Result<Buffer<Self>, Error> {
+        let mut buffer = Storage::<f32>::try_alloc_len(self, values.len()).map_err(Error::device)?;
+        buffer.copy_from_slice(&values);
+        Ok(buffer)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Backend for Cuda {
+    fn name(&self) -> String {
+        "cuda".into()
+    }
+
+    fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error> {
+        buffer.device().dtoh_sync_copy(buffer).map_err(Error::device)
+    }
+
+    fn to_device(&self, values: Vec<f32>) -> Result<Buffer<Self>, Error> {
+        let mut buffer: Buffer<Self> =
+            <Cuda as Storage<f32>>::try_alloc_len(self, values.len()).map_err(Error::device)?;
+        let device = buffer.device();
+        device.htod_copy_into(values, &mut buffer).map_err(Error::device)?;
+        Ok(buffer)
+    }
+}
+
+/// A matrix's numbers, row after row.
+pub(crate) fn numbers<D: Backend, T>(matrix: &Matrix<D, T>) -> Vec<f32> {
+    let (rows, cols) = *matrix.shape();
+    let mut values = vec![0.0; rows * cols];
+    matrix.copy_into(&mut values);
+    values
+}
+
+/// A matrix from numbers, row after row.
+pub(crate) fn matrix<D: Backend>(device: &D, values: Vec<f32>, rows: usize, cols: usize) -> Result<Matrix<D>, Error> {
+    device.try_tensor_from_vec(values, (rows, cols)).map_err(Error::device)
+}

@@ -1,0 +1,134 @@
+//! The two generators: a trunk over the frames, a classifier head (p) and an audio head (r).
+//!
+//! LSTM: x = h_T; p = softmax(x W_p + b_p), r = x W_r + b_r (Equations 2 to 4 of the paper).
+//! Autoencoder: latent l = encoder(frame), x = decoder(l), ReLU after every layer; p from l, r from x (Equations 5, 6).
+
+use super::device::{Backend, Matrix};
+use super::error::Error;
+use super::params::Params;
+use crate::experiment::config::{Architecture, Autoencoder, Config};
+use dfdx::prelude::*;
+
+/// Sizes that a generator is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Frames, T.
+    pub frames: usize,
+    /// Width of all streams, D_v.
+    pub visual: usize,
+    /// Width of the audio feature, D_a.
+    pub audio: usize,
+    /// Classes, K.
+    pub classes: usize,
+}
+
+/// An affine layer's places among the parameters.
+#[derive(Clone, Copy, Debug)]
+struct Layer {
+    w: usize,
+    b: usize,
+}
+
+enum Trunk {
+    Lstm { w: usize, u: usize, b: usize },
+    Autoencoder { encoder: Vec<Layer>, decoder: Vec<Layer> },
+}
+
+/// What a generator makes of a batch.
+pub struct Output<D: Backend, T> {
+    /// Class logits, (B, K).
+    pub logits: Matrix<D, T>,
+    /// The generated feature, (B, D_a), on the scale of the target.
+    pub audio: Matrix<D, T>,
+}
+
+/// A generator with its parameters.
+pub struct Generator<D: Backend> {
+    /// Its parameters.
+    pub params: Params<D>,
+    trunk: Trunk,
+    classify: Layer,
+    sound: Layer,
+    frames: usize,
+}
+
+impl<D: Backend> Generator<D> {
+    /// A generator with fresh parameters: uniform in +-1/sqrt(H) for the LSTM, +-1/sqrt(inputs) for affine layers.
+    pub fn new(device: D, architecture: Architecture, config: &Config, sizes: Sizes, seed: u64) -> Result<Self, Error> {
+        let mut params = Params::new(device);
+        let (trunk, p_width, r_width) = match architecture {
+            Architecture::Lstm => {
+                let hidden = config.lstm.hidden;
+                let bound = 1.0 / (hidden as f64).sqrt();
+                let w = params.uniform("lstm.w", sizes.visual, 4 * hidden, bound, seed)?;
+                let u = params.uniform("lstm.u", hidden, 4 * hidden, bound, seed)?;
+                let b = params.uniform("lstm.b", 1, 4 * hidden, bound, seed)?;
+                (Trunk::Lstm { w, u, b }, hidden, hidden)
+            }
+            Architecture::Autoencoder => {
+                let Autoencoder { encoder, decoder, .. } = &config.autoencoder;
+                let mut width = sizes.visual;
+                let mut stack = |name: &str, widths: &[usize]| -> Result<Vec<Layer>, Error> {
+                    let mut layers = Vec::new();
+                    for (i, &next) in widths.iter().enumerate() {
+                        layers.push(layer(&mut params, &format!("{name}{i}"), width, next, seed)?);
+                        width = next;
+                    }
+                    Ok(layers)
+                };
+                let encoder_layers = stack("encoder", encoder)?;
+                let decoder_layers = stack("decoder", decoder)?;
+                let latent = encoder.last().copied().unwrap_or(sizes.visual);
+                (Trunk::Autoencoder { encoder: encoder_layers, decoder: decoder_layers }, latent, width)
+            }
+        };
+        let classify = layer(&mut params, "classify", p_width, sizes.classes, seed)?;
+        let sound = layer(&mut params, "audio", r_width, sizes.audio, seed)?;
+        Ok(Generator { params, trunk, classify, sound, frames: sizes.frames })
+    }
+
+    /// Runs a batch. `x` is (T B, D_v), time-major, for the LSTM, and (B, D_v) for the autoencoder.
+    pub fn forward<T: Tape<f32, D> + 'static>(&self, x: Matrix<D, T>) -> Result<Output<D, T>, Error> {
+        let (for_classes, for_audio) = match &self.trunk {
+            Trunk::Lstm { w, u, b } => {
+                let p = |place: &usize| self.params.get(*place);
+                let h = D::lstm(x, self.frames, p(w), p(u), p(b))?;
+                let (h, tape) = h.split_tape();
+                (h.retaped::<T>(), h.put_tape(tape))
+            }
+            Trunk::Autoencoder { encoder, decoder } => {
+                let mut x = x;
+                for (i, layer) in encoder.iter().enumerate() {
+                    x = self.affine(x, *layer, i > 0)?.try_relu().map_err(Error::device)?;
+                }
+                let (latent, tape) = x.split_tape();
+                let mut x = latent.clone().put_tape(tape);
+                for layer in decoder {
+                    x = self.affine(x, *layer, true)?.try_relu().map_err(Error::device)?;
+                }
+                (latent.retaped::<T>(), x)
+            }
+        };
+        Ok(Output {
+            logits: self.affine(for_classes, self.classify, true)?,
+            audio: self.affine(for_audio, self.sound, true)?,
+        })
+    }
+
+    fn affine<T: Tape<f32, D> + 'static>(
+        &self,
+        x: Matrix<D, T>,
+        layer: Layer,
+        wants_dx: bool,
+    ) -> Result<Matrix<D, T>, Error> {
+        D::affine(x, self.params.get(layer.w), self.params.get(layer.b), wants_dx)
+    }
+}
+
+fn layer<D: Backend>(params: &mut Params<D>, name: &str, from: usize, to: usize, seed: u64) -> Result<Layer, Error> {
+    let bound = 1.0 / (from as f64).sqrt();
+    Ok(Layer {
+        w: params.uniform(&format!("{name}.w"), from, to, bound, seed)?,
+        b: params.uniform(&format!("{name}.b"), 1, to, bound, seed)?,
+    })
+}

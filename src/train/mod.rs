@@ -1,0 +1,22 @@
+//! Training with dfdx: generators, their losses, and the heads on the visual streams.
+//!
+//! [`device::Backend`] is a dfdx device; [`generator`] builds the two networks on it; [`trainer`] runs the epochs and
+//! emits events; [`tsn`] trains the linear heads. Networks have run-time sizes, so parameters are a flat list
+//! ([`params`]) instead of a dfdx module.
+
+pub mod affine;
+pub mod batches;
+pub mod device;
+pub mod error;
+mod gates;
+pub mod generator;
+pub mod loss;
+pub mod lstm;
+pub mod params;
+pub mod trainer;
+pub mod tsn;
+
+pub use batches::Vision;
+pub use device::{Backend, Matrix};
+pub use error::Error;
+pub use trainer::{Checkpoint, Epoch, Listener, Measures, Task, Trained};
