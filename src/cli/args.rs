@@ -108,7 +108,7 @@ pub(super) struct RunArgs {
     /// Stop at the first failed run instead of going on with the others
     #[arg(long)]
     pub fail_fast: bool,
-    /// Where to train: auto or cpu (cuda needs a binary built with --features cuda)
+    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// Seconds between checkpoints of a training

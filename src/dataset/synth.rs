@@ -463,7 +463,7 @@ impl World {
             (0..r.rank).map(|_| scale * stream.normal() as f32).collect()
         };
         let (blur, shake) = (normals(stream, r.blur), normals(stream, r.shake));
-        let way = if label % 2 == 0 { 1.0 } else { -1.0 } * r.sweep * (1.0 + 0.3 * u[3]);
+        let way = if label.is_multiple_of(2) { 1.0 } else { -1.0 } * r.sweep * (1.0 + 0.3 * u[3]);
         let (look, detail, motion, sweep) =
             (self.look.get(group), self.detail.get(label), self.motion.get(pair), self.sweep.get(pair));
         let (mut rgb, mut flow) = (vec![0.5; r.frames * r.rgb], vec![0.5; r.frames * r.flow]);

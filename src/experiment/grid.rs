@@ -168,8 +168,11 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
     Ok(cells)
 }
 
+/// Values of the further axes, and the configuration that they give.
+type Variant = (BTreeMap<String, Value>, Arc<Config>);
+
 /// The configurations that the further axes span, each with its values.
-fn variants(config: &Config, layers: &Layers) -> Result<Vec<(BTreeMap<String, Value>, Arc<Config>)>, Problem> {
+fn variants(config: &Config, layers: &Layers) -> Result<Vec<Variant>, Problem> {
     let mut points: Vec<BTreeMap<String, Value>> = vec![BTreeMap::new()];
     for (axis, values) in config.grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str())) {
         let path = format!("grid.{axis}");

@@ -7,6 +7,7 @@ use serde_yaml::Value;
 /// The merged value and the documents it came from, bottom first.
 #[derive(Clone, Debug)]
 pub struct Layers {
+    /// Never empty: the first one is what `new` was given, or nothing at all in its place.
     documents: Vec<Document>,
     /// Mappings merged key by key; anything else replaced by the layer above.
     pub value: Value,
@@ -51,7 +52,7 @@ impl Layers {
             }
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return self.documents.last().expect("layers hold at least one document"),
+                None => return &self.documents[self.documents.len() - 1],
             }
         }
     }

@@ -105,7 +105,7 @@ pub fn alive(host: &str, pid: i64, heartbeat: &str) -> bool {
 }
 
 struct Shared<'a, D: Backend> {
-    device: D,
+    which: D::Which,
     store: &'a Store,
     plan: &'a Plan,
     worker: Worker,
@@ -122,7 +122,7 @@ struct Shared<'a, D: Backend> {
 
 /// Runs all that is open: stream heads and SVM banks first, then what needs the banks.
 pub fn run_all<D: Backend>(
-    device: D,
+    which: D::Which,
     store: &Store,
     plan: &Plan,
     options: &Options,
@@ -137,15 +137,15 @@ pub fn run_all<D: Backend>(
             views.insert(view.fingerprint.clone(), store.put_view(view, dataset_id)?);
         }
     }
-    let record = environment::record(options.threads, options.workers, &device.name());
+    let record = environment::record(options.threads, options.workers, &D::name(&which));
     let worker = Worker {
         host: environment::host(),
         pid: std::process::id(),
         command: command.into(),
         environment_id: store.put_environment(&record)?,
     };
-    let shared = Shared {
-        device,
+    let shared = Shared::<D> {
+        which,
         store,
         plan,
         worker,
@@ -276,9 +276,12 @@ impl<D: Backend> Shared<'_, D> {
             saved: Instant::now(),
             beat: Instant::now(),
         };
-        let device = self.device.for_run();
-        let result = self.job(planned, seed, &checkpoint).and_then(|job| work::run(&device, job, &mut keeper));
-        device.end_run();
+        let result = D::open(&self.which).and_then(|device| {
+            let job = self.job(planned, seed, &checkpoint)?;
+            let result = work::run(&device, job, &mut keeper);
+            device.end_run();
+            result
+        });
         crate::train::scratch::clear();
         let seconds = started.elapsed().as_secs_f64();
         let ended = match result {
