@@ -218,7 +218,7 @@ impl Plan {
             let shape = [all.len(), m.frames, s.width];
             let mut writer = Writer::create(out, &s.name, &shape, options.precision)?;
             for block in all.chunks(BLOCK) {
-                let read = |c: &&Clip| Npy::load(&self.dir, c, &s.name, s.width)?.sampled(m.frames);
+                let read = |c: &&Clip| Npy::load(&self.dir, c, &s.name, s.width, options.precision)?.sampled(m.frames);
                 for values in block.par_iter().map(read).collect::<Result<Vec<_>, _>>()? {
                     writer.push(&values)?;
                 }
@@ -231,8 +231,8 @@ impl Plan {
             let mut writer = Writer::create(out, &a.name, &[with_audio.len(), a.width], options.precision)?;
             for block in with_audio.chunks(BLOCK) {
                 let read = |c: &&Clip| match rows {
-                    Rows::Sample(n) => Npy::load(&self.dir, c, &a.name, a.width / n)?.sampled(n),
-                    Rows::Mean => Npy::load(&self.dir, c, &a.name, a.width)?.mean(),
+                    Rows::Sample(n) => Npy::load(&self.dir, c, &a.name, a.width / n, options.precision)?.sampled(n),
+                    Rows::Mean => Npy::load(&self.dir, c, &a.name, a.width, options.precision)?.mean(),
                 };
                 for values in block.par_iter().map(read).collect::<Result<Vec<_>, _>>()? {
                     writer.push(&values)?;
@@ -348,8 +348,8 @@ struct Npy {
 }
 
 impl Npy {
-    /// Reads one clip's feature and checks its width and that it is finite.
-    fn load(dir: &Path, clip: &Clip, name: &str, width: usize) -> Result<Npy, Error> {
+    /// Reads one clip's feature and checks its width and that it is finite, on disk too.
+    fn load(dir: &Path, clip: &Clip, name: &str, width: usize, precision: Precision) -> Result<Npy, Error> {
         let npy = Npy::read(&npy_path(dir, &clip.name, name))?;
         if npy.width != width {
             return Err(npy.bad(format!("width is {}, but {width} in the clips before it", npy.width)));
@@ -357,6 +357,13 @@ impl Npy {
         if let Some(place) = npy.values.iter().position(|v| !v.is_finite()) {
             let (row, value) = (place / width, npy.values[place]);
             return Err(Error::NotFinite { path: npy.path, clip: clip.name.clone(), row, place: place % width, value });
+        }
+        let too_large = |v: &f32| precision == Precision::F16 && half::f16::from_f32(*v).is_infinite();
+        if let Some(value) = npy.values.iter().copied().find(too_large) {
+            return Err(npy.bad(format!(
+                "clip {:?} holds {value}, too large for f16\n  next: import with --precision f32",
+                clip.name
+            )));
         }
         Ok(npy)
     }
@@ -399,6 +406,9 @@ impl Npy {
             (npyz::TypeChar::Int, 8) => numbers!(i64),
             _ => return Err(bad(format!("numbers are {}; f2, f4, f8, u1, i4 or i8 were expected", dtype))),
         };
+        if rows.checked_mul(width) != Some(values.len()) {
+            return Err(bad(format!("truncated: fewer than {rows} x {width} numbers")));
+        }
         if column_major {
             values = (0..rows * width).map(|i| values[(i % width) * rows + i / width]).collect();
         }

@@ -105,8 +105,9 @@ impl Document {
         let mut document =
             Document { path: path.into(), text: text.into(), places: BTreeMap::new(), value: Value::Null };
         document.value = serde_yaml::from_str(text).map_err(|e| {
-            let range = e.location().map(|l| l.index().min(text.len())..l.index().min(text.len()));
-            document.problem_in(range, strip_location(&e.to_string()))
+            // A byte order mark is not counted, so the place may lie a little before the right one.
+            let at = e.location().map(|l| text.floor_char_boundary(l.index().min(text.len())));
+            document.problem_in(at.map(|at| at..at), strip_location(&e.to_string()))
         })?;
         document.places = places(text);
         Ok(document)
