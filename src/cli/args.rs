@@ -187,6 +187,15 @@ pub(super) enum DataWhat {
         /// Seed
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Train clips, if not the preset's
+        #[arg(long, value_name = "N")]
+        train: Option<usize>,
+        /// Val clips, if not the preset's
+        #[arg(long, value_name = "N")]
+        val: Option<usize>,
+        /// Keep the sound of the clips that would be silent, for experiments that silence clips themselves
+        #[arg(long)]
+        sounded: bool,
     },
     /// Turn a folder of per-clip .npy files (clips.csv, features/CLIP_NAME.npy) into a data set
     Import {

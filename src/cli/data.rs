@@ -13,17 +13,23 @@ use std::path::Path;
 
 pub(super) fn data(args: &DataArgs) -> Result<Exit, Failure> {
     match &args.what {
-        DataWhat::Synth { dst, preset, seed } => {
+        DataWhat::Synth { dst, preset, seed, train, val, sounded } => {
             let bar = clips_bar("synthesising");
-            let options = synth::Options { preset: *preset, seed: *seed, ..Default::default() };
+            let options = synth::Options {
+                preset: *preset,
+                seed: *seed,
+                train_clips: *train,
+                val_clips: *val,
+                sounded: *sounded,
+            };
             let outcome = synth::synth(dst, &options, &|done, total| {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
             })?;
             bar.finish_and_clear();
             let what = match outcome {
-                synth::Outcome::Written => "written",
-                synth::Outcome::AlreadyThere => "there already",
+                synth::Outcome::Made(_) => "made",
+                synth::Outcome::AlreadyThere(_) => "there already",
             };
             say(&format!("{}: {what}", dst.display()));
             say(&format!(

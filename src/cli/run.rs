@@ -72,7 +72,6 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let progress = RunProgress::new(open);
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let device = dfdx::tensor::Cpu::default();
-    dfdx::tensor::Cache::enable_cache(&device);
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = runs::run_all(device, &store, &plan, &options, &command, &INTERRUPT, &watch);

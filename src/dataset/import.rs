@@ -6,6 +6,7 @@
 use super::clips::{self, Clip, Row};
 use super::features::Writer;
 use super::manifest::{Feature, Kind, Manifest, check_name};
+use super::npy::Npy;
 use super::{Error, Precision};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -218,7 +219,9 @@ impl Plan {
             let shape = [all.len(), m.frames, s.width];
             let mut writer = Writer::create(out, &s.name, &shape, options.precision)?;
             for block in all.chunks(BLOCK) {
-                let read = |c: &&Clip| Npy::load(&self.dir, c, &s.name, s.width, options.precision)?.sampled(m.frames);
+                let read = |c: &&Clip| {
+                    Sampler::load(&self.dir, c, &s.name, s.width, options.precision).map(|x| x.sampled(m.frames))
+                };
                 for values in block.par_iter().map(read).collect::<Result<Vec<_>, _>>()? {
                     writer.push(&values)?;
                 }
@@ -231,8 +234,10 @@ impl Plan {
             let mut writer = Writer::create(out, &a.name, &[with_audio.len(), a.width], options.precision)?;
             for block in with_audio.chunks(BLOCK) {
                 let read = |c: &&Clip| match rows {
-                    Rows::Sample(n) => Npy::load(&self.dir, c, &a.name, a.width / n, options.precision)?.sampled(n),
-                    Rows::Mean => Npy::load(&self.dir, c, &a.name, a.width, options.precision)?.mean(),
+                    Rows::Sample(n) => {
+                        Sampler::load(&self.dir, c, &a.name, a.width / n, options.precision).map(|x| x.sampled(n))
+                    }
+                    Rows::Mean => Sampler::load(&self.dir, c, &a.name, a.width, options.precision).map(Sampler::mean),
                 };
                 for values in block.par_iter().map(read).collect::<Result<Vec<_>, _>>()? {
                     writer.push(&values)?;
@@ -339,20 +344,16 @@ fn npy_path(dir: &Path, clip: &str, name: &str) -> PathBuf {
     dir.join(format!("{clip}_{name}.npy"))
 }
 
-/// A (t, D) array of one clip.
-struct Npy {
-    path: PathBuf,
-    rows: usize,
-    width: usize,
-    values: Vec<f32>,
-}
+/// A clip's array, checked, and what is made of it.
+struct Sampler(Npy);
 
-impl Npy {
+impl Sampler {
     /// Reads one clip's feature and checks its width and that it is finite, on disk too.
-    fn load(dir: &Path, clip: &Clip, name: &str, width: usize, precision: Precision) -> Result<Npy, Error> {
+    fn load(dir: &Path, clip: &Clip, name: &str, width: usize, precision: Precision) -> Result<Sampler, Error> {
         let npy = Npy::read(&npy_path(dir, &clip.name, name))?;
         if npy.width != width {
-            return Err(npy.bad(format!("width is {}, but {width} in the clips before it", npy.width)));
+            let message = format!("clip {:?}: width is {}, but {width} in the clips before it", clip.name, npy.width);
+            return Err(Error::Feature { path: npy.path, message });
         }
         if let Some(place) = npy.values.iter().position(|v| !v.is_finite()) {
             let (row, value) = (place / width, npy.values[place]);
@@ -360,81 +361,28 @@ impl Npy {
         }
         let too_large = |v: &f32| precision == Precision::F16 && half::f16::from_f32(*v).is_infinite();
         if let Some(value) = npy.values.iter().copied().find(too_large) {
-            return Err(npy.bad(format!(
-                "clip {:?} holds {value}, too large for f16\n  next: import with --precision f32",
-                clip.name
-            )));
+            let clip = &clip.name;
+            let message =
+                format!("clip {clip:?} holds {value}, too large for f16\n  next: import with --precision f32");
+            return Err(Error::Feature { path: npy.path, message });
         }
-        Ok(npy)
-    }
-
-    /// Reads any one- or two-dimensional array of floats or integers.
-    fn read(path: &Path) -> Result<Npy, Error> {
-        let io = |source| Error::Io { path: path.into(), source };
-        let bad = |message: String| Error::Feature { path: path.into(), message };
-        let bytes = std::fs::read(path).map_err(io)?;
-        let file = npyz::NpyFile::new(&bytes[..]).map_err(|e| bad(format!("not a .npy file: {e}")))?;
-        let (rows, width) = match *file.shape() {
-            [width] => (1, width as usize),
-            [rows, width] => (rows as usize, width as usize),
-            ref other => return Err(bad(format!("shape is {other:?}; (t, D) was expected"))),
-        };
-        if rows == 0 || width == 0 {
-            return Err(bad(format!("shape is ({rows}, {width}): zero frames; a clip needs at least one")));
-        }
-        let column_major = file.order() == npyz::Order::Fortran;
-        let whole = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => bad(format!("truncated: fewer than {rows} x {width} numbers")),
-            _ => bad(e.to_string()),
-        };
-        macro_rules! numbers {
-            ($kind:ty) => {
-                file.into_vec::<$kind>().map_err(whole)?.into_iter().map(|v| v as f32).collect()
-            };
-        }
-        let npyz::DType::Plain(dtype) = file.dtype() else {
-            return Err(bad("a structured array; plain numbers were expected".into()));
-        };
-        let mut values: Vec<f32> = match (dtype.type_char(), dtype.size_field()) {
-            (npyz::TypeChar::Float, 4) => numbers!(f32),
-            (npyz::TypeChar::Float, 8) => numbers!(f64),
-            (npyz::TypeChar::Float, 2) => {
-                file.into_vec::<half::f16>().map_err(whole)?.into_iter().map(half::f16::to_f32).collect()
-            }
-            (npyz::TypeChar::Uint, 1) => numbers!(u8),
-            (npyz::TypeChar::Int, 4) => numbers!(i32),
-            (npyz::TypeChar::Int, 8) => numbers!(i64),
-            _ => return Err(bad(format!("numbers are {}; f2, f4, f8, u1, i4 or i8 were expected", dtype))),
-        };
-        if rows.checked_mul(width) != Some(values.len()) {
-            return Err(bad(format!("truncated: fewer than {rows} x {width} numbers")));
-        }
-        if column_major {
-            values = (0..rows * width).map(|i| values[(i % width) * rows + i / width]).collect();
-        }
-        Ok(Npy { path: path.into(), rows, width, values })
+        Ok(Sampler(npy))
     }
 
     /// Rows at the centres of `n` equal segments: row floor((i + 1/2) t / n), i = 0..n.
-    fn sampled(self, n: usize) -> Result<Vec<f32>, Error> {
-        let mut out = Vec::with_capacity(n * self.width);
-        for i in 0..n {
-            let row = (2 * i + 1) * self.rows / (2 * n);
-            out.extend_from_slice(&self.values[row * self.width..][..self.width]);
-        }
-        Ok(out)
+    fn sampled(self, n: usize) -> Vec<f32> {
+        let Npy { rows, width, values, .. } = self.0;
+        (0..n).flat_map(|i| values[(2 * i + 1) * rows / (2 * n) * width..][..width].to_vec()).collect()
     }
 
-    fn mean(self) -> Result<Vec<f32>, Error> {
-        let mut sum = vec![0.0f64; self.width];
-        for row in self.values.chunks_exact(self.width) {
+    /// The mean over rows.
+    fn mean(self) -> Vec<f32> {
+        let Npy { rows, width, values, .. } = self.0;
+        let mut sum = vec![0.0f64; width];
+        for row in values.chunks_exact(width) {
             sum.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x));
         }
-        Ok(sum.into_iter().map(|s| (s / self.rows as f64) as f32).collect())
-    }
-
-    fn bad(&self, message: String) -> Error {
-        Error::Feature { path: self.path.clone(), message }
+        sum.into_iter().map(|s| (s / rows as f64) as f32).collect()
     }
 }
 
@@ -442,16 +390,16 @@ impl Npy {
 mod tests {
     use super::*;
 
-    fn array(rows: usize, width: usize) -> Npy {
+    fn array(rows: usize, width: usize) -> Sampler {
         let values = (0..rows * width).map(|i| i as f32).collect();
-        Npy { path: PathBuf::new(), rows, width, values }
+        Sampler(Npy { path: PathBuf::new(), rows, width, values })
     }
 
     #[test]
     fn rows_are_taken_at_the_centres_of_equal_segments() {
-        assert_eq!(array(6, 1).sampled(3).unwrap(), [1.0, 3.0, 5.0]);
-        assert_eq!(array(1, 2).sampled(2).unwrap(), [0.0, 1.0, 0.0, 1.0]);
-        assert_eq!(array(4, 1).sampled(4).unwrap(), [0.0, 1.0, 2.0, 3.0]);
-        assert_eq!(array(3, 2).mean().unwrap(), [2.0, 3.0]);
+        assert_eq!(array(6, 1).sampled(3), [1.0, 3.0, 5.0]);
+        assert_eq!(array(1, 2).sampled(2), [0.0, 1.0, 0.0, 1.0]);
+        assert_eq!(array(4, 1).sampled(4), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(array(3, 2).mean(), [2.0, 3.0]);
     }
 }

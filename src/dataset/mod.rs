@@ -10,6 +10,7 @@ pub mod features;
 pub mod import;
 pub mod manifest;
 mod missing;
+mod npy;
 pub mod standardise;
 pub mod stats;
 pub mod synth;

@@ -21,6 +21,20 @@ impl Standardiser {
         Standardiser { mean: vec![0.0; width], inverse_sd: vec![1.0; width] }
     }
 
+    /// Subtracts the mean of each dimension and divides all of them by one number, the root of their mean variance. Where some
+    /// dimensions hardly vary on the sample (VGGish has many that are almost always 0), standardising each on its own would
+    /// let one of them rule every sum of squares.
+    pub fn centring(values: &[f32], width: usize) -> Standardiser {
+        let each = Standardiser::of_matrix(values, width);
+        let mut squares = 0.0f64;
+        for row in values.chunks_exact(width) {
+            squares += row.iter().zip(&each.mean).map(|(x, m)| f64::from(x - m).powi(2)).sum::<f64>();
+        }
+        let sd = (squares / values.len().max(1) as f64).sqrt();
+        let inverse = if sd > 0.0 { (1.0 / sd) as f32 } else { 1.0 };
+        Standardiser { inverse_sd: vec![inverse; width], mean: each.mean }
+    }
+
     /// Statistics of `rows` of a feature file over all of a row's frames: a row of T x D numbers gives T samples of
     /// D = `width` dimensions. Two passes (mean, then squared deviations), sums in f64.
     pub fn of_features(features: &Features, rows: &[usize], width: usize) -> Standardiser {

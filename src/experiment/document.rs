@@ -138,6 +138,12 @@ impl Document {
             joined = join(&joined, k.trim());
             places.insert(joined.clone(), Place { key: Some(0..key.len()), value: start..end });
         }
+        // Keys and elements inside the value: it takes their place from the layers below.
+        for (path, place) in self::places(text).into_iter().filter(|(path, _)| !path.is_empty()) {
+            let path = if path.starts_with('[') { format!("{joined}{path}") } else { join(&joined, &path) };
+            let moved = |range: Range<usize>| range.start + start..range.end + start;
+            places.insert(path, Place { key: place.key.map(moved), value: moved(place.value) });
+        }
         // A dotted key of `grid` is one axis: `--set grid.train.lr=[...]`.
         let value = if keys[0].trim() == "grid" && keys.len() > 2 {
             nest(&["grid", &key.trim()["grid.".len()..]], value)

@@ -228,7 +228,7 @@ fn number(
         published: published.map(|p| p.value),
         delta: mean.zip(published).map(|(m, p)| m - p.value),
         skipped,
-        published_text: published.map(Published::to_string),
+        published_text: published.map(|p| super::format::number(p.value, p.decimals)),
         values,
     }
 }

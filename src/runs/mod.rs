@@ -276,7 +276,10 @@ impl<D: Backend> Shared<'_, D> {
             saved: Instant::now(),
             beat: Instant::now(),
         };
-        let result = self.job(planned, seed, &checkpoint).and_then(|job| work::run(&self.device, job, &mut keeper));
+        let device = self.device.for_run();
+        let result = self.job(planned, seed, &checkpoint).and_then(|job| work::run(&device, job, &mut keeper));
+        device.end_run();
+        crate::train::scratch::clear();
         let seconds = started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => {

@@ -206,7 +206,7 @@ fn feature_errors(
     audio: &str,
 ) -> Result<(), Error> {
     let width = generated.len() / view.val.len().max(1);
-    let scale = Standardiser::of_matrix(&real_rows(view, audio, &view.train_sounded)?, width);
+    let scale = Standardiser::centring(&real_rows(view, audio, &view.train_sounded)?, width);
     for (name, wanted) in [("sounded", true), ("silent", false)] {
         let known = |c: usize| view.sounded[c] == wanted && view.dataset.audio_row[c].is_some();
         let (clips, places): (Vec<usize>, Vec<usize>) =

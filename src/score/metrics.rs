@@ -63,7 +63,8 @@ pub fn per_class(scores: &Scores, labels: &[usize]) -> Vec<Option<f64>> {
     counts.into_iter().map(|(right, all)| (all > 0).then(|| 100.0 * right as f64 / all as f64)).collect()
 }
 
-/// How near generated features are to the true ones, on features standardised with the sounded train clips' statistics.
+/// How near generated features are to the true ones, on features centred with the sounded train clips' mean and divided by
+/// one common deviation ([`Standardiser::centring`](crate::dataset::Standardiser::centring)).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureError {
     /// Clips compared.
@@ -76,7 +77,7 @@ pub struct FeatureError {
     pub mse: f64,
 }
 
-/// Compares (N, D) generated with true features, both standardised.
+/// Compares (N, D) generated with true features, both centred.
 pub fn feature_error(generated: &[f32], truth: &[f32], width: usize) -> Option<FeatureError> {
     let clips = truth.len() / width;
     if clips == 0 {

@@ -95,6 +95,16 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    /// Closes the file: SQLite then takes the write-ahead log into it, so that the one file can be copied.
+    fn drop(&mut self) {
+        self.runtime.block_on(async {
+            self.readers.close().await;
+            self.writer.close().await;
+        });
+    }
+}
+
 fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -2,8 +2,9 @@
 //!
 //! Gradients: dW = x^T dy, db = sum over rows of dy, dx = dy W^T.
 
-use super::device::{Backend, Matrix, numbers};
+use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
+use super::scratch::Scratch;
 use crate::product::{Mat, product};
 use dfdx::prelude::*;
 
@@ -30,17 +31,14 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
     let ((n, d), (_, e)) = (*x.shape(), *w.shape());
     let (x, mut tape) = x.split_tape();
     let (xs, ws, bs) = (numbers(&x), numbers(w), numbers(b));
-    let mut y = Vec::with_capacity(n * e);
-    for _ in 0..n {
-        y.extend_from_slice(&bs);
-    }
+    let mut y = Scratch::repeat(&bs, n);
     product(&mut y, Mat::new(&xs, n, d), Mat::new(&ws, d, e), 1.0, true);
-    let y: Matrix<Cpu> = x.device().try_tensor_from_vec(y, (n, e)).map_err(Error::device)?;
+    let y = matrix(x.device(), &y, n, e)?;
     if T::OWNS_TAPE {
         let (x, w, b, y) = (x.ghost(), w.ghost(), b.ghost(), y.ghost());
         tape.add_backward_op(move |grads| {
             let dy = grads.get(&y);
-            let mut dys = vec![0.0; n * e];
+            let mut dys = Scratch::take(n * e);
             dy.copy_into(&mut dys);
             let dy = Mat::new(&dys, n, e);
             product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), dy, 1.0, true);

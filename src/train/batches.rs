@@ -1,5 +1,6 @@
 //! Gathers batches from the memory map: streams side by side, standardised, time-major for sequences.
 
+use super::scratch::Scratch;
 use crate::dataset::{Features, Standardiser, View};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -38,9 +39,9 @@ impl Vision {
     }
 
     /// All frames of the clips, time-major: (T B, D_v), row t B + b is frame t of clip b.
-    pub fn sequences(&self, clips: &[usize]) -> Vec<f32> {
+    pub fn sequences(&self, clips: &[usize]) -> Scratch {
         let (frames, batch, width) = (self.frames(), clips.len(), self.width);
-        let mut out = vec![0.0; frames * batch * width];
+        let mut out = Scratch::take(frames * batch * width);
         let fill = |(row, out): (usize, &mut [f32])| self.frame(clips[row % batch], row / batch, out);
         // Frames of one clip lie together on disk; the page cache makes the order of the rows harmless.
         out.par_chunks_exact_mut(width).with_min_len(64).enumerate().for_each(fill);
@@ -48,8 +49,8 @@ impl Vision {
     }
 
     /// One frame of each clip: (B, D_v).
-    pub fn single_frames(&self, clips: &[usize], frames: &[usize]) -> Vec<f32> {
-        let mut out = vec![0.0; clips.len() * self.width];
+    pub fn single_frames(&self, clips: &[usize], frames: &[usize]) -> Scratch {
+        let mut out = Scratch::take(clips.len() * self.width);
         let fill = |(row, out): (usize, &mut [f32])| self.frame(clips[row], frames[row], out);
         out.par_chunks_exact_mut(self.width).with_min_len(64).enumerate().for_each(fill);
         out

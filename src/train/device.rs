@@ -5,6 +5,7 @@
 //! reference that the fast forms are tested against.
 
 use super::error::Error;
+use super::scratch::Scratch;
 use super::{affine, lstm};
 use dfdx::prelude::*;
 
@@ -41,6 +42,12 @@ pub trait Backend: Device<f32> + Send + Sync {
         lstm::composite(x, steps, w, u, b)
     }
 
+    /// The device for one more run: its memory is not mixed with other runs' and goes when the run ends.
+    fn for_run(&self) -> Self;
+
+    /// Gives back what the device of one run keeps for reuse; called when all of its tensors are gone.
+    fn end_run(&self);
+
     /// A buffer's numbers, on the host.
     fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error>;
 
@@ -72,6 +79,17 @@ impl Backend for Cpu {
         lstm::fused(x, steps, w, u, b)
     }
 
+    fn for_run(&self) -> Self {
+        let device = Cpu::default();
+        device.enable_cache();
+        device
+    }
+
+    fn end_run(&self) {
+        // dfdx's cache has no Drop of its own.
+        self.empty_cache();
+    }
+
     fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error> {
         Ok(buffer.to_vec())
     }
@@ -89,6 +107,12 @@ impl Backend for Cuda {
         "cuda".into()
     }
 
+    fn for_run(&self) -> Self {
+        self.clone()
+    }
+
+    fn end_run(&self) {}
+
     fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error> {
         buffer.device().dtoh_sync_copy(buffer).map_err(Error::device)
     }
@@ -103,14 +127,19 @@ impl Backend for Cuda {
 }
 
 /// A matrix's numbers, row after row.
-pub(crate) fn numbers<D: Backend, T>(matrix: &Matrix<D, T>) -> Vec<f32> {
+pub(crate) fn numbers<D: Backend, T>(matrix: &Matrix<D, T>) -> Scratch {
     let (rows, cols) = *matrix.shape();
-    let mut values = vec![0.0; rows * cols];
+    let mut values = Scratch::take(rows * cols);
     matrix.copy_into(&mut values);
     values
 }
 
 /// A matrix from numbers, row after row.
-pub(crate) fn matrix<D: Backend>(device: &D, values: Vec<f32>, rows: usize, cols: usize) -> Result<Matrix<D>, Error> {
-    device.try_tensor_from_vec(values, (rows, cols)).map_err(Error::device)
+///
+/// The tensor is asked of the device and filled, not made of a vector: dfdx keeps every dropped tensor for reuse, so
+/// vectors made into tensors would pile up.
+pub(crate) fn matrix<D: Backend>(device: &D, values: &[f32], rows: usize, cols: usize) -> Result<Matrix<D>, Error> {
+    let mut matrix: Matrix<D> = device.try_zeros_like(&(rows, cols)).map_err(Error::device)?;
+    matrix.copy_from(values);
+    Ok(matrix)
 }

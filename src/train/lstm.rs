@@ -4,9 +4,10 @@
 //! a_t = x_t W + h_{t-1} U + b; i, f, o = sigmoid(a), g = tanh(a); c_t = f c_{t-1} + i g; h_t = o tanh(c_t).
 //! The result is h_T, (B, H). The input is (T B, D), time-major: row t B + k is frame t of clip k. It gets no gradient.
 
-use super::device::{Backend, Matrix, numbers};
+use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
 use super::gates;
+use super::scratch::Scratch;
 use crate::product::{Mat, product};
 use dfdx::prelude::*;
 use rayon::prelude::*;
@@ -57,13 +58,13 @@ pub fn composite<D: Backend, T: Tape<f32, D>>(
 /// What the backward pass needs of the forward pass.
 struct Trace {
     /// Gate activations (T B, 4H).
-    gates: Vec<f32>,
+    gates: Scratch,
     /// c_0 to c_T, (T + 1, B, H).
-    c: Vec<f32>,
+    c: Scratch,
     /// tanh of c_1 to c_T, (T, B, H).
-    tanh_c: Vec<f32>,
+    tanh_c: Scratch,
     /// h_0 to h_T, (T + 1, B, H).
-    h: Vec<f32>,
+    h: Scratch,
 }
 
 /// Clips that one task of the element-wise passes handles.
@@ -83,12 +84,12 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
     let (x, mut tape) = x.split_tape();
     let (xs, ws, us, bs) = (numbers(&x), numbers(w), numbers(u), numbers(b));
     let trace = forward(&xs, &ws, &us, &bs, [steps, batch, d, hidden]);
-    let last = trace.h[steps * batch * hidden..].to_vec();
-    let h: Matrix<Cpu> = x.device().try_tensor_from_vec(last, (batch, hidden)).map_err(Error::device)?;
+    let last = &trace.h[steps * batch * hidden..];
+    let h = matrix(x.device(), last, batch, hidden)?;
     if T::OWNS_TAPE {
         let (w, u, b, out) = (w.ghost(), u.ghost(), b.ghost(), h.ghost());
         tape.add_backward_op(move |grads| {
-            let mut dh = vec![0.0; batch * hidden];
+            let mut dh = Scratch::take(batch * hidden);
             grads.get(&out).copy_into(&mut dh);
             let (da, h) = backward(trace, dh, &us, [steps, batch, hidden]);
             let da_all = Mat::new(&da, n, 4 * hidden);
@@ -110,17 +111,16 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
 
 fn forward(x: &[f32], w: &[f32], u: &[f32], b: &[f32], [steps, batch, d, hidden]: [usize; 4]) -> Trace {
     let (n, step, wide) = (steps * batch, batch * hidden, batch * 4 * hidden);
-    let mut gates = Vec::with_capacity(n * 4 * hidden);
-    for _ in 0..n {
-        gates.extend_from_slice(b);
-    }
+    let mut gates = Scratch::repeat(b, n);
     product(&mut gates, Mat::new(x, n, d), Mat::new(w, d, 4 * hidden), 1.0, true);
     let mut trace = Trace {
         gates,
-        c: vec![0.0; (steps + 1) * step],
-        tanh_c: vec![0.0; steps * step],
-        h: vec![0.0; (steps + 1) * step],
+        c: Scratch::take((steps + 1) * step),
+        tanh_c: Scratch::take(steps * step),
+        h: Scratch::take((steps + 1) * step),
     };
+    trace.c[..step].fill(0.0);
+    trace.h[..step].fill(0.0);
     for t in 0..steps {
         let a = &mut trace.gates[t * wide..(t + 1) * wide];
         let (h_before, h) = trace.h[t * step..].split_at_mut(step);
@@ -140,10 +140,10 @@ fn forward(x: &[f32], w: &[f32], u: &[f32], b: &[f32], [steps, batch, d, hidden]
 }
 
 /// The gradient of the gates before their nonlinearities, (T B, 4H), and the h of the trace.
-fn backward(trace: Trace, mut dh: Vec<f32>, u: &[f32], [steps, batch, hidden]: [usize; 3]) -> (Vec<f32>, Vec<f32>) {
+fn backward(trace: Trace, mut dh: Scratch, u: &[f32], [steps, batch, hidden]: [usize; 3]) -> (Scratch, Scratch) {
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
-    let mut dc = vec![0.0; step];
+    let mut dc = Scratch::zeros(step);
     for t in (0..steps).rev() {
         let a = &mut gates[t * wide..(t + 1) * wide];
         let rows = a.par_chunks_mut(ROWS * 4 * hidden).zip(c[t * step..(t + 1) * step].par_chunks(ROWS * hidden));

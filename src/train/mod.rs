@@ -13,6 +13,7 @@ pub mod generator;
 pub mod loss;
 pub mod lstm;
 pub mod params;
+pub mod scratch;
 pub mod trainer;
 pub mod tsn;
 

@@ -62,7 +62,7 @@ impl<D: Backend> Params<D> {
     pub fn add(&mut self, name: &str, values: Vec<f32>, rows: usize, cols: usize) -> Result<usize, Error> {
         let zeros = || Storage::<f32>::try_alloc_len(&self.device, rows * cols).map_err(Error::device);
         let (moment1, moment2) = (zeros()?, zeros()?);
-        let value = matrix(&self.device, values, rows, cols)?;
+        let value = matrix(&self.device, &values, rows, cols)?;
         self.list.push(Param { name: name.into(), value, moment1, moment2 });
         Ok(self.list.len() - 1)
     }
@@ -105,7 +105,7 @@ impl<D: Backend> Params<D> {
                 Ok(Saved {
                     name: p.name.clone(),
                     shape: *p.value.shape(),
-                    value: numbers(&p.value),
+                    value: numbers(&p.value).to_vec(),
                     moment1: self.device.to_host(&p.moment1)?,
                     moment2: self.device.to_host(&p.moment2)?,
                 })
@@ -121,7 +121,7 @@ impl<D: Backend> Params<D> {
             return Ok(false);
         }
         for (s, p) in saved.into_iter().zip(&mut self.list) {
-            p.value = matrix(&self.device, s.value, s.shape.0, s.shape.1)?;
+            p.value = matrix(&self.device, &s.value, s.shape.0, s.shape.1)?;
             p.moment1 = self.device.to_device(s.moment1)?;
             p.moment2 = self.device.to_device(s.moment2)?;
         }

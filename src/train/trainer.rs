@@ -7,6 +7,7 @@ use super::error::Error;
 use super::generator::{Generator, Sizes};
 use super::loss;
 use super::params::{Saved, adam};
+use super::scratch::Scratch;
 use crate::dataset::{Features, Standardiser, View};
 use crate::experiment::config::{Architecture, Classifier, Config, Loss, Target, TestFrame};
 use crate::random::Stream;
@@ -119,7 +120,7 @@ impl Task {
     }
 
     /// The network's input for clips; `frame` says which one the autoencoder sees.
-    fn input(&self, clips: &[usize], frame: &dyn Fn(usize) -> usize) -> (Vec<f32>, usize) {
+    fn input(&self, clips: &[usize], frame: &dyn Fn(usize) -> usize) -> (Scratch, usize) {
         match self.architecture {
             Architecture::Lstm => (self.vision.sequences(clips), clips.len() * self.vision.frames()),
             Architecture::Autoencoder => {
@@ -225,7 +226,7 @@ impl<D: Backend> Trained<D> {
         for (row, &label) in values.chunks_exact_mut(classes).zip(labels) {
             row[label] = 1.0;
         }
-        matrix(self.generator.params.device(), values, labels.len(), classes)
+        matrix(self.generator.params.device(), &values, labels.len(), classes)
     }
 
     /// One pass over the sounded train clips.
@@ -248,14 +249,14 @@ impl<D: Backend> Trained<D> {
         let mut tally = Tally::default();
         for (i, clips) in order.chunks(train.batch).enumerate() {
             let (x, rows) = self.task.input(clips, &|clip| frames[clip]);
-            let x = matrix(&device, x, rows, self.task.vision.width())?;
+            let x = matrix(&device, &x, rows, self.task.vision.width())?;
             let labels = self.task.view.labels(clips);
             let target = self.target(clips)?;
             let width = self.scale.width();
             let output = self.generator.forward(x.put_tape(OwnedTape::default()))?;
             tally.count_squares(&numbers(&output.audio), &target, width);
             tally.count_right(&numbers(&output.logits), &labels, self.task.view.dataset.classes());
-            let target = matrix(&device, target, clips.len(), width)?;
+            let target = matrix(&device, &target, clips.len(), width)?;
             let rec = loss::reconstruction(self.task.loss, train, output.audio, target)?;
             let rec_value = loss::value(&rec);
             let rec = rec.try_mul(train.w_rec as f32).map_err(e)?;
@@ -303,11 +304,11 @@ impl<D: Backend> Trained<D> {
                     let rec = loss::reconstruction(
                         self.task.loss,
                         &self.task.config.train,
-                        matrix(device, audio, n, width)?,
-                        matrix(device, target, n, width)?,
+                        matrix(device, &audio, n, width)?,
+                        matrix(device, &target, n, width)?,
                     )?;
                     let cls = loss::cross_entropy(
-                        matrix(device, logits, n, view.dataset.classes())?,
+                        matrix(device, &logits, n, view.dataset.classes())?,
                         self.one_hot(&labels)?,
                     )?;
                     tally.loss_rec += f64::from(loss::value(&rec)) * n as f64;
@@ -324,9 +325,9 @@ impl<D: Backend> Trained<D> {
     }
 
     /// Logits and generated features of clips, without a tape.
-    fn outputs(&self, clips: &[usize], frame: &dyn Fn(usize) -> usize) -> Result<(Vec<f32>, Vec<f32>), Error> {
+    fn outputs(&self, clips: &[usize], frame: &dyn Fn(usize) -> usize) -> Result<(Scratch, Scratch), Error> {
         let (x, rows) = self.task.input(clips, frame);
-        let x = matrix(self.generator.params.device(), x, rows, self.task.vision.width())?;
+        let x = matrix(self.generator.params.device(), &x, rows, self.task.vision.width())?;
         let output = self.generator.forward(x)?;
         Ok((numbers(&output.logits), numbers(&output.audio)))
     }
@@ -342,11 +343,11 @@ impl<D: Backend> Trained<D> {
                 let mut sum = vec![0.0f32; clips.len() * self.scale.width()];
                 for t in 0..frames {
                     let audio = self.outputs(clips, &|_| t)?.1;
-                    sum.iter_mut().zip(audio).for_each(|(s, a)| *s += a / frames as f32);
+                    sum.iter_mut().zip(audio.iter()).for_each(|(s, a)| *s += a / frames as f32);
                 }
                 out.extend(sum);
             } else {
-                out.extend(self.outputs(clips, &|_| self.centre())?.1);
+                out.extend_from_slice(&self.outputs(clips, &|_| self.centre())?.1);
             }
         }
         self.scale.undo(&mut out);

@@ -49,9 +49,9 @@ pub fn stream_scores<D: Backend>(
             for (k, &r) in rows.iter().enumerate() {
                 one_hot[k * classes + labels[r]] = 1.0;
             }
-            let x = matrix(device, x, rows.len(), width)?.put_tape(OwnedTape::default());
+            let x = matrix(device, &x, rows.len(), width)?.put_tape(OwnedTape::default());
             let logits = D::affine(x, params.get(w), params.get(b), false)?;
-            let loss = loss::cross_entropy(logits, matrix(device, one_hot, rows.len(), classes)?)?;
+            let loss = loss::cross_entropy(logits, matrix(device, &one_hot, rows.len(), classes)?)?;
             let value = loss::value(&loss);
             if !value.is_finite() {
                 return Err(Error::Diverged { epoch, value, lr: tsn.lr });
@@ -62,8 +62,8 @@ pub fn stream_scores<D: Backend>(
             step((epoch - 1) * steps + i + 1, steps * tsn.epochs)?;
         }
     }
-    let x = matrix(device, means(&view.val), view.val.len(), width)?;
+    let x = matrix(device, &means(&view.val), view.val.len(), width)?;
     let logits = D::affine(x, params.get(w), params.get(b), false)?;
     let p = logits.try_softmax::<Axis<1>>().map_err(Error::device)?;
-    Ok((numbers(&p), mean_loss))
+    Ok((numbers(&p).to_vec(), mean_loss))
 }

@@ -1,0 +1,52 @@
+# What one does with this repository; `just` lists it.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+unmute := "target/release/unmute"
+db := env("UNMUTE_DB", ".unmute/runs.db")
+
+# List the recipes
+default:
+    @just --list
+
+# Train a declared grid and render its report: `just reproduce [EXPERIMENT [DATASET]]`; without a data set, on a small synthetic one
+reproduce experiment="experiments/icassp2019" dataset="":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    dataset="{{ dataset }}"
+    reduce=()
+    if [ -z "$dataset" ]; then
+        # Out of the box: a synthetic data set of seconds, and widths to match. The report says so.
+        dataset=.unmute/data/mini
+        {{ unmute }} data synth "$dataset" --preset mini
+        reduce=(--set lstm.hidden=64 --set 'autoencoder.encoder=[128, 64]' --set 'autoencoder.decoder=[128]' --set train.batch=64 --set train.lr=0.003 --set tsn.lr=0.003)
+    elif [ ! -f "$dataset/dataset.yaml" ]; then
+        # A folder of per-clip .npy files.
+        imported=".unmute/data/$(basename "$(realpath "$dataset")")"
+        {{ unmute }} data import "$dataset" "$imported"
+        dataset=$imported
+    fi
+    {{ unmute }} run "{{ experiment }}" --dataset "$dataset" --db "{{ db }}" "${reduce[@]}"
+    {{ unmute }} report "{{ experiment }}" --db "{{ db }}" --out reports/out
+
+# Everything CI checks: format, lints, tests, and that the CUDA code type-checks (no GPU is needed)
+test:
+    cargo fmt --check
+    cargo clippy --release --locked --all-targets -- -D warnings
+    cargo test --release --locked
+    cargo check --release --locked --features cuda,dfdx/ci-check
+
+# Time the parts (criterion) against their slow references
+bench *arguments:
+    cargo bench --locked {{ arguments }}
+
+# Write the JSON Schemas that editors use
+schemas:
+    cargo build --release --locked
+    mkdir -p experiments/schema
+    for kind in experiment tables claims ledger; do {{ unmute }} export schema $kind > experiments/schema/$kind.json; done
+
+# Take away what `reproduce` made
+clean-runs:
+    rm -rf .unmute reports/out
