@@ -18,6 +18,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     if args.workers == Some(0) {
         return Err(Failure::usage("--workers 0: at least one is needed"));
     }
+    let checkpoint_every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
+        Failure::usage(format!("--checkpoint-every {}: should be seconds, 0 or more", args.checkpoint_every))
+    })?;
     let (experiment, plan) = open::plan(&args.experiment)?;
     let db = &args.experiment.db.db;
     let store = Store::open(db)?;
@@ -50,7 +53,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         workers: args.workers.unwrap_or(threads.min(16)),
         threads,
         fail_fast: args.fail_fast,
-        checkpoint_every: Duration::from_secs_f64(args.checkpoint_every.clamp(0.0, 1e9)),
+        checkpoint_every,
     };
     ctrlc::set_handler(|| {
         if INTERRUPT.swap(true, Ordering::Relaxed) {

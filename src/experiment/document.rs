@@ -96,8 +96,9 @@ impl Document {
         let mut document =
             Document { path: path.into(), text: text.into(), places: BTreeMap::new(), value: Value::Null };
         document.value = serde_yaml::from_str(text).map_err(|e| {
-            let range = e.location().map(|l| l.index().min(text.len())..l.index().min(text.len()));
-            document.problem_in(range, strip_location(&e.to_string()))
+            // A byte order mark is not counted, so the place may lie a little before the right one.
+            let at = e.location().map(|l| text.floor_char_boundary(l.index().min(text.len())));
+            document.problem_in(at.map(|at| at..at), strip_location(&e.to_string()))
         })?;
         document.places = places(text);
         Ok(document)
@@ -126,6 +127,12 @@ impl Document {
         for k in &keys {
             joined = join(&joined, k.trim());
             places.insert(joined.clone(), Place { key: Some(0..key.len()), value: start..end });
+        }
+        // Keys and elements inside the value: it takes their place from the layers below.
+        for (path, place) in self::places(text).into_iter().filter(|(path, _)| !path.is_empty()) {
+            let path = if path.starts_with('[') { format!("{joined}{path}") } else { join(&joined, &path) };
+            let moved = |range: Range<usize>| range.start + start..range.end + start;
+            places.insert(path, Place { key: place.key.map(moved), value: moved(place.value) });
         }
         // A dotted key of `grid` is one axis: `--set grid.train.lr=[...]`.
         let value = if keys[0].trim() == "grid" && keys.len() > 2 {
