@@ -37,9 +37,11 @@ test:
     cargo test --release --locked
     cargo check --release --locked --features cuda,dfdx/ci-check
 
-# Time the parts (criterion) against their slow references
-bench *arguments:
-    cargo bench --locked {{ arguments }}
+# The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
+peer data *arguments:
+    test -d .venv/peers || python3 -m venv .venv/peers
+    .venv/peers/bin/pip install -q -r benches/peers/requirements.txt
+    .venv/peers/bin/python benches/peers/grid.py grid {{ data }} {{ arguments }}
 
 # Write the JSON Schemas that editors use
 schemas:
