@@ -20,7 +20,7 @@ reproduce experiment="experiments/icassp2019" dataset="":
         # Out of the box: a synthetic data set of seconds, and widths to match. The report says so.
         dataset=.unmute/data/mini
         {{ unmute }} data synth "$dataset" --preset mini
-        reduce=(--set lstm.hidden=64 --set 'autoencoder.encoder=[128, 64]' --set 'autoencoder.decoder=[128]' --set train.batch=64 --set train.lr=0.003 --set tsn.lr=0.003)
+        reduce=(--set lstm.hidden=64 --set 'autoencoder.encoder=[128, 64]' --set 'autoencoder.decoder=[128]' --set train.batch=64 --set tsn.lr=0.003)
     elif [ ! -f "$dataset/dataset.yaml" ]; then
         # A folder of per-clip .npy files.
         imported=".unmute/data/$(basename "$(realpath "$dataset")")"

@@ -2,7 +2,6 @@
 
 use super::records::*;
 use super::{Error, Store, blob};
-use crate::dataset::{Feature, Kind, Manifest};
 use crate::score::Scores;
 use crate::train::{Epoch, Measures};
 use serde::de::DeserializeOwned;
@@ -227,19 +226,5 @@ impl Store {
     pub fn datasets_named(&self, name: &str) -> Result<Vec<DatasetRecord>, Error> {
         let rows = self.rows(sqlx::query("SELECT id FROM dataset WHERE name = ? ORDER BY id DESC").bind(name))?;
         rows.iter().map(|r| self.dataset(r.get(0))).collect()
-    }
-
-    /// A manifest for a report where the data set has vanished from the store: never happens, but costs nothing.
-    pub fn empty_manifest() -> Manifest {
-        Manifest {
-            name: String::new(),
-            kind: Kind::Real,
-            frames: 0,
-            classes: Vec::new(),
-            streams: Vec::<Feature>::new(),
-            audio: Vec::new(),
-            made_by: String::new(),
-            notes: String::new(),
-        }
     }
 }
