@@ -84,7 +84,10 @@ fn an_experiment_is_planned_run_and_reported() {
     assert_eq!(place.store(".unmute/runs.db").runs().unwrap().iter().map(|r| r.attempt).max(), Some(1));
 
     place.call("report experiment").stdout("reports/out/small.html").success();
-    assert!(place.path("reports/out/small.html").is_file());
+    let page = place.read("reports/out/small.html");
+    for text in ["Late fusion of vision and sound", "28.19", "vggish/lstm/l2/with", "no aenet"] {
+        assert!(page.contains(text), "{text:?} in the report");
+    }
     // The name in the store works as well as the folder, and no data set is needed.
     std::fs::remove_dir_all(place.path("data")).unwrap();
     place.call("report small --out elsewhere").success();
@@ -252,6 +255,46 @@ fn silent_clips_of_the_data_set_need_no_missing() {
     let tables = place.call("export tables small --db r.db --format json").success().json();
     assert!(entry(&tables, 3, "oracle", "top1")["skipped"].as_str().unwrap().contains("not known"));
     assert!(entry(&tables, 3, "knn", "top1")["mean"].is_number());
+}
+
+#[test]
+fn failed_runs_leave_the_others_alone_and_are_tried_again() {
+    let place = Place::with_experiment(&Source::default());
+    let run = "run experiment --db r.db --seeds 0 --set grid.loss=[l2] --set controls=[] --set train.lr=1e30";
+    place
+        .call(run)
+        .stderr("vggish/autoencoder/l2/with seed 0: FAILED: the loss became")
+        .stderr("train.lr")
+        .stderr("4 failed; the same command tries them again")
+        .ends(3);
+    let runs = place.call("ls --db r.db --json").success().json();
+    let count = |state: &str| runs.as_array().unwrap().iter().filter(|r| r["state"] == state).count();
+    assert_eq!((count("failed"), count("done")), (4, 3));
+    let tables = place.call("export tables small --db r.db --format json").success().json();
+    let why = entry(&tables, 3, "lstm/l2/with", "top1")["skipped"].as_str().unwrap();
+    assert!(why.contains("failed: the loss became"), "{why}");
+    assert!(entry(&tables, 3, "baseline", "top1")["mean"].is_number());
+    let plan = run.replace("run experiment", "plan experiment");
+    place.call(&plan).stdout("failed before; would be tried again").stdout("4 runs to do").success();
+    place.call(run).words("--fail-fast --workers 1").stderr("3 done already, 4 to do").stderr("1 failed").ends(3);
+}
+
+#[test]
+fn synthetic_data_sets_say_so_and_are_the_same_bytes_for_a_seed() {
+    let place = Place::new();
+    place.call("data synth a --preset mini").success();
+    place.call("data synth a --preset mini").stderr("there already").success();
+    place.call("data synth b --preset mini").success();
+    place.call("data synth c --preset mini --seed 1").success();
+    // Files that begin with a dot only remember what was checked.
+    let files = std::fs::read_dir(place.path("a")).unwrap().map(|e| e.unwrap().file_name());
+    for file in files.filter(|f| !f.to_string_lossy().starts_with('.')) {
+        let bytes = |dir: &str| std::fs::read(place.path(dir).join(&file)).unwrap();
+        assert!(bytes("a") == bytes("b"), "{file:?}");
+        let stream = file.to_string_lossy().ends_with(".safetensors");
+        assert!(!stream || bytes("a") != bytes("c"), "{file:?}");
+    }
+    place.call("data stats a").stdout("SYNTHETIC").success();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use unmute::dataset::{Dataset, Split};
 use unmute::experiment::Config;
-use unmute::experiment::config::{Architecture, L2Reduction, Loss, Svm, Train};
+use unmute::experiment::config::{Architecture, L2Reduction, Loss, Probability, Svm, Train};
 use unmute::score::bank::Bank;
 use unmute::score::platt::Sigmoid;
 use unmute::score::svm::{self, Fit, Problem, Shared};
@@ -509,6 +509,26 @@ fn svm_banks_are_the_same_on_any_number_of_threads() {
         assert!(train(threads) == one, "{threads} threads");
     }
     assert!(one.1.chunks_exact(k).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+}
+
+#[test]
+fn svm_banks_bear_classes_with_one_clip_or_none_and_constant_features() {
+    // Class 3 has one clip, class 4 none; the last column is constant.
+    let labels: Vec<usize> = (0..40).map(|i| if i == 7 { 3 } else { i % 3 }).collect();
+    let mut x = normal(40 * 6, 1.0, "odd bank");
+    for (row, label) in x.chunks_exact_mut(6).zip(&labels) {
+        row[*label] += 2.0;
+        row[5] = 1e6;
+    }
+    for probability in Probability::ALL {
+        let config = Svm { probability: *probability, ..Svm::default() };
+        for x in [x.clone(), vec![0.25; 40 * 6]] {
+            let p = Bank::train(&x, &labels, 5, &config).probabilities(&x, 5);
+            assert!(p.iter().all(|p| p.is_finite() && *p >= 0.0), "{probability}");
+            let none = p.chunks_exact(5).filter(|row| row[..4].iter().all(|p| *p < row[4])).count();
+            assert_eq!(none, 0, "{probability}: a class without clips wins nowhere");
+        }
+    }
 }
 
 #[test]

@@ -93,10 +93,11 @@ impl Document {
 
     /// Parses text that is said to stand in `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Document, Problem> {
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut document =
             Document { path: path.into(), text: text.into(), places: BTreeMap::new(), value: Value::Null };
         document.value = serde_yaml::from_str(text).map_err(|e| {
-            // A byte order mark is not counted, so the place may lie a little before the right one.
             let at = e.location().map(|l| text.floor_char_boundary(l.index().min(text.len())));
             document.problem_in(at.map(|at| at..at), strip_location(&e.to_string()))
         })?;
