@@ -58,21 +58,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         workers: args.workers.unwrap_or(threads.min(16)),
         threads,
         fail_fast: args.fail_fast,
+        retries: args.retries,
         checkpoint_every: Duration::from_secs_f64(args.checkpoint_every.clamp(0.0, 1e9)),
     };
-    ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-        say("\nstopping after the current step; once more stops at once");
-    })?;
+    let interrupt = stop_on_interrupt()?;
     let progress = RunProgress::new(open);
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let device = dfdx::tensor::Cpu::default();
     dfdx::tensor::Cache::enable_cache(&device);
     let started = Instant::now();
     let watch = |event| progress.event(event);
-    let result = runs::run_all(device, &store, &plan, &options, &command, &INTERRUPT, &watch);
+    let result = runs::run_all(device, &store, &plan, &options, &command, interrupt, &watch);
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
     say(&format!("{finished} runs done in {}", duration(started.elapsed().as_secs_f64())));
@@ -89,6 +85,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
     say(&next);
     Ok(Exit::Done)
+}
+
+/// From now on Ctrl-C sets a flag that workers look at; pressed again, it ends the program.
+pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool, Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        say("\nstopping after the current step; once more stops at once");
+    })?;
+    Ok(&INTERRUPT)
 }
 
 /// Keeps the experiment as it was resolved.
