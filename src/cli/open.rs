@@ -5,7 +5,7 @@ use super::{Failure, progress};
 use crate::dataset::Dataset;
 use crate::experiment::{Claims, Experiment, Ledger, Tables};
 use crate::runs::Plan;
-use crate::store::{ExperimentRecord, Store};
+use crate::store::{ExperimentRecord, RunRecord, Store};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,4 +71,27 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
 /// Opens a store to read.
 pub(super) fn store(db: &Path) -> Result<Store, Failure> {
     Ok(Store::open_to_read(db)?)
+}
+
+/// The run whose id begins so.
+pub(super) fn run(store: &Store, start: &str) -> Result<RunRecord, Failure> {
+    store.run_beginning(start)?.map_err(|ids| {
+        let db = store.path().display();
+        if ids.is_empty() {
+            return Failure::usage(format!(
+                "no run begins with {start:?} in {db}\n  next: `unmute ls --db {db}` lists them"
+            ));
+        }
+        let some: Vec<&str> = ids.iter().take(5).map(|id| id.get(..16).unwrap_or(id)).collect();
+        let more = if ids.len() > some.len() { ", ..." } else { "" };
+        Failure::usage(format!(
+            "several runs begin with {start:?}: {}{more}\n  next: give more of the id",
+            some.join(", ")
+        ))
+    })
+}
+
+/// The beginning of an id that is shown.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }

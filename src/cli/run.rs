@@ -53,24 +53,18 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         workers: args.workers.unwrap_or(threads.min(16)),
         threads,
         fail_fast: args.fail_fast,
+        retries: args.retries,
         checkpoint_every,
     };
-    ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-        say("\nstopping after the current step; once more stops at once");
-    })?;
+    let interrupt = stop_on_interrupt()?;
     let progress = RunProgress::new(open);
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = match device {
-        Device::Cpu => runs::run_all::<dfdx::tensor::Cpu>((), &store, &plan, &options, &command, &INTERRUPT, &watch),
+        Device::Cpu => runs::run_all::<dfdx::tensor::Cpu>((), &store, &plan, &options, &command, interrupt, &watch),
         #[cfg(feature = "cuda")]
-        Device::Cuda(n) => {
-            runs::run_all::<dfdx::tensor::Cuda>(n, &store, &plan, &options, &command, &INTERRUPT, &watch)
-        }
+        Device::Cuda(n) => runs::run_all::<dfdx::tensor::Cuda>(n, &store, &plan, &options, &command, interrupt, &watch),
     };
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
@@ -88,6 +82,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
     say(&next);
     Ok(Exit::Done)
+}
+
+/// From now on Ctrl-C sets a flag that workers look at; pressed again, it ends the program.
+pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool, Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        say("\nstopping after the current step; once more stops at once");
+    })?;
+    Ok(&INTERRUPT)
 }
 
 /// Keeps the experiment as it was resolved.
