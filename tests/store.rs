@@ -1,5 +1,7 @@
 //! The verbs around the store, by the real program: ls, diff, query, export runs, merge, verify, gc, doctor.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
 mod tiny;
 
 use serde_json::Value;

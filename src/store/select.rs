@@ -67,6 +67,11 @@ impl Store {
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
+    /// Every run with all its numbers, the newest first.
+    pub fn runs(&self) -> Result<Vec<RunRecord>, Error> {
+        self.select(&Selection::default())
+    }
+
     /// How many runs are in each state.
     pub fn counts(&self) -> Result<BTreeMap<String, i64>, Error> {
         let rows = self.rows(sqlx::query("SELECT state, count(*) FROM run GROUP BY state"))?;
