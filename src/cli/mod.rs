@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Data goes to stdout, progress and messages to stderr.
 
 mod args;
+mod claims;
 mod data;
 mod export;
 mod ls;
@@ -57,6 +58,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Status(args) => ls::status(&args),
         Command::Show(args) => show::show(&args),
         Command::Report(args) => report::report(&args),
+        Command::Claims(args) => claims::claims(&args),
         Command::Export(args) => export::export(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),
