@@ -17,7 +17,7 @@ use std::path::PathBuf;
   unmute run experiments/icassp2019 --dataset data/mini
   unmute report experiments/icassp2019
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed runs, 130 interrupted.")]
+Exit codes: 0 done, 1 failed, 2 usage, 3 finished with failed runs or a claim that fails, 130 interrupted.")]
 pub struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -66,6 +66,13 @@ docs/schema.md, or `unmute export schema store`, describes the tables.")]
     /// Render the tables of an experiment as one HTML file, from the database alone
     #[command(after_help = "Example:\n  unmute report experiments/corsmal --out reports/out")]
     Report(ReportArgs),
+    /// Hold the paper's claims against our results, or against its own published tables
+    #[command(after_help = "Examples:
+  unmute claims experiments/icassp2019 --published
+  unmute claims experiments/corsmal --db runs.db --json
+
+Exit code 3 when a claim fails. On our results a comparison is decided where its p value, paired by clip and seed and corrected for all comparisons (Holm), is at most 0.05; from one seed nothing is.")]
+    Claims(ClaimsArgs),
     /// Write tables or schemas for other programs
     #[command(after_help = "Examples:
   unmute export tables experiments/corsmal --format json
@@ -237,6 +244,17 @@ pub(super) struct ReportArgs {
     /// Where to write NAME.html
     #[arg(long, default_value = "reports/out", value_name = "DIR")]
     pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClaimsArgs {
+    /// The experiment's folder, or its name in the store
+    pub experiment: PathBuf,
+    /// Judge the published values of tables.yaml; needs no store
+    #[arg(long)]
+    pub published: bool,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 #[derive(Debug, Args)]

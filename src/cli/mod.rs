@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Data goes to stdout, progress and messages to stderr.
 
 mod args;
+mod claims;
 mod data;
 mod diff;
 mod doctor;
@@ -70,6 +71,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Verify(args) => verify::verify(&args),
         Command::Merge(args) => merge::merge(&args),
         Command::Report(args) => report::report(&args),
+        Command::Claims(args) => claims::claims(&args),
         Command::Export(args) => export::export(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),

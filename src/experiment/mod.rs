@@ -54,13 +54,17 @@ impl Experiment {
         let audios = axis_words(&config, "audio");
         // Problems with the grid show before any data set is opened.
         grid::cells(&config, &layers, &[])?;
+        let folder_of = |file: &str| chain.iter().rev().map(|(dir, _)| dir).find(|dir| dir.join(file).is_file());
         let beside = |file: &str| -> Result<Option<Layers>, Problem> {
-            let path = chain.iter().rev().map(|(dir, _)| dir.join(file)).find(|path| path.is_file());
+            let path = folder_of(file).map(|dir| dir.join(file));
             path.map(|path| Ok(Layers::new(vec![Document::read(&path)?]))).transpose()
         };
         let tables = beside("tables.yaml")?
             .map_or(Ok(Tables::default()), |l| Tables::read(&l, &known_audios(&audios, &chain)))?;
-        let claims = beside("claims.yaml")?.map_or(Ok(Claims::default()), |l| Claims::read(&l))?;
+        // Claims that are inherited while the tables are the folder's own may name rows that these do not have.
+        let of_these = folder_of("claims.yaml") == folder_of("tables.yaml");
+        let known = Some(&tables).filter(|_| of_these);
+        let claims = beside("claims.yaml")?.map_or(Ok(Claims::default()), |l| Claims::read(&l, known))?;
         let json = serde_json::to_value(&config).unwrap_or_default();
         let ledger = beside("ledger.yaml")?.map_or(Ok(Ledger::default()), |l| Ledger::read(&l, &json))?;
         Ok(Experiment { dir: dir.into(), config, tables, claims, ledger, sets: sets.to_vec(), layers })

@@ -160,7 +160,7 @@ fn one(results: &Results, table: &Table) -> Result<EvaluatedTable, Error> {
 }
 
 /// The point of the further axes that a table is of: what it says itself, or the first value of each.
-fn point(experiment: &ExperimentRecord, table: &Table) -> BTreeMap<String, Value> {
+pub(super) fn point(experiment: &ExperimentRecord, table: &Table) -> BTreeMap<String, Value> {
     let axes =
         experiment.config.grid.iter().filter(|(axis, _)| !crate::experiment::grid::AXES.contains(&axis.as_str()));
     axes.filter_map(|(axis, values)| {

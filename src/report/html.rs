@@ -1,7 +1,9 @@
 //! The report: one self-contained HTML file. The template says how it looks; everything that is said is settled here.
 
+use super::claims::{Judgement, Paper, judge};
 use super::evaluate::{Entry, EvaluatedTable, Row, coverage, evaluate};
 use super::format::{bytes, decimals, duration, mean_sd, number, signed};
+use super::paired::Ours;
 use super::scores::Results;
 use crate::dataset::Kind;
 use crate::experiment::Part;
@@ -41,7 +43,7 @@ pub fn render(store: &Store, experiment: &ExperimentRecord) -> Result<String, Er
         "tables": tables.iter().map(|t| table(t, config)).collect::<Vec<_>>(),
         "cells": generators(experiment, &results)?,
         "ledger": ledger(experiment),
-        "claims": experiment.claims.claims,
+        "claims": claims(experiment, &results)?,
         "settings": settings(experiment),
         "environments": environments(store, &runs)?,
     });
@@ -258,6 +260,24 @@ fn generators(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<Va
         }));
     }
     Ok(out)
+}
+
+/// Claims with their verdicts on the published tables and on ours.
+fn claims(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<Value>, Error> {
+    let (claims, tables) = (&experiment.claims, &experiment.tables);
+    let published = judge(claims, tables, &Paper(tables))?;
+    let ours = judge(claims, tables, &Ours::new(results, tables))?;
+    let told = |j: &Judgement| {
+        let (counts, rest) = j.detail.split_at(j.detail.find([';', ':']).unwrap_or(j.detail.len()));
+        let rest = rest.trim_start_matches([';', ':', ' ']);
+        json!({ "word": j.verdict.word().replace('-', " "), "counts": counts, "rest": rest })
+    };
+    let of_claim = |claim: &crate::experiment::claims::Claim| {
+        let both = published.iter().zip(&ours).filter(|(_, j)| j.id == claim.id);
+        let lines: Vec<Value> = both.map(|(p, o)| json!({ "metric": o.metric, "told": [told(p), told(o)] })).collect();
+        json!({ "id": claim.id, "claim": claim.claim, "lines": lines })
+    };
+    Ok(claims.claims.iter().map(of_claim).collect())
 }
 
 fn ledger(experiment: &ExperimentRecord) -> Vec<Value> {

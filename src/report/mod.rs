@@ -1,9 +1,12 @@
 //! Everything to the right of the store: tables, exports and the report are functions of the database alone.
 
+pub mod claims;
 pub mod evaluate;
 pub mod export;
 pub mod format;
 pub mod html;
+pub mod paired;
 pub mod scores;
+pub mod stats;
 
 pub use evaluate::{Entry, EvaluatedTable, evaluate};
