@@ -502,7 +502,7 @@ mod tests {
         assert_eq!((p.line, p.column), (5, 46), "{p}");
         let p = problem("    compare:\n      - {table: 3, rows: lstm/l2/with, beat: baseline}\n");
         assert!(p.line == 5 && p.to_string().contains("valid: 2, classes"), "{p}");
-        let p = problem("    metrics: [top1]\n    shared:\n      - {table: classes, columns: [one, tow]}\n");
+        let p = problem("    metrics: [top1]\n    shared:\n      - {table: classes, columns: [one, twoo]}\n");
         assert!(p.line == 6 && p.to_string().contains("did you mean \"two\"?"), "{p}");
         let p = problem("    metrics: [top2]\n");
         assert!(p.to_string().contains("top1"), "{p}");
