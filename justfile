@@ -20,7 +20,7 @@ reproduce experiment="experiments/icassp2019" dataset="":
         # Out of the box: a synthetic data set of seconds, and widths to match. The report says so.
         dataset=.unmute/data/mini
         {{ unmute }} data synth "$dataset" --preset mini
-        reduce=(--set lstm.hidden=64 --set 'autoencoder.encoder=[128, 64]' --set 'autoencoder.decoder=[128]' --set train.batch=64 --set train.lr=0.003 --set tsn.lr=0.003)
+        reduce=(--set lstm.hidden=64 --set 'autoencoder.encoder=[128, 64]' --set 'autoencoder.decoder=[128]' --set train.batch=64 --set tsn.lr=0.003)
     elif [ ! -f "$dataset/dataset.yaml" ]; then
         # A folder of per-clip .npy files.
         imported=".unmute/data/$(basename "$(realpath "$dataset")")"
@@ -37,9 +37,19 @@ test:
     cargo test --release --locked
     cargo check --release --locked --features cuda,dfdx/ci-check
 
-# Time the parts (criterion) against their slow references
-bench *arguments:
-    cargo bench --locked {{ arguments }}
+# Kill runs 200 times at random moments (UNMUTE_KILLS changes the number); nothing may be lost, repeated or different
+torture:
+    cargo test --release --locked --test torture -- --ignored --nocapture
+
+# List large stores, with the times that it takes
+bench-store:
+    cargo test --release --locked --test store -- --ignored --nocapture
+
+# The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
+peer data *arguments:
+    test -d .venv/peers || python3 -m venv .venv/peers
+    .venv/peers/bin/pip install -q -r benches/peers/requirements.txt
+    .venv/peers/bin/python benches/peers/grid.py grid {{ data }} {{ arguments }}
 
 # Write the JSON Schemas that editors use
 schemas:

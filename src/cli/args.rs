@@ -40,11 +40,29 @@ Interrupt with Ctrl-C at any time; the same command goes on where it stopped.")]
     #[command(after_help = "Example:\n  unmute status --json")]
     Status(StoreArgs),
     /// List runs, the newest first
-    #[command(after_help = "Example:\n  unmute ls --db runs.db --json")]
-    Ls(StoreArgs),
+    #[command(after_help = "Examples:
+  unmute ls --where 'generator=lstm and top1>30' --sort -top1
+  unmute ls --where 'state=failed or (train.lr>=0.01 and seed!=0)' --columns id,key,seed,train.lr,top1,error
+  unmute ls --sort -r2/silent --limit 10 --json
+
+Conditions are NAME OPERATOR VALUE, joined by and, or and parentheses. Operators: = != < <= > >= and ~ (contains).
+Names: audio, generator, loss, classifier, control, stream, kind, state, seed, key, id, experiment, dataset, code, host,
+attempt, created, started, finished, seconds, memory, error; any number of a run (top1, top5/silent, r2/silent); any key
+that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs that have none.")]
+    Ls(LsArgs),
     /// Show all that is known of one run
     #[command(after_help = "Example:\n  unmute show 3fa9c1      (any unique beginning of a run's id)")]
     Show(ShowArgs),
+    /// Compare two runs: only what differs in configuration, environment, numbers, curves and scores
+    #[command(after_help = "Example:\n  unmute diff 3fa9c1 77e0b2")]
+    Diff(DiffArgs),
+    /// Ask the store in SQL; it is only read
+    #[command(after_help = "Examples:
+  unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
+  unmute query --csv 'SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = \"top1\"'
+
+docs/schema.md, or `unmute export schema store`, describes the tables.")]
+    Query(QueryArgs),
     /// Render the tables of an experiment as one HTML file, from the database alone
     #[command(after_help = "Example:\n  unmute report experiments/corsmal --out reports/out")]
     Report(ReportArgs),
@@ -59,8 +77,31 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
     #[command(after_help = "Examples:
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
-  unmute export schema experiment")]
+  unmute export runs --db runs.db --format csv > runs.csv
+  unmute export schema experiment
+  unmute export schema store > docs/schema.md")]
     Export(ExportArgs),
+    /// Check that the store is whole and, with --dataset, train runs again and compare every bit
+    #[command(after_help = "Examples:
+  unmute verify                                                        (the file: integrity, hashes, completeness)
+  unmute verify experiments/icassp2019 --dataset data/mini --sample 2  (and trains two of its runs again)
+  unmute verify 3fa9c1 --dataset data/mini                             (and trains this run again)
+
+Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
+    Verify(VerifyArgs),
+    /// Take over the runs of other stores
+    #[command(after_help = "Example:
+  unmute merge --db runs.db laptop.db workstation.db
+
+Doing it again changes nothing. A run that is done in both with other numbers is named, ours is kept, and the exit code
+is 3. Runs that somebody still works on are not taken.")]
+    Merge(MergeArgs),
+    /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
+    #[command(after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d")]
+    Gc(GcArgs),
+    /// Look at the store, the disk and the machine for what could go wrong
+    #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
+    Doctor(StoreArgs),
     /// Make, import and inspect data sets
     #[command(after_help = "Examples:
   unmute data synth data/mini --preset mini
@@ -115,9 +156,12 @@ pub(super) struct RunArgs {
     /// Stop at the first failed run instead of going on with the others
     #[arg(long)]
     pub fail_fast: bool,
-    /// Where to train: auto or cpu (cuda needs a binary built with --features cuda)
+    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+    /// Try a failed run again, up to N times
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub retries: usize,
     /// Seconds between checkpoints of a training
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     pub checkpoint_every: f64,
@@ -136,6 +180,57 @@ pub(super) struct StoreArgs {
 pub(super) struct ShowArgs {
     /// The run's id, or a unique beginning of it
     pub run: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LsArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Only runs that this holds for
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Sort by this; -NAME sorts the largest first. The newest come first by default
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// List no more than these; 0 lists all
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub limit: usize,
+    /// Show these instead of the usual columns
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub columns: Option<Vec<String>>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// A run's id, or a unique beginning of it
+    pub a: String,
+    /// Another run's
+    pub b: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// An experiment's folder, its name in the store, or a run's id; all experiments on the data set by default
+    pub what: Option<PathBuf>,
+    /// Train runs again on this data set and compare
+    #[arg(long, value_name = "DIR")]
+    pub dataset: Option<PathBuf>,
+    /// How many runs to train again; always the same ones
+    #[arg(long, default_value_t = 2, value_name = "N", requires = "dataset")]
+    pub sample: usize,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// The stores to take from
+    #[arg(required = true, value_name = "FILE")]
+    pub others: Vec<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -180,11 +275,55 @@ pub(super) enum ExportWhat {
         #[arg(long, value_enum, default_value_t = Format::Md)]
         format: Format,
     },
-    /// JSON Schema of a YAML file, for editors
+    /// One row a run: its parts, its numbers, and all keys that it depends on
+    Runs(RunsArgs),
+    /// JSON Schema of a YAML file, for editors; or what the tables of the store hold, in Markdown
     Schema {
-        /// experiment, tables, claims or ledger
+        /// experiment, tables, claims, ledger or store
         kind: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunsArgs {
+    #[command(flatten)]
+    pub db: DbArg,
+    /// How to write them
+    #[arg(long, value_enum, default_value_t = RunsFormat::Csv)]
+    pub format: RunsFormat,
+    /// Only runs that this holds for, as in `unmute ls`
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+}
+
+/// How `export runs` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum RunsFormat {
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QueryArgs {
+    /// One statement: SELECT, WITH, VALUES, EXPLAIN or PRAGMA
+    pub sql: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GcArgs {
+    /// Say what would be deleted, and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only what is older than this: a number and d, h or m
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 #[derive(Debug, Args)]

@@ -90,6 +90,9 @@ fn parse_rows(rows: &[String]) -> Result<BTreeMap<String, Rows>, Failure> {
         .collect()
 }
 
+/// One of a split's counts.
+type CountOf = fn(&crate::dataset::stats::Counts) -> usize;
+
 fn describe(stats: &Stats, dir: &Path) -> String {
     let kind = match stats.kind {
         Kind::Real => "real",
@@ -97,7 +100,7 @@ fn describe(stats: &Stats, dir: &Path) -> String {
     };
     let mut out = format!("{} ({kind}) in {}\nfingerprint {}\n\n", stats.name, dir.display(), stats.fingerprint);
     out += &format!("{:<16} {:>9} {:>9}\n", "clips", "train", "val");
-    let rows: [(&str, fn(&crate::dataset::stats::Counts) -> usize); 3] =
+    let rows: [(&str, CountOf); 3] =
         [("with sound", |c| c.sounded), ("without sound", |c| c.silent), ("total", |c| c.total)];
     for (name, of) in rows {
         out +=

@@ -13,9 +13,12 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
             let tables = evaluate(&store, &record, &record.tables)?;
             print(&export::tables(&tables, *format))?;
         }
+        ExportWhat::Runs(args) => return super::export_runs::runs(args),
+        ExportWhat::Schema { kind } if kind == "store" => print(&crate::store::describe_schema())?,
         ExportWhat::Schema { kind } => {
+            let kinds: Vec<&str> = schema::KINDS.into_iter().chain(["store"]).collect();
             let schema = schema::of(kind).ok_or_else(|| {
-                Failure::usage(format!("no schema of {kind:?}{}", crate::suggest::nearest(kind, &schema::KINDS)))
+                Failure::usage(format!("no schema of {kind:?}{}", crate::suggest::nearest(kind, &kinds)))
             })?;
             print_json(&schema)?;
         }

@@ -1,51 +1,115 @@
 //! `unmute ls` and `unmute status`.
 
-use super::args::StoreArgs;
+use super::args::{LsArgs, StoreArgs};
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::duration;
-use serde_json::json;
-use std::collections::BTreeMap;
+use crate::store::{Filter, Name, Names, RunRecord, Selection, Values};
+use serde_json::{Map, Value, json};
 
-pub(super) fn ls(args: &StoreArgs) -> Result<Exit, Failure> {
-    let store = open::store(&args.db.db)?;
-    let runs = store.runs()?;
-    if args.json {
+const USUAL: [&str; 7] = ["id", "key", "seed", "state", "top1", "top5", "seconds"];
+
+pub(super) fn ls(args: &LsArgs) -> Result<Exit, Failure> {
+    let store = open::store(&args.store.db.db)?;
+    let names = store.names()?;
+    let usual = USUAL.map(String::from).to_vec();
+    let columns = args.columns.as_ref().unwrap_or(&usual);
+    let columns = columns.iter().map(|c| name("--columns", c, &names)).collect::<Result<Vec<_>, _>>()?;
+    let filter = args.condition.as_ref().map(|text| Filter::parse(text, &names)).transpose();
+    let filter = filter.map_err(|problem| Failure::usage(format!("--where: {problem}")))?;
+    let sort = args.sort.as_ref().map(|text| {
+        let descending = text.starts_with('-');
+        Ok::<_, Failure>((name("--sort", text.trim_start_matches(['-', '+']), &names)?, descending))
+    });
+    // All numbers are read only where all are printed.
+    let needed = columns.iter().filter_map(|c| if let Name::Value(name) = c { Some(name.clone()) } else { None });
+    let all = args.store.json && args.columns.is_none();
+    let selection = Selection {
+        filter,
+        sort: sort.transpose()?,
+        limit: (args.limit > 0).then_some(args.limit),
+        values: if all { Values::All } else { Values::Only(needed.collect()) },
+    };
+    let runs = store.select(&selection)?;
+    if all {
         print_json(&runs)?;
-        return Ok(Exit::Done);
-    }
-    let mut out = format!(
-        "{:<12} {:<40} {:>5} {:<11} {:>7} {:>7} {:>8}\n",
-        "run", "cell", "seed", "state", "top1", "top5", "time"
-    );
-    for r in &runs {
-        let percent = |name: &str| r.values.get(name).map_or_else(|| "-".into(), |v| format!("{v:.2}"));
-        let seed = r.seed.map_or_else(|| "-".into(), |s| s.to_string());
-        let time = r.seconds.map_or_else(|| "-".into(), duration);
-        out += &format!(
-            "{:<12} {:<40} {seed:>5} {:<11} {:>7} {:>7} {time:>8}\n",
-            &r.id[..12.min(r.id.len())],
-            r.key,
-            r.state.word(),
-            percent("top1"),
-            percent("top5")
-        );
-        if let Some(error) = &r.error {
-            out += &format!("             {}\n", error.replace('\n', "\n             "));
+    } else if args.store.json {
+        let row = |run: &RunRecord| columns.iter().map(|c| (c.text(), c.of(run))).collect::<Map<String, Value>>();
+        print_json(&runs.iter().map(row).collect::<Vec<_>>())?;
+    } else {
+        print(&table(&columns, &runs, args.columns.is_none()))?;
+        let total: i64 = store.counts()?.values().sum();
+        if runs.is_empty() {
+            print(if total == 0 { "no runs yet\n" } else { "no run is like that\n" })?;
+        } else if args.limit == runs.len() && args.condition.is_none() && total as usize > runs.len() {
+            super::progress::say(&format!("{} of {total} runs; --limit 0 lists all", runs.len()));
         }
     }
-    if runs.is_empty() {
-        out += "no runs yet\n";
-    }
-    print(&out)?;
     Ok(Exit::Done)
+}
+
+fn name(flag: &str, text: &str, names: &Names) -> Result<Name, Failure> {
+    match names.resolve(text.trim()) {
+        Ok(Name::Experiment) => Err(Failure::usage(format!("{flag}: experiment goes with --where only"))),
+        Ok(name) => Ok(name),
+        Err(message) => Err(Failure::usage(format!("{flag}: {message}"))),
+    }
+}
+
+/// Columns as wide as what is in them; numbers to the right.
+fn table(columns: &[Name], runs: &[RunRecord], errors: bool) -> String {
+    let number = |c: &Name| match c {
+        Name::Value(_) => true,
+        Name::Field(field) => matches!(field.name, "seed" | "attempt" | "seconds" | "memory"),
+        _ => false,
+    };
+    let rows: Vec<Vec<String>> = runs.iter().map(|r| columns.iter().map(|c| shown(c, &c.of(r))).collect()).collect();
+    let head: Vec<String> = columns.iter().map(Name::text).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|i| rows.iter().chain([&head]).map(|row| row[i].chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &[String]| {
+        let cells = row.iter().zip(&widths).zip(columns).map(|((text, &width), column)| match number(column) {
+            true => format!("{text:>width$}"),
+            false => format!("{text:<width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
+    };
+    let mut out = line(&head);
+    for (row, run) in rows.iter().zip(runs) {
+        out += &line(row);
+        if let (true, Some(error)) = (errors, &run.error) {
+            out += &format!("    {}\n", error.replace('\n', "\n    "));
+        }
+    }
+    out
+}
+
+fn shown(column: &Name, value: &Value) -> String {
+    match (column, value) {
+        (_, Value::Null) => "-".into(),
+        (Name::Field(field), Value::String(id)) if field.name == "id" => open::short(id).into(),
+        (Name::Field(field), Value::Number(n)) if field.name == "seconds" => duration(n.as_f64().unwrap_or_default()),
+        (Name::Field(field), Value::Number(n)) if field.name == "memory" => {
+            crate::report::format::bytes(n.as_u64().unwrap_or_default())
+        }
+        (Name::Value(name), Value::Number(n)) => {
+            let value = n.as_f64().unwrap_or_default();
+            if name.starts_with("top") {
+                format!("{value:.2}")
+            } else if value.fract() == 0.0 && value.abs() < 1e15 {
+                format!("{value:.0}")
+            } else {
+                format!("{value:.4}")
+            }
+        }
+        (_, Value::String(text)) => text.lines().next().unwrap_or_default().into(),
+        (_, other) => other.to_string(),
+    }
 }
 
 pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for run in store.runs()? {
-        *counts.entry(run.state.word()).or_default() += 1;
-    }
+    let counts = store.counts()?;
     let experiments = store.experiment_names()?;
     if args.json {
         print_json(&json!({ "db": store.path(), "runs": counts, "experiments": experiments }))?;

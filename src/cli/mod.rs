@@ -3,14 +3,21 @@
 mod args;
 mod claims;
 mod data;
+mod diff;
+mod doctor;
 mod export;
+mod export_runs;
+mod gc;
 mod ls;
+mod merge;
 mod open;
 mod plan;
 mod progress;
+mod query;
 mod report;
 mod run;
 mod show;
+mod verify;
 
 pub use args::Cli;
 
@@ -57,6 +64,12 @@ pub fn run(cli: Cli) -> i32 {
         Command::Ls(args) => ls::ls(&args),
         Command::Status(args) => ls::status(&args),
         Command::Show(args) => show::show(&args),
+        Command::Diff(args) => diff::diff(&args),
+        Command::Query(args) => query::query(&args),
+        Command::Gc(args) => gc::gc(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Merge(args) => merge::merge(&args),
         Command::Report(args) => report::report(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Export(args) => export::export(&args),

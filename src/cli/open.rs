@@ -5,8 +5,8 @@ use super::{Failure, progress};
 use crate::dataset::Dataset;
 use crate::experiment::{Claims, Experiment, Ledger, Tables};
 use crate::runs::Plan;
-use crate::store::{ExperimentRecord, Store};
-use std::path::{Path, PathBuf};
+use crate::store::{ExperimentRecord, RunRecord, Store};
+use std::path::Path;
 use std::sync::Arc;
 
 /// An experiment on its data set.
@@ -37,7 +37,7 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
 /// The experiment that `what` (a folder, or a name in the store) means, as it was run last. The folder's own tables,
 /// claims and ledger are used where the folder is there, so that editing a table needs no training.
 pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, Failure> {
-    let folder = what.join("experiment.yaml").is_file().then(|| Experiment::load(what, &[])).transpose()?;
+    let folder = if what.join("experiment.yaml").is_file() { Some(Experiment::load(what, &[])?) } else { None };
     let name = folder.as_ref().map_or_else(|| what.to_string_lossy().into_owned(), |e| e.config.name.clone());
     let Some(mut record) = store.latest_experiment(&name)? else {
         let names = store.experiment_names()?;
@@ -55,15 +55,43 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
         )));
     };
     if let Some(Experiment { tables, claims, ledger, .. }) = folder {
-        let or = |ours: Tables, theirs: Tables| if ours.tables.is_empty() { theirs } else { ours };
-        record.tables = or(tables, record.tables);
-        record.claims = if claims == Claims::default() { record.claims } else { claims };
-        record.ledger = if ledger == Ledger::default() { record.ledger } else { ledger };
+        if tables != Tables::default() {
+            record.tables = tables;
+        }
+        if claims != Claims::default() {
+            record.claims = claims;
+        }
+        if ledger != Ledger::default() {
+            record.ledger = ledger;
+        }
     }
     Ok(record)
 }
 
 /// Opens a store to read.
-pub(super) fn store(db: &PathBuf) -> Result<Store, Failure> {
+pub(super) fn store(db: &Path) -> Result<Store, Failure> {
     Ok(Store::open_to_read(db)?)
+}
+
+/// The run whose id begins so.
+pub(super) fn run(store: &Store, start: &str) -> Result<RunRecord, Failure> {
+    store.run_beginning(start)?.map_err(|ids| {
+        let db = store.path().display();
+        if ids.is_empty() {
+            return Failure::usage(format!(
+                "no run begins with {start:?} in {db}\n  next: `unmute ls --db {db}` lists them"
+            ));
+        }
+        let some: Vec<&str> = ids.iter().take(5).map(|id| id.get(..16).unwrap_or(id)).collect();
+        let more = if ids.len() > some.len() { ", ..." } else { "" };
+        Failure::usage(format!(
+            "several runs begin with {start:?}: {}{more}\n  next: give more of the id",
+            some.join(", ")
+        ))
+    })
+}
+
+/// The beginning of an id that is shown.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }

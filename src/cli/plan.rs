@@ -5,7 +5,7 @@ use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::duration;
 use crate::runs::plan::cost;
 use crate::runs::{Plan, Planned};
-use crate::store::{RunRecord, State, Store};
+use crate::store::{RunRecord, Selection, State, Store, Values, differences};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,7 +14,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let (experiment, plan) = open::plan(&args.experiment)?;
     let db = &args.experiment.db.db;
     let store = if db.is_file() { Some(Store::open_to_read(db)?) } else { None };
-    let runs = store.as_ref().map_or_else(|| Ok(Vec::new()), Store::runs)?;
+    let light = Selection { values: Values::Only(Vec::new()), ..Default::default() };
+    let runs = store.as_ref().map_or_else(|| Ok(Vec::new()), |s| s.select(&light))?;
     let states: BTreeMap<String, State> = runs.iter().map(|r| (r.id.clone(), r.state)).collect();
     let rates = Rates::measure(&runs, &plan);
     let mut cells = Vec::new();
@@ -97,32 +98,22 @@ fn why(planned: &Planned, states: &BTreeMap<String, State>, runs: &[RunRecord]) 
     let nearest = runs
         .iter()
         .filter(same)
-        .map(|r| differences(&r.spec, &planned.spec))
+        .map(|r| changes(&r.spec, &planned.spec))
         .filter(|d| !d.is_empty())
         .min_by_key(Vec::len);
     Some(nearest.map_or_else(|| "new".into(), |d| format!("changed: {}", d.join(", "))))
 }
 
 /// `train.lr 0.001 -> 0.003`, for every key that differs.
-fn differences(before: &Value, after: &Value) -> Vec<String> {
-    fn walk(path: &str, before: &Value, after: &Value, out: &mut Vec<String>) {
-        match (before, after) {
-            (Value::Object(a), Value::Object(b)) => {
-                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                for key in keys {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
-                }
-            }
-            (a, b) if a == b => {}
-            _ if path == "code" => out.push("numeric code".into()),
-            _ if path == "data" => out.push("data set or its silent clips".into()),
-            (a, b) => out.push(format!("{path} {a} -> {b}")),
-        }
-    }
-    let mut out = Vec::new();
-    walk("", before, after, &mut out);
-    out
+fn changes(before: &Value, after: &Value) -> Vec<String> {
+    differences(before, after)
+        .into_iter()
+        .map(|d| match d.key.as_str() {
+            "code" => "numeric code".into(),
+            "data" => "data set or its silent clips".into(),
+            key => format!("{key} {} -> {}", d.a, d.b),
+        })
+        .collect()
 }
 
 /// Seconds per floating-point operation, by kind of cell: from finished runs where there are any, else from a product

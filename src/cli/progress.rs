@@ -93,6 +93,13 @@ impl RunProgress {
                 let top1 = top1.map_or_else(String::new, |t| format!("top-1 {t:.2} %, "));
                 self.end(&mut runs, &name, &format!("{name}: {top1}{}", duration(seconds)));
             }
+            Event::Retried { name, error } => {
+                if let Some(bar) = runs.remove(&name) {
+                    bar.finish_and_clear();
+                    self.bars.remove(&bar);
+                }
+                self.line(&format!("{name}: failed, trying again: {error}"));
+            }
             Event::Failed { name, error } => self.end(&mut runs, &name, &format!("{name}: FAILED: {error}")),
             Event::Theirs { name, host, pid } => {
                 self.line(&format!("{name}: process {pid} on {host} works on it; waiting"));

@@ -14,18 +14,13 @@ use std::time::{Duration, Instant};
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    match args.device.as_str() {
-        "auto" | "cpu" => {}
-        other if other == "cuda" || other.starts_with("cuda:") => {
-            return Err(Failure::usage(format!(
-                "--device {other}: training on CUDA is not wired up yet\n  next: use --device cpu"
-            )));
-        }
-        other => return Err(Failure::usage(format!("--device {other}: should be auto or cpu"))),
-    }
+    let device = device(&args.device)?;
     if args.workers == Some(0) {
         return Err(Failure::usage("--workers 0: at least one is needed"));
     }
+    let checkpoint_every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
+        Failure::usage(format!("--checkpoint-every {}: should be seconds, 0 or more", args.checkpoint_every))
+    })?;
     let (experiment, plan) = open::plan(&args.experiment)?;
     let db = &args.experiment.db.db;
     let store = Store::open(db)?;
@@ -58,20 +53,19 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         workers: args.workers.unwrap_or(threads.min(16)),
         threads,
         fail_fast: args.fail_fast,
-        checkpoint_every: Duration::from_secs_f64(args.checkpoint_every.clamp(0.0, 1e9)),
+        retries: args.retries,
+        checkpoint_every,
     };
-    ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-        say("\nstopping after the current step; once more stops at once");
-    })?;
+    let interrupt = stop_on_interrupt()?;
     let progress = RunProgress::new(open);
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let device = dfdx::tensor::Cpu::default();
     let started = Instant::now();
     let watch = |event| progress.event(event);
-    let result = runs::run_all(device, &store, &plan, &options, &command, &INTERRUPT, &watch);
+    let result = match device {
+        Device::Cpu => runs::run_all::<dfdx::tensor::Cpu>((), &store, &plan, &options, &command, interrupt, &watch),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(n) => runs::run_all::<dfdx::tensor::Cuda>(n, &store, &plan, &options, &command, interrupt, &watch),
+    };
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
     say(&format!("{finished} runs done in {}", duration(started.elapsed().as_secs_f64())));
@@ -88,6 +82,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
     say(&next);
     Ok(Exit::Done)
+}
+
+/// From now on Ctrl-C sets a flag that workers look at; pressed again, it ends the program.
+pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool, Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        say("\nstopping after the current step; once more stops at once");
+    })?;
+    Ok(&INTERRUPT)
 }
 
 /// Keeps the experiment as it was resolved.
@@ -140,4 +145,40 @@ pub(super) fn skipped_by_reason(plan: &Plan) -> Vec<(String, usize)> {
         }
     }
     reasons
+}
+
+/// Where to train.
+enum Device {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+}
+
+/// Reads `--device`. `auto` takes a GPU if the program was built for one and one answers.
+fn device(text: &str) -> Result<Device, Failure> {
+    let cuda = match text {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" | "cuda" => Some(0),
+        other => other.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()),
+    };
+    let ordinal =
+        cuda.ok_or_else(|| Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N")))?;
+    #[cfg(feature = "cuda")]
+    match <dfdx::tensor::Cuda as crate::train::Backend>::open(&ordinal) {
+        Ok(_) => {
+            say(&format!("training on cuda:{ordinal}"));
+            Ok(Device::Cuda(ordinal))
+        }
+        Err(_) if text == "auto" => Ok(Device::Cpu),
+        Err(e) => Err(Failure::usage(format!(
+            "--device {text}: {e}\n  next: check that nvidia-smi lists the GPU, or use --device cpu"
+        ))),
+    }
+    #[cfg(not(feature = "cuda"))]
+    match text {
+        "auto" => Ok(Device::Cpu),
+        _ => Err(Failure::usage(format!(
+            "--device {text}: this program was built without CUDA (GPU {ordinal} was asked for)\n  next: cargo build --release --features cuda (needs nvcc and cuBLAS), or use --device cpu"
+        ))),
+    }
 }

@@ -6,21 +6,7 @@ use serde_json::json;
 
 pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.store.db.db)?;
-    let runs = store.runs()?;
-    let found: Vec<_> = runs.iter().filter(|r| r.id.starts_with(&args.run)).collect();
-    let run = match found[..] {
-        [run] => run,
-        [] => return Err(Failure::usage(format!("no run begins with {:?}; `unmute ls` lists them", args.run))),
-        _ => {
-            let ids: Vec<&str> = found.iter().take(5).map(|r| &r.id[..16.min(r.id.len())]).collect();
-            return Err(Failure::usage(format!(
-                "{} runs begin with {:?}: {} ...",
-                found.len(),
-                args.run,
-                ids.join(", ")
-            )));
-        }
-    };
+    let run = open::run(&store, &args.run)?;
     let environment = run.environment_id.map(|id| store.environment(id)).transpose()?;
     let curve = store.curve(&run.id)?;
     if args.store.json {

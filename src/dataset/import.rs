@@ -219,7 +219,9 @@ impl Plan {
             let shape = [all.len(), m.frames, s.width];
             let mut writer = Writer::create(out, &s.name, &shape, options.precision)?;
             for block in all.chunks(BLOCK) {
-                let read = |c: &&Clip| Sampler::load(&self.dir, c, &s.name, s.width).map(|x| x.sampled(m.frames));
+                let read = |c: &&Clip| {
+                    Sampler::load(&self.dir, c, &s.name, s.width, options.precision).map(|x| x.sampled(m.frames))
+                };
                 for values in block.par_iter().map(read).collect::<Result<Vec<_>, _>>()? {
                     writer.push(&values)?;
                 }
@@ -232,8 +234,10 @@ impl Plan {
             let mut writer = Writer::create(out, &a.name, &[with_audio.len(), a.width], options.precision)?;
             for block in with_audio.chunks(BLOCK) {
                 let read = |c: &&Clip| match rows {
-                    Rows::Sample(n) => Sampler::load(&self.dir, c, &a.name, a.width / n).map(|x| x.sampled(n)),
-                    Rows::Mean => Sampler::load(&self.dir, c, &a.name, a.width).map(Sampler::mean),
+                    Rows::Sample(n) => {
+                        Sampler::load(&self.dir, c, &a.name, a.width / n, options.precision).map(|x| x.sampled(n))
+                    }
+                    Rows::Mean => Sampler::load(&self.dir, c, &a.name, a.width, options.precision).map(Sampler::mean),
                 };
                 for values in block.par_iter().map(read).collect::<Result<Vec<_>, _>>()? {
                     writer.push(&values)?;
@@ -344,8 +348,8 @@ fn npy_path(dir: &Path, clip: &str, name: &str) -> PathBuf {
 struct Sampler(Npy);
 
 impl Sampler {
-    /// Reads one clip's feature and checks its width and that it is finite.
-    fn load(dir: &Path, clip: &Clip, name: &str, width: usize) -> Result<Sampler, Error> {
+    /// Reads one clip's feature and checks its width and that it is finite, on disk too.
+    fn load(dir: &Path, clip: &Clip, name: &str, width: usize, precision: Precision) -> Result<Sampler, Error> {
         let npy = Npy::read(&npy_path(dir, &clip.name, name))?;
         if npy.width != width {
             let message = format!("clip {:?}: width is {}, but {width} in the clips before it", clip.name, npy.width);
@@ -354,6 +358,13 @@ impl Sampler {
         if let Some(place) = npy.values.iter().position(|v| !v.is_finite()) {
             let (row, value) = (place / width, npy.values[place]);
             return Err(Error::NotFinite { path: npy.path, clip: clip.name.clone(), row, place: place % width, value });
+        }
+        let too_large = |v: &f32| precision == Precision::F16 && half::f16::from_f32(*v).is_infinite();
+        if let Some(value) = npy.values.iter().copied().find(too_large) {
+            let clip = &clip.name;
+            let message =
+                format!("clip {clip:?} holds {value}, too large for f16\n  next: import with --precision f32");
+            return Err(Error::Feature { path: npy.path, message });
         }
         Ok(Sampler(npy))
     }

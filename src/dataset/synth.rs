@@ -1,67 +1,65 @@
-//! `unmute data synth`: a synthetic data set with the structure that the study is about, and no recordings.
+//! `unmute data synth`: a synthetic data set with the structure that the study is about, drawn from a model.
 //!
-//! K classes stand in groups of four (classes 4g..4g + 3). The four look alike and sound different; within a group, the
-//! first and the last two share a motion, which one of the two runs forwards (s_c = +1) and the other backwards (-1).
-//! Each clip has six latent factors u ~ N(0, I), seen and heard:
+//! **Classes.** Class c = 4 g + s has a look g, which it shares with three others, and a slot s, which it shares with
+//! one class of every group. Slots 0 and 1 share one kind of motion, 2 and 3 another; the even slot runs it forwards,
+//! the odd one backwards (w = +1, -1). The classes of a slot are a family of similar sound. So rgb tells the group,
+//! motion and its direction the slot, and sound mostly the slot and a little of the class.
 //!
-//! | factor | seen in | |
-//! | --- | --- | --- |
-//! | u_0 distance, u_1 size, u_2 material | `rgb` | in every frame |
-//! | u_3 effort | `flow` | in every frame, and as the strength of the motion |
-//! | u_4 approach, u_5 rise | `flow` | in the order of frames only |
+//! **Factors.** Each clip has six factors u ~ N(0, I), seen and heard:
 //!
-//! With time t_k = (2k - T + 1) / (T - 1) in [-1, 1], standard normal n (one for each clip) and e (one for each frame),
-//! and weights that [`Recipe`] holds, a frame's latent vectors and features are
+//! | factor | seen in |
+//! | --- | --- |
+//! | u_0 distance, u_1 size, u_2 material | every frame of `rgb` |
+//! | u_3 effort | every frame of `flow`, and the strength of the motion |
+//! | u_4 approach, u_5 rise | `flow`, in the order of frames only |
 //!
-//! - rgb: z_k = (look_g + detail delta_c + blur n, factor (u_0, u_1, u_2)) + jitter e_k
-//! - flow: z_k = (motion_p + s_c (1 + 0.3 u_3) sweep t_k sigma_p + shake n, factor (u_3, t_k u_4, t_k u_5)) + jitter e_k
-//! - x_k = max(0, 1/2 + z_k W + grain noise), in both, with a fixed dictionary W (R, D).
+//! **Vision.** Frame k = 0..T is at time t = (2 k - T + 1) / (T - 1), from -1 to 1. With n ~ N(0, I) for each clip and
+//! e ~ N(0, I) for each frame, the latent vectors z (R) and the features x (D) are
 //!
-//! The mean of t_k is 0: s_c, u_4 and u_5 leave no trace in the average over frames, and no single frame tells them. A
-//! generator that reads all frames in order can know them, and averages the jitter away besides.
+//! - rgb: z = (look_g + detail own_c + blur n, factor (u_0, u_1, u_2)) + jitter e
+//! - flow: z = (motion + w (1 + 0.3 u_3) sweep t path + shake n, factor (u_3, t u_4, t u_5)) + jitter e
+//! - both: x = max(0, 1/2 + z W + grain e'), W (R, D) a fixed dictionary, e' noise of single numbers.
 //!
-//! Sound has a latent vector y = (timbre code_c + echo u B + hiss n) / norm, unit variance in each place:
+//! t has mean 0, so w, u_4 and u_5 leave hardly a trace in the average over frames, and one frame without its time does
+//! not tell them either: it takes a generator that reads the frames in order.
 //!
-//! - aenet: max(0, y A + grain noise - 0.385), which leaves about 65 % zeros, divided by its L2 norm;
-//! - vggish: three blocks (1 + u_3 / 4) max(0, 1/4 + (y + fuzz n_j) G + grain noise), j = 1..3, weaker for their fuzz.
+//! **Sound.** y = (timbre voice_c + echo sum_f u_f b_f / sqrt(6) + hiss n) / sqrt(timbre^2 + echo^2 + hiss^2) has unit
+//! variance in each of its places, and
 //!
-//! code_c is in no image beyond what tells the class, and hiss in none at all, so true sound stays better than any
-//! generated one.
+//! - aenet = a / |a|, a = max(0, y A + grain e' - 0.385): about 65 % zeros;
+//! - vggish: patches (1 + u_3 / 4) max(0, 1/4 + (y + fuzz n_j) G + grain e'), j = 1..3: noisier and narrower.
+//!
+//! voice_c is half of the class's own and known to vision only as far as the class is, and nothing shows hiss: true
+//! sound stays better than generated.
+//!
+//! **Silence** depends on the class: whistling is nearly always filmed for its sound, floating seldom.
 
 use super::clips::{self, Clip, Split};
-use super::features::{Features, Precision, Writer};
+use super::features::{Features, Writer};
 use super::manifest::{Feature, Kind, Manifest};
 use super::{Error, write_folder, write_manifest};
 use crate::random::Stream;
 use rayon::prelude::*;
+use recipe::Recipe;
 use std::path::Path;
+use world::World;
 
+mod recipe;
 mod verbs;
+mod world;
 
 /// Raised whenever the same options would give other bytes than before.
 const GENERATOR: u32 = 1;
 
-/// Clips made at once; bounds memory (a clip of the paper's widths is 0.3 MB).
-const BLOCK: usize = 64;
+/// Clips made at once; bounds memory (two blocks of the paper's widths are 40 MB).
+const BLOCK: usize = 128;
 
-/// Latent factors of a clip that are both seen and heard.
-const FACTORS: usize = 6;
-
-/// Factors of each stream.
-const SEEN: usize = 3;
-
-/// Classes that look alike.
-const GROUP: usize = 4;
-
-/// VGGish patches in a clip of 3 s.
-const PATCHES: usize = 3;
-
-/// A data set to make.
+/// A kind of data set to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Preset {
-    /// 20 classes, 1,600 + 800 clips, widths of tens: trained in seconds.
+    /// 20 classes, 1,600 train and 800 val clips, widths of tens: trains in seconds
     Mini,
-    /// The paper's counts and widths: 200 classes, 100,000 + 10,000 clips, about 8 GB.
+    /// The paper's counts and widths: 200 classes, 100,000 train and 10,000 val clips, 8 GB
     Paper,
 }
 
@@ -78,7 +76,7 @@ impl Preset {
 /// What to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The counts, widths and difficulty.
+    /// Counts, widths and difficulty.
     pub preset: Preset,
     /// Seed of every draw.
     pub seed: u64,
@@ -87,7 +85,7 @@ pub struct Options {
     /// Val clips, if not the preset's.
     pub val_clips: Option<usize>,
     /// Keep the sound of the clips that would be silent too: for experiments that silence clips themselves (`missing`)
-    /// and thereby know the truth. All other numbers stay as they are.
+    /// and so know the truth. All else stays as it is.
     pub sounded: bool,
 }
 
@@ -106,116 +104,22 @@ pub enum Outcome {
 /// the order of their work matters.
 pub fn synth(dst: &Path, options: &Options, progress: &dyn Fn(usize, usize)) -> Result<Outcome, Error> {
     let plan = Plan::new(options)?;
-    let occupied = |found: String| {
-        let next = format!("remove it, or make `{}` in another folder", plan.manifest.made_by);
-        Error::Usage(format!("{}: {found}\n  next: {next}", dst.display()))
-    };
-    if dst.is_dir() && std::fs::read_dir(dst).is_ok_and(|mut entries| entries.next().is_some()) {
-        let found = Manifest::read(dst).map_err(|_| occupied("exists already and is no data set".into()))?;
+    let occupied =
+        |found: String| Error::Usage(format!("{}: {found}\n  next: remove it, or name another folder", dst.display()));
+    if dst.exists() && !dst.is_dir() {
+        return Err(occupied("exists already, and is a file".into()));
+    }
+    if std::fs::read_dir(dst).is_ok_and(|mut entries| entries.next().is_some()) {
+        let found = Manifest::read(dst).map_err(|_| occupied("exists already, and is no data set".into()))?;
         if found.made_by != plan.manifest.made_by {
             let by = if found.made_by.is_empty() { String::new() } else { format!(", made by `{}`", found.made_by) };
             return Err(occupied(format!("holds another data set, {:?}{by}", found.name)));
         }
-        plan.matches(dst, &found).map_err(|why| occupied(format!("holds this data set, but damaged: {why}")))?;
+        plan.matches(dst, &found).map_err(|why| occupied(format!("was changed since it was made ({why})")))?;
         return Ok(Outcome::AlreadyThere(found));
-    }
-    if dst.exists() && !dst.is_dir() {
-        return Err(occupied("exists already and is a file".into()));
     }
     write_folder(dst, |dir| plan.write(dir, progress))?;
     Ok(Outcome::Made(plan.manifest))
-}
-
-fn knob(name: &str, default: f32) -> f32 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
-/// Sizes and difficulty of a preset; the formulas stand at the head of this file.
-#[derive(Clone, Copy)]
-struct Recipe {
-    classes: usize,
-    frames: usize,
-    /// (clips, silent ones) of train and val, Table 1 of the paper.
-    counts: [(usize, usize); 2],
-    rgb: usize,
-    flow: usize,
-    aenet: usize,
-    /// All three blocks.
-    vggish: usize,
-    precision: Precision,
-    /// Latent places of the streams (beside the factors) and of sound.
-    rank: usize,
-    pitch: usize,
-    own_sound: f32,
-    own_motion: f32,
-    detail: f32,
-    blur: f32,
-    shake: f32,
-    sweep: f32,
-    factor: f32,
-    jitter: f32,
-    grain: f32,
-    timbre: f32,
-    echo: f32,
-    hiss: f32,
-    fuzz: f32,
-}
-
-impl Preset {
-    fn recipe(self) -> Recipe {
-        match self {
-            Preset::Mini => Recipe {
-                classes: 20,
-                frames: 18,
-                counts: [(knob("NTR", 1600.0) as usize, (knob("NTR", 1600.0) * 0.44804).round() as usize), (800, 297)],
-                rgb: knob("DV", 48.0) as usize,
-                flow: knob("DV", 48.0) as usize,
-                aenet: 64,
-                vggish: 48,
-                precision: Precision::F32,
-                rank: knob("RANK", 12.0) as usize,
-                pitch: knob("PITCH", 12.0) as usize,
-                own_sound: knob("OWNS", 0.6),
-                own_motion: knob("OWNM", 0.6),
-                detail: knob("DETAIL", 0.4),
-                blur: knob("BLUR", 1.3),
-                shake: knob("SHAKE", 1.5),
-                sweep: knob("SWEEP", 1.0),
-                factor: knob("FACTOR", 1.5),
-                jitter: knob("JITTER", 1.5),
-                grain: knob("GRAIN", 0.3),
-                timbre: knob("TIMBRE", 0.5),
-                echo: knob("ECHO", 0.5),
-                hiss: knob("HISS", 0.7),
-                fuzz: knob("FUZZ", 1.0),
-            },
-            Preset::Paper => Recipe {
-                classes: 200,
-                frames: 18,
-                counts: [(100_000, 44_804), (10_000, 3_714)],
-                rgb: knob("DVP", 1024.0) as usize,
-                flow: knob("DVP", 1024.0) as usize,
-                aenet: 1024,
-                vggish: 384,
-                precision: Precision::F16,
-                rank: knob("RANK", 32.0) as usize,
-                pitch: knob("PITCH", 32.0) as usize,
-                own_sound: knob("OWNS", 0.6),
-                own_motion: knob("OWNM", 0.6),
-                detail: knob("DETAIL", 0.4),
-                blur: knob("BLUR", 1.3),
-                shake: knob("SHAKE", 1.5),
-                sweep: knob("SWEEP", 1.0),
-                factor: knob("FACTOR", 1.5),
-                jitter: knob("JITTER", 1.5),
-                grain: knob("GRAIN", 0.3),
-                timbre: knob("TIMBRE", 0.5),
-                echo: knob("ECHO", 0.5),
-                hiss: knob("HISS", 0.7),
-                fuzz: knob("FUZZ", 1.0),
-            },
-        }
-    }
 }
 
 /// Everything settled before the first feature is drawn.
@@ -236,23 +140,20 @@ impl Plan {
         for ((split, wanted), (preset, silent)) in wanted.into_iter().zip(recipe.counts) {
             let clips = wanted.unwrap_or(preset);
             if clips < recipe.classes {
+                let (split, classes) = (split.name(), recipe.classes);
                 return Err(Error::Usage(format!(
-                    "--{0}-clips {clips}: too few, each of the {1} classes needs one\n  next: pass --{0}-clips {1} or more",
-                    split.name(),
-                    recipe.classes
+                    "{clips} {split} clips are too few: each of the {classes} classes needs one\n  next: ask for {classes} or more"
                 )));
             }
             if clips != preset {
-                made_by += &format!(" --{}-clips {clips}", split.name());
+                made_by += &format!(" --{} {clips}", split.name());
             }
-            // Rounded to the nearest, in integers.
-            let silent = (2 * silent as u128 * clips as u128 + preset as u128) / (2 * preset as u128);
-            let silent = if options.sounded { 0 } else { silent as usize };
-            let first = all.len();
-            all.extend(split_clips(options.seed, split, first, clips, silent, verbs));
+            let silent = (silent as f64 / preset as f64 * clips as f64).round() as usize;
+            all.extend(split_clips(options.seed, split, all.len(), clips, silent, verbs));
         }
         if options.sounded {
             made_by += " --sounded";
+            all.iter_mut().for_each(|clip: &mut Clip| clip.has_audio = true);
         }
         made_by += &format!(" (generator {GENERATOR})");
         let feature = |name: &str, width| Feature { name: name.into(), width };
@@ -264,12 +165,7 @@ impl Plan {
             streams: vec![feature("rgb", recipe.rgb), feature("flow", recipe.flow)],
             audio: vec![feature("aenet", recipe.aenet), feature("vggish", recipe.vggish)],
             made_by,
-            notes: "Drawn from a model, not measured: no video, no sound, and nothing learned from any. The classes have \
-                    the names of actions only to make reports readable. Groups of four classes look alike and sound \
-                    different; pairs among them differ in the order of frames only; each clip has factors that are both \
-                    seen and heard. Accuracies on it say whether a method finds such structure, and nothing about \
-                    recorded actions."
-                .into(),
+            notes: NOTES.into(),
         };
         Ok(Plan { recipe, seed: options.seed, manifest, clips: all })
     }
@@ -277,13 +173,12 @@ impl Plan {
     /// Whether the folder of `found` still holds these shapes and clips; says what it does not. Numbers are not read.
     fn matches(&self, dir: &Path, found: &Manifest) -> Result<(), String> {
         let (a, b) = (found, &self.manifest);
-        if (a.kind, a.frames) != (b.kind, b.frames)
-            || (&a.classes, &a.streams, &a.audio) != (&b.classes, &b.streams, &b.audio)
-        {
-            return Err("dataset.yaml was edited".into());
+        let same = (a.kind, a.frames) == (b.kind, b.frames) && (&a.streams, &a.audio) == (&b.streams, &b.audio);
+        if !same || a.classes != b.classes {
+            return Err("dataset.yaml is another".into());
         }
         if clips::read(&dir.join("clips.csv"), &found.classes).map_err(|e| e.to_string())? != self.clips {
-            return Err("clips.csv was edited".into());
+            return Err("clips.csv is another".into());
         }
         for (feature, shape) in self.shapes() {
             Features::open(dir, &feature.name, &shape).map_err(|e| e.to_string())?;
@@ -306,20 +201,20 @@ impl Plan {
             .into_iter()
             .map(|(feature, shape)| Writer::create(dir, &feature.name, &shape, self.recipe.precision))
             .collect::<Result<Vec<_>, _>>()?;
-        let starts: Vec<usize> = (0..self.clips.len()).step_by(BLOCK).collect();
-        let make = |start: &usize| -> Vec<[Vec<f32>; 4]> {
+        let make = |start: usize| -> Vec<[Vec<f32>; 4]> {
             let end = (start + BLOCK).min(self.clips.len());
-            (*start..end).into_par_iter().map(|i| world.clip(i, &self.clips[i])).collect()
+            (start..end).into_par_iter().map(|i| world.clip(i, &self.clips[i])).collect()
         };
-        let mut ready = starts.first().map(make).unwrap_or_default();
-        for (n, start) in starts.iter().enumerate() {
+        let (mut ready, mut done) = (make(0), 0);
+        while !ready.is_empty() {
+            done += ready.len();
             // The next block is made while this one is written.
             let (written, next) = rayon::join(
                 || ready.iter().try_for_each(|rows| writers.iter_mut().zip(rows).try_for_each(|(w, row)| w.push(row))),
-                || starts.get(n + 1).map(make).unwrap_or_default(),
+                || make(done),
             );
             written?;
-            progress(start + ready.len(), self.clips.len());
+            progress(done, self.clips.len());
             ready = next;
         }
         writers.into_iter().try_for_each(Writer::finish)?;
@@ -328,229 +223,175 @@ impl Plan {
     }
 }
 
+const NOTES: &str = "Drawn from a model, not measured: no video, no sound, nothing learned from any. The classes bear \
+    names of actions to make reports readable. Groups of four look alike and sound different; pairs of them differ in \
+    the order of frames only; factors of each clip are both seen and heard. Accuracies say whether a method finds such \
+    structure, and nothing about recorded actions.";
+
 /// The clips of a split: as many of one class as of any other (give or take one), in random order, exactly `silent` of
 /// them silent.
 ///
-/// Every clip gets U / w_c, U uniform and w_c its class's weight; those with the lowest fall silent. So a class's rate is
-/// proportional to w_c wherever that stays below 1, and the total is exact.
+/// Every clip gets U / r_c, U uniform and r_c its class's silent share; those with the least fall silent. So shares are
+/// in proportion to r_c, and the total is exact.
 fn split_clips(seed: u64, split: Split, first: usize, count: usize, silent: usize, verbs: &[(&str, u8)]) -> Vec<Clip> {
     let mut stream = Stream::new(seed, &format!("synth/{}", split.name()));
     let labels: Vec<usize> = stream.permutation(count).into_iter().map(|i| i % verbs.len()).collect();
-    let score: Vec<f64> = labels.iter().map(|&label| stream.uniform() / f64::from(verbs[label].1)).collect();
+    let luck: Vec<f64> = labels.iter().map(|&label| stream.uniform() / f64::from(verbs[label].1)).collect();
     let mut order: Vec<usize> = (0..count).collect();
-    order.sort_by(|&a, &b| score[a].total_cmp(&score[b]).then(a.cmp(&b)));
-    let mut clips: Vec<Clip> = labels
-        .into_iter()
-        .enumerate()
-        .map(|(i, label)| Clip { name: format!("{}-{:06}", verbs[label].0, first + i), label, split, has_audio: true })
-        .collect();
+    order.sort_by(|&a, &b| luck[a].total_cmp(&luck[b]));
+    let name = |i: usize, label: usize| format!("{}-{:06}", verbs[label].0, first + i);
+    let clip = |(i, label)| Clip { name: name(i, label), label, split, has_audio: true };
+    let mut clips: Vec<Clip> = labels.into_iter().enumerate().map(clip).collect();
     order[..silent].iter().for_each(|&i| clips[i].has_audio = false);
     clips
 }
 
-/// A matrix whose rows are the directions of latent places in feature space, (R, D).
-struct Dictionary {
-    width: usize,
-    values: Vec<f32>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Dataset;
+    use std::collections::{BTreeMap, HashSet};
 
-impl Dictionary {
-    /// Entries N(0, 1 / R), so that unit latent variance gives about unit feature variance.
-    fn new(stream: &mut Stream, rank: usize, width: usize) -> Dictionary {
-        let scale = 1.0 / (rank as f64).sqrt();
-        let values = (0..rank * width).map(|_| (scale * stream.normal()) as f32).collect();
-        Dictionary { width, values }
+    fn mini(seed: u64) -> Options {
+        Options { preset: Preset::Mini, seed, train_clips: Some(200), val_clips: Some(100), sounded: false }
     }
 
-    /// out += z W. Places are added one after another, with no sum reordered: the same bits on every processor.
-    fn add(&self, z: &[f32], out: &mut [f32]) {
-        for (z, row) in z.iter().zip(self.values.chunks_exact(self.width)) {
-            out.iter_mut().zip(row).for_each(|(o, w)| *o += z * w);
-        }
-    }
-}
-
-/// Vectors of norm sqrt(R) in random directions, one for each class, pair or group.
-struct Codes {
-    rank: usize,
-    values: Vec<f32>,
-}
-
-impl Codes {
-    fn new(stream: &mut Stream, count: usize, rank: usize) -> Codes {
-        let mut values: Vec<f32> = (0..count * rank).map(|_| stream.normal() as f32).collect();
-        for code in values.chunks_exact_mut(rank) {
-            let norm = code.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-            code.iter_mut().for_each(|x| *x *= (rank as f32).sqrt() / norm);
-        }
-        Codes { rank, values }
+    fn make(dst: &Path, options: &Options) -> Dataset {
+        synth(dst, options, &|_, _| ()).unwrap();
+        Dataset::open(dst).unwrap()
     }
 
-    fn mixed(mut self, shared: &Codes, own: f32) -> Codes {
-        let families = shared.values.len() / self.rank;
-        for (i, code) in self.values.chunks_exact_mut(self.rank).enumerate() {
-            code.iter_mut()
-                .zip(shared.get(i % families))
-                .for_each(|(x, s)| *x = own * *x + (1.0 - own * own).sqrt() * s);
-        }
-        self
+    /// The files that [`synth`] writes, by name.
+    fn bytes(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+        ["dataset.yaml", "clips.csv", "rgb.safetensors", "flow.safetensors", "aenet.safetensors", "vggish.safetensors"]
+            .map(|name| (name.to_string(), std::fs::read(dir.join(name)).unwrap()))
+            .into()
     }
 
-    fn get(&self, index: usize) -> &[f32] {
-        &self.values[index * self.rank..][..self.rank]
-    }
-}
-
-/// What all clips of a data set share.
-struct World {
-    seed: u64,
-    recipe: Recipe,
-    look: Codes,
-    detail: Codes,
-    motion: Codes,
-    sweep: Codes,
-    timbre: Codes,
-    echo: Codes,
-    rgb: Dictionary,
-    flow: Dictionary,
-    aenet: Dictionary,
-    vggish: Dictionary,
-}
-
-impl World {
-    fn new(seed: u64, recipe: Recipe) -> World {
-        let Recipe { classes, rank, .. } = recipe;
-        let codes = |name: &str, count| Codes::new(&mut Stream::new(seed, &format!("synth/{name}")), count, rank);
-        let audio =
-            |name: &str, count| Codes::new(&mut Stream::new(seed, &format!("synth/{name}")), count, recipe.pitch);
-        let dictionary = |name: &str, rank, width| {
-            Dictionary::new(&mut Stream::new(seed, &format!("synth/dictionary/{name}")), rank, width)
+    fn rows(features: &Features) -> Vec<Vec<f32>> {
+        let mut values = vec![0.0; features.row_len()];
+        let mut row = |i| {
+            features.read_row(i, &mut values);
+            values.clone()
         };
-        World {
-            seed,
-            recipe,
-            look: codes("look", classes / GROUP),
-            detail: codes("detail", classes),
-            motion: codes("motion", classes / 2).mixed(&codes("motion/shared", 2), recipe.own_motion),
-            sweep: codes("sweep", classes / 2).mixed(&codes("sweep/shared", 2), recipe.own_motion),
-            timbre: audio("timbre", classes).mixed(&audio("timbre/shared", GROUP), recipe.own_sound),
-            echo: audio("echo", FACTORS),
-            rgb: dictionary("rgb", rank + SEEN, recipe.rgb),
-            flow: dictionary("flow", rank + SEEN, recipe.flow),
-            aenet: dictionary("aenet", recipe.pitch, recipe.aenet),
-            vggish: dictionary("vggish", recipe.pitch, recipe.vggish / PATCHES),
+        (0..features.rows()).map(&mut row).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |threads: usize, name: &str, options: &Options| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let dst = dir.path().join(name);
+            // Progress needs not be shared between threads, so the call stays on this one; its work does not.
+            pool.install(|| synth(&dst, options, &|_, _| ())).unwrap();
+            bytes(&dst)
+        };
+        let one = with(1, "one", &mini(0));
+        assert!(one == with(3, "three", &mini(0)), "the number of threads changes bytes");
+        let other = with(2, "other", &mini(1));
+        assert!(one.iter().all(|(name, bytes)| other[name] != *bytes), "the seed changes nothing in some file");
+    }
+
+    #[test]
+    fn counts_are_those_of_table_1_and_shares_of_silence_depend_on_the_class() {
+        let paper = Options { preset: Preset::Paper, train_clips: None, val_clips: None, ..mini(0) };
+        let clips = Plan::new(&paper).unwrap().clips;
+        let count = |split, has_audio| clips.iter().filter(|c| c.split == split && c.has_audio == has_audio).count();
+        assert_eq!((count(Split::Train, true), count(Split::Train, false)), (55_196, 44_804));
+        assert_eq!((count(Split::Val, true), count(Split::Val, false)), (6_286, 3_714));
+        let verbs: HashSet<&str> = verbs::VERBS.iter().map(|(verb, _)| *verb).collect();
+        assert!(verbs.len() == 200 && verbs.iter().all(|v| v.ends_with("ing")));
+        let silent = |verb: &str| {
+            let label = verbs::VERBS.iter().position(|(v, _)| *v == verb);
+            let of_class = || clips.iter().filter(|c| Some(c.label) == label && c.split == Split::Train);
+            assert_eq!(of_class().count(), 500);
+            of_class().filter(|c| !c.has_audio).count()
+        };
+        assert!(silent("whistling") < 50 && silent("boiling") > 250 && silent("swimming") > 250);
+        let mini = Plan::new(&Options { train_clips: None, val_clips: None, ..mini(0) }).unwrap().clips;
+        assert_eq!(mini.iter().filter(|c| !c.has_audio).count(), 717 + 297);
+    }
+
+    #[test]
+    fn audio_features_look_like_their_namesakes() {
+        let dir = tempfile::tempdir().unwrap();
+        let dataset = make(&dir.path().join("mini"), &mini(0));
+        let aenet = rows(&dataset.audio[0]);
+        let zeros =
+            aenet.iter().flatten().filter(|&&x| x == 0.0).count() as f64 / aenet.iter().flatten().count() as f64;
+        assert!((0.6..0.7).contains(&zeros), "{zeros}");
+        for row in &aenet {
+            assert!(row.iter().all(|&x| x >= 0.0) && (row.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-4);
         }
+        assert!(rows(&dataset.audio[1]).iter().flatten().all(|&x| x >= 0.0));
+        assert_eq!(dataset.manifest.kind, Kind::Synthetic);
     }
 
-    /// A clip's rows of rgb (T, D), flow (T, D), aenet and vggish; the last two are empty if it is silent.
-    fn clip(&self, index: usize, clip: &Clip) -> [Vec<f32>; 4] {
-        let mut stream = Stream::new(self.seed, &format!("synth/clip/{index}"));
-        let mut noise = Noise::new(&mut stream);
-        let u: [f32; FACTORS] = std::array::from_fn(|_| stream.normal() as f32);
-        let [rgb, flow] = self.streams(clip.label, &u, &mut stream, &mut noise);
-        // Sound comes last, so that a clip looks the same with and without it.
-        let [aenet, vggish] = match clip.has_audio {
-            true => self.sound(clip.label, &u, &mut stream, &mut noise),
-            false => [Vec::new(), Vec::new()],
-        };
-        [rgb, flow, aenet, vggish]
-    }
-
-    fn streams(&self, label: usize, u: &[f32; FACTORS], stream: &mut Stream, noise: &mut Noise) -> [Vec<f32>; 2] {
-        let r = &self.recipe;
-        let (group, pair) = (label / GROUP, label / 2);
-        let normals = |stream: &mut Stream, scale: f32| -> Vec<f32> {
-            (0..r.rank).map(|_| scale * stream.normal() as f32).collect()
-        };
-        let (blur, shake) = (normals(stream, r.blur), normals(stream, r.shake));
-        let way = if label % 2 == 0 { 1.0 } else { -1.0 } * r.sweep * (1.0 + 0.3 * u[3]);
-        let (look, detail, motion, sweep) =
-            (self.look.get(group), self.detail.get(label), self.motion.get(pair), self.sweep.get(pair));
-        let (mut rgb, mut flow) = (vec![0.5; r.frames * r.rgb], vec![0.5; r.frames * r.flow]);
-        let (mut seen, mut moved) = (vec![0.0; r.rank + SEEN], vec![0.0; r.rank + SEEN]);
-        let frames = rgb.chunks_exact_mut(r.rgb).zip(flow.chunks_exact_mut(r.flow));
-        for (k, (rgb, flow)) in frames.enumerate() {
-            let time = (2 * k + 1) as f32 - r.frames as f32;
-            let time = time / (r.frames - 1) as f32;
-            for i in 0..r.rank {
-                seen[i] = look[i] + r.detail * detail[i] + blur[i];
-                moved[i] = motion[i] + way * time * sweep[i] + shake[i];
+    #[test]
+    fn the_classes_of_a_pair_differ_in_the_order_of_frames_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { train_clips: Some(1_600), ..mini(0) };
+        let dataset = make(&dir.path().join("mini"), &options);
+        let (frames, width) = (dataset.frames(), dataset.manifest.streams[1].width);
+        let flow = rows(&dataset.streams[1]);
+        // Mean over a class's clips of the frame average, and of the second half less the first.
+        let profile = |label: usize| {
+            let (mut average, mut order, mut clips) = (vec![0.0f64; width], vec![0.0f64; width], 0.0);
+            for (row, _) in flow.iter().zip(&dataset.clips).filter(|(_, c)| c.label == label) {
+                clips += 1.0;
+                for (k, frame) in row.chunks_exact(width).enumerate() {
+                    let half = if 2 * k < frames { -2.0 } else { 2.0 };
+                    for (d, &x) in frame.iter().enumerate() {
+                        average[d] += f64::from(x) / frames as f64;
+                        order[d] += half * f64::from(x) / frames as f64;
+                    }
+                }
             }
-            seen[r.rank..].copy_from_slice(&[r.factor * u[0], r.factor * u[1], r.factor * u[2]]);
-            moved[r.rank..].copy_from_slice(&[r.factor * u[3], r.factor * time * u[4], r.factor * time * u[5]]);
-            for (dictionary, z, out) in [(&self.rgb, &mut seen, rgb), (&self.flow, &mut moved, flow)] {
-                z.iter_mut().for_each(|z| *z += r.jitter * stream.normal() as f32);
-                dictionary.add(z, out);
-                noise.add(r.grain, out);
-                out.iter_mut().for_each(|x| *x = x.max(0.0));
-            }
+            average.iter_mut().chain(&mut order).for_each(|x| *x /= clips);
+            (average, order)
+        };
+        let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        for pair in 0..10 {
+            let ((average, order), (average_b, order_b)) = (profile(2 * pair), profile(2 * pair + 1));
+            let (alike, apart) = (distance(&average, &average_b), distance(&order, &order_b));
+            assert!(apart > 4.0 * alike, "pair {pair}: {apart} in order, {alike} on average");
         }
-        [rgb, flow]
     }
 
-    fn sound(&self, label: usize, u: &[f32; FACTORS], stream: &mut Stream, noise: &mut Noise) -> [Vec<f32>; 2] {
-        let r = &self.recipe;
-        let unit = 1.0 / (r.timbre * r.timbre + r.echo * r.echo + r.hiss * r.hiss).sqrt();
-        let share = r.echo / (FACTORS as f32).sqrt();
-        let timbre = self.timbre.get(label);
-        let y: Vec<f32> = (0..r.pitch)
-            .map(|i| {
-                let echo: f32 = (0..FACTORS).map(|f| u[f] * self.echo.get(f)[i]).sum();
-                unit * (r.timbre * timbre[i] + share * echo + r.hiss * stream.normal() as f32)
-            })
-            .collect();
-
-        let mut aenet = vec![-0.385; r.aenet];
-        self.aenet.add(&y, &mut aenet);
-        noise.add(r.grain, &mut aenet);
-        aenet.iter_mut().for_each(|x| *x = x.max(0.0));
-        let norm = aenet.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-        aenet.iter_mut().for_each(|x| *x /= norm);
-
-        let mut vggish = vec![0.25; r.vggish];
-        let loudness = (1.0 + 0.25 * u[3]).max(0.1);
-        for patch in vggish.chunks_exact_mut(r.vggish / PATCHES) {
-            let y: Vec<f32> = y.iter().map(|y| y + r.fuzz * stream.normal() as f32).collect();
-            self.vggish.add(&y, patch);
-            noise.add(r.grain, patch);
-            patch.iter_mut().for_each(|x| *x = loudness * x.max(0.0));
+    #[test]
+    fn silent_clips_look_the_same_when_their_sound_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let some = make(&dir.path().join("some"), &mini(0));
+        let all = make(&dir.path().join("all"), &Options { sounded: true, ..mini(0) });
+        assert_eq!(rows(&some.streams[1]), rows(&all.streams[1]));
+        let (of_some, of_all) = (rows(&some.audio[0]), rows(&all.audio[0]));
+        assert_eq!(of_all.len(), 300);
+        for (clip, row) in some.audio_row.iter().enumerate() {
+            assert!(row.is_none_or(|row| of_some[row] == of_all[clip]));
         }
-        [aenet, vggish]
-    }
-}
-
-/// Cheap noise for every single number, where ChaCha and Box-Muller would cost more than all the rest: a hash of a
-/// counter and a 64-bit key, its four bytes summed (an Irwin-Hall sum, near enough to a normal number). Integers only, so
-/// the same on every processor.
-struct Noise {
-    key: [u32; 2],
-    at: u32,
-}
-
-impl Noise {
-    fn new(stream: &mut Stream) -> Noise {
-        let mut half = || stream.below(1 << 32) as u32;
-        Noise { key: [half(), half()], at: 0 }
     }
 
-    /// out += scale noise, of zero mean and unit variance.
-    fn add(&mut self, scale: f32, out: &mut [f32]) {
-        // A byte has mean 255 / 2 and variance (256^2 - 1) / 12.
-        let unit = scale / (4.0f32 * 65_535.0 / 12.0).sqrt();
-        for (i, x) in (self.at..).zip(out.iter_mut()) {
-            let h = hash(i, self.key);
-            let sum = (h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24);
-            *x += unit * (sum as i32 - 510) as f32;
-        }
-        self.at = self.at.wrapping_add(out.len() as u32);
+    #[test]
+    fn a_second_call_is_free_and_a_strange_folder_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let dst = dir.path().join("mini");
+        std::fs::create_dir(&dst).unwrap();
+        assert!(matches!(synth(&dst, &mini(0), &|_, _| ()), Ok(Outcome::Made(_))), "an empty folder is no obstacle");
+        assert!(matches!(synth(&dst, &mini(0), &|_, _| panic!("made again")), Ok(Outcome::AlreadyThere(_))));
+        let refused = |dst: &Path, options: &Options| synth(dst, options, &|_, _| ()).unwrap_err().to_string();
+        let message = refused(&dst, &mini(1));
+        assert!(
+            message.contains("--seed 0 --train 200 --val 100 (generator 1)") && message.contains("next:"),
+            "{message}"
+        );
+        std::fs::write(dst.join("rgb.safetensors"), "").unwrap();
+        assert!(refused(&dst, &mini(0)).contains("rgb.safetensors"));
+        std::fs::remove_file(dst.join("dataset.yaml")).unwrap();
+        assert!(refused(&dst, &mini(0)).contains("is no data set"));
+        assert!(refused(&dst.join("clips.csv"), &mini(0)).contains("is a file"));
+        let few = Options { val_clips: Some(3), ..mini(0) };
+        assert!(refused(&dir.path().join("few"), &few).contains("3 val clips are too few"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-made is left behind");
     }
-}
-
-/// Multiply-xorshift rounds (the constants of Wellons' `lowbias32`) with the key mixed in before and between.
-#[inline(always)]
-fn hash(i: u32, key: [u32; 2]) -> u32 {
-    let mut h = i.wrapping_add(key[0]);
-    h = (h ^ h >> 16).wrapping_mul(0x7feb_352d) ^ key[1];
-    h = (h ^ h >> 15).wrapping_mul(0x846c_a68b);
-    h ^ h >> 16
 }

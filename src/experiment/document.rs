@@ -20,22 +20,13 @@ pub struct Problem {
     pub message: String,
     /// What to write instead, if anything is near.
     pub help: Option<String>,
-    source: String,
-    range: Range<usize>,
+    excerpt: Option<Box<(String, Range<usize>)>>,
 }
 
 impl Problem {
     /// A problem with a file as a whole.
     pub fn of_file(file: &Path, message: impl Into<String>) -> Problem {
-        Problem {
-            file: file.into(),
-            line: 0,
-            column: 0,
-            message: message.into(),
-            help: None,
-            source: String::new(),
-            range: 0..0,
-        }
+        Problem { file: file.into(), line: 0, column: 0, message: message.into(), help: None, excerpt: None }
     }
 
     /// Adds what to do about it.
@@ -65,8 +56,8 @@ impl std::fmt::Display for Problem {
             return self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {help}"));
         }
         writeln!(f, "{path}:{}:{}: {}", self.line, self.column, self.message)?;
-        let snippet =
-            Snippet::source(&self.source).path(&path).annotation(AnnotationKind::Primary.span(self.range.clone()));
+        let Some((source, range)) = self.excerpt.as_deref() else { return Ok(()) };
+        let snippet = Snippet::source(source).path(&path).annotation(AnnotationKind::Primary.span(range.clone()));
         let mut group = Group::with_title(Level::ERROR.primary_title(&self.message)).element(snippet);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
@@ -102,11 +93,13 @@ impl Document {
 
     /// Parses text that is said to stand in `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Document, Problem> {
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut document =
             Document { path: path.into(), text: text.into(), places: BTreeMap::new(), value: Value::Null };
         document.value = serde_yaml::from_str(text).map_err(|e| {
-            let range = e.location().map(|l| l.index().min(text.len())..l.index().min(text.len()));
-            document.problem_in(range, strip_location(&e.to_string()))
+            let at = e.location().map(|l| text.floor_char_boundary(l.index().min(text.len())));
+            document.problem_in(at.map(|at| at..at), strip_location(&e.to_string()))
         })?;
         document.places = places(text);
         Ok(document)
@@ -121,8 +114,7 @@ impl Document {
             column: 1,
             message: message.into(),
             help: Some("--set takes KEY=VALUE, such as --set train.epochs=5 or --set 'grid.audio=[vggish]'".into()),
-            source: setting.into(),
-            range: 0..setting.len(),
+            excerpt: Some(Box::new((setting.to_string(), 0..setting.len()))),
         };
         let (key, text) = setting.split_once('=').ok_or_else(|| whole("no '=' in it"))?;
         let keys: Vec<&str> = key.trim().split('.').collect();
@@ -136,6 +128,12 @@ impl Document {
         for k in &keys {
             joined = join(&joined, k.trim());
             places.insert(joined.clone(), Place { key: Some(0..key.len()), value: start..end });
+        }
+        // Keys and elements inside the value: it takes their place from the layers below.
+        for (path, place) in self::places(text).into_iter().filter(|(path, _)| !path.is_empty()) {
+            let path = if path.starts_with('[') { format!("{joined}{path}") } else { join(&joined, &path) };
+            let moved = |range: Range<usize>| range.start + start..range.end + start;
+            places.insert(path, Place { key: place.key.map(moved), value: moved(place.value) });
         }
         // A dotted key of `grid` is one axis: `--set grid.train.lr=[...]`.
         let value = if keys[0].trim() == "grid" && keys.len() > 2 {
@@ -196,7 +194,14 @@ impl Document {
         // A block's range runs over many lines; pointing at its first line says enough.
         let first = self.text[range.clone()].lines().next().unwrap_or("").trim_end().len();
         let range = range.start..range.start + first;
-        Problem { file: self.path.clone(), line, column, message, help: None, source: self.text.clone(), range }
+        Problem {
+            file: self.path.clone(),
+            line,
+            column,
+            message,
+            help: None,
+            excerpt: Some(Box::new((self.text.clone(), range))),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::config::{Architecture, Classifier, Config, Control, Loss};
 use super::document::Problem;
-use super::layers::Layers;
+use super::layers::{Layers, plain};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -112,7 +112,8 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
     };
     let words = |axis: &str, valid: &[&str]| -> Result<Vec<String>, Problem> {
         let values = config.grid.get(axis).ok_or_else(|| {
-            layers.at("grid", format!("grid has no axis {axis:?}")).help(format!("add {axis}: [{}]", valid.join(", ")))
+            let example = if valid.is_empty() { "vggish".into() } else { valid.join(", ") };
+            layers.at("grid", format!("grid has no axis {axis:?}")).help(format!("add {axis}: [{example}]"))
         })?;
         if values.is_empty() {
             return Err(empty(axis));
@@ -168,8 +169,11 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
     Ok(cells)
 }
 
+/// Values of the further axes, and the configuration that they give.
+type Variant = (BTreeMap<String, Value>, Arc<Config>);
+
 /// The configurations that the further axes span, each with its values.
-fn variants(config: &Config, layers: &Layers) -> Result<Vec<(BTreeMap<String, Value>, Arc<Config>)>, Problem> {
+fn variants(config: &Config, layers: &Layers) -> Result<Vec<Variant>, Problem> {
     let mut points: Vec<BTreeMap<String, Value>> = vec![BTreeMap::new()];
     for (axis, values) in config.grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str())) {
         let path = format!("grid.{axis}");
@@ -219,7 +223,7 @@ fn apply(config: &Config, layers: &Layers, point: &BTreeMap<String, Value>) -> R
     }
     let varied: Config = serde_path_to_error::deserialize(&json).map_err(|e| {
         let path = format!("grid.{}", e.path());
-        layers.at(&path, format!("{}: {}", e.path(), e.inner()))
+        layers.at(&path, format!("{}: {}", e.path(), plain(&e.inner().to_string())))
     })?;
     varied.check().map_err(|(path, message)| layers.at(&format!("grid.{path}"), format!("{path}: {message}")))?;
     Ok(varied)

@@ -7,6 +7,7 @@ use serde_yaml::Value;
 /// The merged value and the documents it came from, bottom first.
 #[derive(Clone, Debug)]
 pub struct Layers {
+    /// Never empty: the first one is what `new` was given, or nothing at all in its place.
     documents: Vec<Document>,
     /// Mappings merged key by key; anything else replaced by the layer above.
     pub value: Value,
@@ -51,7 +52,7 @@ impl Layers {
             }
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return self.documents.last().expect("layers hold at least one document"),
+                None => return &self.documents[self.documents.len() - 1],
             }
         }
     }
@@ -64,12 +65,13 @@ impl Layers {
             let message = e.inner().to_string();
             match unknown(&message) {
                 Some((wrong, valid)) if message.starts_with("unknown field") => {
-                    let key = if path.ends_with(&wrong) { path } else { join(&path, &wrong) };
+                    let named = path == wrong || path.ends_with(&format!(".{wrong}"));
+                    let key = if named { path } else { join(&path, &wrong) };
                     self.at_key(&key, format!("unknown key {wrong:?}")).suggest(&wrong, &valid)
                 }
                 Some((wrong, valid)) => self.at(&path, format!("{wrong:?} is not known here")).suggest(&wrong, &valid),
-                None if path.is_empty() => self.at(&path, message),
-                None => self.at(&path, format!("{path}: {message}")),
+                None if path.is_empty() => self.at(&path, plain(&message)),
+                None => self.at(&path, format!("{path}: {}", plain(&message))),
             }
         })
     }
@@ -80,6 +82,27 @@ fn unknown(message: &str) -> Option<(String, Vec<String>)> {
     let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
     let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_string);
     Some((quoted.next()?, quoted.collect()))
+}
+
+/// serde's words for types, in words for somebody who writes YAML.
+pub(super) fn plain(message: &str) -> String {
+    let mut message = message.to_string();
+    for (theirs, ours) in [
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected a list"),
+        ("expected a map", "expected keys and values"),
+        ("invalid type: unit value", "nothing is given"),
+        ("invalid type: sequence", "invalid type: a list"),
+        ("invalid type: map", "invalid type: keys and values"),
+    ] {
+        message = message.replace(theirs, ours);
+    }
+    match message.find("expected struct ") {
+        Some(at) => format!("{}expected keys and values", &message[..at]),
+        None => message,
+    }
 }
 
 fn merge(below: &mut Value, above: &Value) {

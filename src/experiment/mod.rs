@@ -70,6 +70,16 @@ impl Experiment {
         Ok(Experiment { dir: dir.into(), config, tables, claims, ledger, sets: sets.to_vec(), layers })
     }
 
+    /// An experiment as a store kept it: its cells can be made again; the YAML that it was written in is not needed.
+    pub fn stored(config: Config, sets: Vec<String>) -> Result<Experiment, Problem> {
+        // JSON is YAML, so that problems have a document to point into.
+        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
+        let layers = Layers::new(vec![Document::parse(Path::new("the stored experiment.yaml"), &text)?]);
+        config.check().map_err(|(path, message)| layers.at(&path, format!("{path}: {message}")))?;
+        let (tables, claims, ledger) = (Tables::default(), Claims::default(), Ledger::default());
+        Ok(Experiment { dir: PathBuf::new(), config, tables, claims, ledger, sets, layers })
+    }
+
     /// Every cell on a data set with these streams.
     pub fn cells(&self, streams: &[String]) -> Result<Vec<Cell>, Problem> {
         grid::cells(&self.config, &self.layers, streams)

@@ -12,6 +12,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+/// Scores by run and kind, as far as they were asked for.
+type ScoreCache = HashMap<(String, String), Option<Rc<Scores>>>;
+
 /// An experiment's results, read from the store as they are asked for.
 pub struct Results<'a> {
     /// The experiment as it was run last.
@@ -21,7 +24,7 @@ pub struct Results<'a> {
     store: &'a Store,
     views: RefCell<HashMap<i64, Rc<ViewRecord>>>,
     runs: RefCell<HashMap<String, Rc<Vec<RunRecord>>>>,
-    scores: RefCell<HashMap<(String, String), Option<Rc<Scores>>>>,
+    scores: RefCell<ScoreCache>,
 }
 
 /// One row's scores for each seed.
@@ -44,6 +47,9 @@ pub struct UsedCell {
     /// Whether it was chosen as the best of several.
     pub chosen: bool,
 }
+
+/// Scores of all val clips, and the runs behind them.
+type Filled = (Rc<Scores>, Vec<String>);
 
 /// A row that cannot be computed: why.
 pub type Skipped = String;
@@ -253,12 +259,7 @@ impl<'a> Results<'a> {
     }
 
     /// Generated scores with real ones where clips sound (A11).
-    fn filled(
-        &self,
-        scope: &Scope,
-        run: &RunRecord,
-        audio: &str,
-    ) -> Result<Result<(Rc<Scores>, Vec<String>), Skipped>, Error> {
+    fn filled(&self, scope: &Scope, run: &RunRecord, audio: &str) -> Result<Result<Filled, Skipped>, Error> {
         let Some(generated) = self.scores(&run.id, "generated")? else {
             return Ok(Err(format!("run {} has no scores", &run.id[..12])));
         };
@@ -310,7 +311,7 @@ impl<'a> Results<'a> {
                     let weight = weights.get(&audio).copied().unwrap_or(1.0);
                     // A stream's view is whichever ran first; an audio feature's says which clips are silent.
                     if view_id.is_none()
-                        || !matches!(term.choice, None)
+                        || term.choice.is_some()
                         || self.experiment.cells.iter().any(|c| c.part.audio() == Some(&audio))
                     {
                         view_id = Some(view);

@@ -6,11 +6,16 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Where a store keeps the checkpoint of a run: `runs.db` has `runs.db.checkpoints/RUN.safetensors`.
-pub fn path(db: &Path, run: &str) -> PathBuf {
+/// Where a store keeps its checkpoints: `runs.db` has `runs.db.checkpoints`.
+pub fn folder(db: &Path) -> PathBuf {
     let mut name = db.as_os_str().to_owned();
     name.push(".checkpoints");
-    PathBuf::from(name).join(format!("{run}.safetensors"))
+    name.into()
+}
+
+/// Where a store keeps the checkpoint of a run: `runs.db.checkpoints/RUN.safetensors`.
+pub fn path(db: &Path, run: &str) -> PathBuf {
+    folder(db).join(format!("{run}.safetensors"))
 }
 
 /// Writes a checkpoint to a temporary file and renames it.

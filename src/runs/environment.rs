@@ -77,3 +77,29 @@ pub fn process_runs(pid: i64) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
+
+/// Ticks a second in /proc; Linux shows 100 of them to programs whatever the kernel counts.
+const USER_HZ: i64 = 100;
+
+/// When a process of this machine began, as the store writes times, to the second and rather too early. `None`
+/// where the system does not say.
+pub fn process_began(pid: i64) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything; the start, in ticks since boot, is the 20th word behind it.
+    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let boot: i64 =
+        std::fs::read_to_string("/proc/stat").ok()?.lines().find_map(|l| l.strip_prefix("btime "))?.parse().ok()?;
+    Some(crate::store::timestamp(boot + ticks / USER_HZ - 2, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_runs_and_began_before_now() {
+        let pid = i64::from(std::process::id());
+        assert!(process_runs(pid) && !process_runs(i64::MAX));
+        assert!(process_began(pid).is_none_or(|began| began < crate::store::now()));
+    }
+}

@@ -1,10 +1,11 @@
 //! Runs: which there are ([`plan`]), what identifies one ([`fingerprint`]), what one does ([`work`]), and the workers that
-//! do them and keep the store informed (here).
+//! do them and keep the store informed (here). [`verify`] does some of them twice.
 
 pub mod checkpoint;
 pub mod environment;
 pub mod fingerprint;
 pub mod plan;
+pub mod verify;
 pub mod work;
 
 pub use plan::{Plan, Planned};
@@ -49,6 +50,13 @@ pub enum Event {
         /// Seconds it took.
         seconds: f64,
     },
+    /// A run failed and is tried again.
+    Retried {
+        /// Cell and seed.
+        name: String,
+        /// Why.
+        error: String,
+    },
     /// A run failed; the others go on.
     Failed {
         /// Cell and seed.
@@ -75,6 +83,8 @@ pub struct Options {
     pub threads: usize,
     /// Stop at the first failure.
     pub fail_fast: bool,
+    /// How often a failed run is tried again.
+    pub retries: usize,
     /// Seconds between checkpoints.
     pub checkpoint_every: Duration,
 }
@@ -98,14 +108,16 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// a sign of life within the grace period.
 pub fn alive(host: &str, pid: i64, heartbeat: &str) -> bool {
     if host == environment::host() {
-        return environment::process_runs(pid);
+        // A process that began after the last sign of life has only inherited the number.
+        let inherited = environment::process_began(pid).is_some_and(|began| began.as_str() > heartbeat);
+        return environment::process_runs(pid) && !inherited;
     }
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - GRACE;
     heartbeat > store::timestamp(since.as_secs() as i64, 0).as_str()
 }
 
 struct Shared<'a, D: Backend> {
-    device: D,
+    which: D::Which,
     store: &'a Store,
     plan: &'a Plan,
     worker: Worker,
@@ -117,12 +129,13 @@ struct Shared<'a, D: Backend> {
     vision: OnceLock<Vision>,
     banks: Mutex<HashMap<String, Arc<(Bank, Scores)>>>,
     views: HashMap<String, i64>,
+    summary: Mutex<Summary>,
     watch: &'a (dyn Fn(Event) + Sync),
 }
 
 /// Runs all that is open: stream heads and SVM banks first, then what needs the banks.
 pub fn run_all<D: Backend>(
-    device: D,
+    which: D::Which,
     store: &Store,
     plan: &Plan,
     options: &Options,
@@ -137,15 +150,15 @@ pub fn run_all<D: Backend>(
             views.insert(view.fingerprint.clone(), store.put_view(view, dataset_id)?);
         }
     }
-    let record = environment::record(options.threads, options.workers, &device.name());
+    let record = environment::record(options.threads, options.workers, &D::name(&which));
     let worker = Worker {
         host: environment::host(),
         pid: std::process::id(),
         command: command.into(),
         environment_id: store.put_environment(&record)?,
     };
-    let shared = Shared {
-        device,
+    let shared = Shared::<D> {
+        which,
         store,
         plan,
         worker,
@@ -156,61 +169,77 @@ pub fn run_all<D: Backend>(
         vision: OnceLock::new(),
         banks: Mutex::new(HashMap::new()),
         views,
+        summary: Mutex::default(),
         watch,
     };
-    let mut summary = Summary::default();
-    let states = store.states()?;
-    let mut open = plan.open(&states);
-    // The longest first, so that no worker is left alone with one at the end.
-    open.sort_by(|a, b| plan::cost(b.0).total_cmp(&plan::cost(a.0)));
-    let (first, second): (Vec<_>, Vec<_>) =
-        open.into_iter().partition(|(p, ..)| matches!(p.cell.part, Part::Stream { .. } | Part::Bank { .. }));
-    for phase in [first, second] {
-        let next = AtomicUsize::new(0);
-        let counts = Mutex::new(Summary::default());
-        let workers = options.workers.min(phase.len()).max(1);
-        let threads = (options.threads / workers).max(1);
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                let body = || loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&(planned, seed, id)) = phase.get(i) else { break };
-                    if shared.stopped() {
-                        break;
-                    }
-                    let ended = shared.attend(planned, seed, id);
-                    if let Ok(mut counts) = counts.lock() {
-                        match ended {
-                            Ended::Finished => counts.finished += 1,
-                            Ended::Failed => counts.failed += 1,
-                            Ended::Elsewhere => {}
-                        }
-                    }
-                };
-                scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-                    Ok(pool) => pool.install(body),
-                    Err(_) => body(),
-                });
-            }
-        });
-        let counts = counts.into_inner().unwrap_or_default();
-        summary.finished += counts.finished;
-        summary.failed += counts.failed;
-    }
+    std::thread::scope(|scope| {
+        // Dropped when the work ends, however it ends; the heart then stops.
+        let (_working, ended) = std::sync::mpsc::channel::<()>();
+        scope.spawn(|| shared.beat(ended));
+        shared.work_through()
+    })?;
+    let counts = shared.summary.into_inner().unwrap_or_default();
     if let Some(error) = shared.fatal.into_inner().unwrap_or_default() {
         return Err(error);
     }
-    summary.interrupted = interrupt.load(Ordering::Relaxed);
-    Ok(summary)
+    Ok(Summary { interrupted: interrupt.load(Ordering::Relaxed), ..counts })
 }
 
 enum Ended {
     Finished,
     Failed,
+    Again,
     Elsewhere,
 }
 
 impl<D: Backend> Shared<'_, D> {
+    /// Gives a sign of life for all runs of this process until `ended` is closed.
+    fn beat(&self, ended: std::sync::mpsc::Receiver<()>) {
+        while ended.recv_timeout(HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if let Err(error) = self.store.heartbeat(&self.worker) {
+                self.give_up(error);
+            }
+        }
+    }
+
+    fn work_through(&self) -> Result<(), store::Error> {
+        let states = self.store.states()?;
+        let mut open = self.plan.open(&states);
+        // The longest first, so that no worker is left alone with one at the end.
+        open.sort_by(|a, b| plan::cost(b.0).total_cmp(&plan::cost(a.0)));
+        let (first, second): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|(p, ..)| matches!(p.cell.part, Part::Stream { .. } | Part::Bank { .. }));
+        for phase in [first, second] {
+            let next = AtomicUsize::new(0);
+            let workers = self.options.workers.min(phase.len()).max(1);
+            let threads = (self.options.threads / workers).max(1);
+            std::thread::scope(|scope| {
+                for _ in 0..workers {
+                    let body = || loop {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(&(planned, seed, id)) = phase.get(i) else { break };
+                        if self.stopped() {
+                            break;
+                        }
+                        let ended = self.attend(planned, seed, id);
+                        if let Ok(mut summary) = self.summary.lock() {
+                            match ended {
+                                Ended::Finished => summary.finished += 1,
+                                Ended::Failed => summary.failed += 1,
+                                Ended::Elsewhere | Ended::Again => {}
+                            }
+                        }
+                    };
+                    scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                        Ok(pool) => pool.install(body),
+                        Err(_) => body(),
+                    });
+                }
+            });
+        }
+        Ok(())
+    }
+
     fn stopped(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
@@ -228,6 +257,7 @@ impl<D: Backend> Shared<'_, D> {
         let name = run_name(planned, seed);
         let run = self.new_run(planned, seed, id);
         let mut told = false;
+        let mut retries = self.options.retries;
         loop {
             match self.store.claim(&run, &self.worker, &alive) {
                 Err(error) => {
@@ -244,7 +274,10 @@ impl<D: Backend> Shared<'_, D> {
                     }
                     std::thread::sleep(Duration::from_millis(200));
                 }
-                Ok(Claim::Ours(attempt)) => return self.work(planned, seed, id, name, attempt),
+                Ok(Claim::Ours(attempt)) => match self.work(planned, seed, id, name.clone(), attempt, retries > 0) {
+                    Ended::Again => retries -= 1,
+                    ended => return ended,
+                },
             }
         }
     }
@@ -262,7 +295,7 @@ impl<D: Backend> Shared<'_, D> {
         }
     }
 
-    fn work(&self, planned: &Planned, seed: Option<u64>, id: &str, name: String, attempt: i64) -> Ended {
+    fn work(&self, planned: &Planned, seed: Option<u64>, id: &str, name: String, attempt: i64, again: bool) -> Ended {
         let started = Instant::now();
         (self.watch)(Event::Started { name: name.clone(), attempt });
         let checkpoint = checkpoint::path(self.store.path(), id);
@@ -274,11 +307,20 @@ impl<D: Backend> Shared<'_, D> {
             epochs: Vec::new(),
             kept: 0,
             saved: Instant::now(),
-            beat: Instant::now(),
         };
-        let device = self.device.for_run();
-        let result = self.job(planned, seed, &checkpoint).and_then(|job| work::run(&device, job, &mut keeper));
-        device.end_run();
+        let work = || {
+            let device = D::open(&self.which)?;
+            let job = self.job(planned, seed, &checkpoint)?;
+            let result = work::run(&device, job, &mut keeper);
+            device.end_run();
+            result
+        };
+        // A bug that one run meets should not take the others with it.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| t.to_string())).unwrap_or_default();
+            Err(Error::Listener(format!("a bug in unmute: {text}\n  next: report it, with this message")))
+        });
         crate::train::scratch::clear();
         let seconds = started.elapsed().as_secs_f64();
         let ended = match result {
@@ -297,6 +339,10 @@ impl<D: Backend> Shared<'_, D> {
             Err(error) => {
                 let error = error.to_string();
                 self.store.stop(id, State::Failed, Some(&error), seconds).map(|()| {
+                    if again && !self.stopped() {
+                        (self.watch)(Event::Retried { name, error });
+                        return Ended::Again;
+                    }
                     (self.watch)(Event::Failed { name, error });
                     if self.options.fail_fast {
                         self.stop.store(true, Ordering::Relaxed);
@@ -357,7 +403,7 @@ pub fn run_name(planned: &Planned, seed: Option<u64>) -> String {
     seed.map_or(key.clone(), |seed| format!("{key} seed {seed}"))
 }
 
-/// Listens to one training: heartbeats, epochs, checkpoints, Ctrl-C.
+/// Listens to one training: epochs, checkpoints, Ctrl-C.
 struct Keeper<'a, 'b, D: Backend> {
     shared: &'a Shared<'b, D>,
     id: &'a str,
@@ -367,16 +413,11 @@ struct Keeper<'a, 'b, D: Backend> {
     /// How many of `epochs` the store has.
     kept: usize,
     saved: Instant,
-    beat: Instant,
 }
 
 impl<D: Backend> Listener for Keeper<'_, '_, D> {
     fn step(&mut self, done: usize, total: usize) -> Result<(), Error> {
         (self.shared.watch)(Event::Step { name: self.name.clone(), done, total });
-        if self.beat.elapsed() > HEARTBEAT {
-            self.beat = Instant::now();
-            self.shared.store.heartbeat(self.id).map_err(|e| Error::Listener(e.to_string()))?;
-        }
         if self.shared.stopped() { Err(Error::Interrupted) } else { Ok(()) }
     }
 

@@ -130,7 +130,7 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Ve
             problem.fit.newton_steps = newton;
             keep[i] = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
         }
-        retire(&mut active, &keep, &mut fits, weights, &mut [(&mut w, d)], d);
+        retire(&mut active, &keep, &mut fits, weights, &mut w, d);
         retain_rows(&mut z, n, &keep);
         retain_rows(&mut a, n, &keep);
         retain_rows(&mut gradient, d, &keep);
@@ -162,7 +162,7 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Ve
             move_along(&mut w[i * d..][..d], &step[i * d..][..d]);
             move_along(&mut z[i * n..][..n], &x_step[i * n..][..n]);
         }
-        retire(&mut active, &moved, &mut fits, weights, &mut [(&mut w, d)], d);
+        retire(&mut active, &moved, &mut fits, weights, &mut w, d);
         retain_rows(&mut z, n, &moved);
         if active.is_empty() {
             break;
@@ -176,23 +176,14 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Ve
 }
 
 /// Takes problems that are done out of the block and writes their weights back.
-fn retire(
-    active: &mut Vec<Active>,
-    keep: &[bool],
-    fits: &mut [Fit],
-    weights: &mut [f32],
-    rows: &mut [(&mut Vec<f32>, usize)],
-    d: usize,
-) {
+fn retire(active: &mut Vec<Active>, keep: &[bool], fits: &mut [Fit], weights: &mut [f32], w: &mut Vec<f32>, d: usize) {
     for (i, problem) in active.iter().enumerate() {
         if !keep[i] {
             fits[problem.place] = problem.fit;
-            weights[problem.place * d..][..d].copy_from_slice(&rows[0].0[i * d..][..d]);
+            weights[problem.place * d..][..d].copy_from_slice(&w[i * d..][..d]);
         }
     }
-    for (values, width) in rows.iter_mut() {
-        retain_rows(values, *width, keep);
-    }
+    retain_rows(w, d, keep);
     let mut i = 0;
     active.retain(|_| {
         i += 1;

@@ -71,6 +71,9 @@ impl Error {
     /// Sorts what sqlx says by SQLite's primary result code.
     pub(super) fn of_sqlx(path: &std::path::Path, source: sqlx::Error) -> Error {
         let path = path.to_path_buf();
+        if matches!(source, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+            return Error::Damaged { path, why: source.to_string() };
+        }
         let code = source.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
         let why = source.as_database_error().map_or_else(|| source.to_string(), |e| e.message().to_string());
         // The low byte is the primary code, the rest a detail.

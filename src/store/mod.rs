@@ -4,15 +4,34 @@
 //! here: what goes in and comes out are the program's own.
 
 pub mod blob;
+mod check;
+mod compare;
+mod describe;
 mod error;
+mod filter;
+mod merge;
+mod names;
+pub mod query;
 mod read;
 pub mod records;
 mod schema;
+mod select;
+mod sweep;
+mod vitals;
 mod write;
 
+pub use check::{Check, Damage};
+pub use compare::{Comparison, Difference, Parting, ScoreDifference, differences, parting, score_difference};
+pub use describe::describe_schema;
 pub use error::Error;
+pub use filter::Filter;
+pub use merge::{Merged, Refused};
+pub use names::{FIELDS, Name, Names, flatten};
 pub use records::*;
 pub use schema::VERSION;
+pub use select::{Selection, Values};
+pub use sweep::{Superseded, Sweep};
+pub use vitals::{Disk, Running, Vitals, disk};
 pub use write::DatasetKey;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -40,7 +59,8 @@ impl Store {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            // Consistent at any moment; what must also survive a power failure asks for it (`Store::transact`).
+            .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(BUSY);
         let runtime = runtime(path)?;
@@ -70,17 +90,30 @@ impl Store {
         }
         let runtime = runtime(path)?;
         let readers = runtime.block_on(async {
-            let options = |immutable| {
-                SqliteConnectOptions::new().filename(path).read_only(true).immutable(immutable).busy_timeout(BUSY)
-            };
+            let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
             // A write-ahead log beside the file needs a writable folder; without one, and without a log, the file alone is
             // all there is.
-            let immutable = match check(path, false).await {
-                Ok(version) => outdated(path, version).map(|()| false)?,
-                Err(Error::ReadOnly { .. }) => outdated(path, check(path, true).await?).map(|()| true)?,
+            let options = match check(path, false).await {
+                Ok(version) => {
+                    outdated(path, version)?;
+                    // A connection that may write leaves no log behind when it closes; it is kept from writing anything else.
+                    let writable = std::fs::OpenOptions::new().write(true).open(path).is_ok();
+                    options.read_only(!writable).pragma("query_only", "ON")
+                }
+                Err(Error::ReadOnly { why, .. }) => {
+                    if wal(path).metadata().is_ok_and(|m| m.len() > 0) {
+                        let why = format!(
+                            "its log {} holds what is newest, and needs a writable folder; {why}",
+                            wal(path).display()
+                        );
+                        return Err(Error::ReadOnly { path: path.into(), why });
+                    }
+                    outdated(path, check(path, true).await?)?;
+                    options.read_only(true).immutable(true)
+                }
                 Err(e) => return Err(e),
             };
-            Ok(SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options(immutable)))
+            Ok(SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options))
         })?;
         Ok(Store { path: path.into(), runtime, writer: readers.clone(), readers })
     }
@@ -96,13 +129,20 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Closes the file: SQLite then takes the write-ahead log into it, so that the one file can be copied.
+    /// Closes the connections, the writing one last: it folds the log into the file and takes it away.
     fn drop(&mut self) {
         self.runtime.block_on(async {
             self.readers.close().await;
             self.writer.close().await;
         });
     }
+}
+
+/// The write-ahead log of a store.
+fn wal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {

@@ -233,7 +233,9 @@ pub struct RunRecord {
     pub pid: Option<i64>,
     /// Its last sign of life.
     pub heartbeat_at: Option<String>,
-    /// When it began.
+    /// When it was first begun.
+    pub created_at: String,
+    /// When its last attempt began.
     pub started_at: Option<String>,
     /// When it ended.
     pub finished_at: Option<String>,
@@ -247,6 +249,10 @@ pub struct RunRecord {
     pub spec: Value,
     /// What went wrong.
     pub error: Option<String>,
+    /// The data set's name.
+    pub dataset: String,
+    /// The simulated silence; null where there is none.
+    pub missing: Value,
     /// Row of its environment.
     #[serde(skip)]
     pub environment_id: Option<i64>,

@@ -5,24 +5,37 @@ use super::{Error, Store, blob, now};
 use crate::dataset::{Dataset, View};
 use crate::experiment::Experiment;
 use crate::train::Epoch;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Connection, Row, Sqlite, Transaction};
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
 impl Store {
-    /// Runs `work` in a transaction that takes the write lock at once (so it can wait for other processes).
-    fn transact<T>(
+    /// Runs `work` in a transaction that takes the write lock at once (so it can wait for other processes). Only a `durable`
+    /// one waits for the disk: what a power failure takes from the others is worked out again.
+    pub(super) fn transact<T>(
         &self,
+        durable: bool,
         work: impl AsyncFnOnce(&mut Transaction<'_, Sqlite>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
         self.runtime
             .block_on(async {
-                let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-                let result = work(&mut transaction).await?;
-                transaction.commit().await?;
-                Ok(result)
+                let mut connection = self.writer.acquire().await?;
+                if durable {
+                    sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+                }
+                let result = async {
+                    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                    let result = work(&mut transaction).await?;
+                    transaction.commit().await?;
+                    Ok(result)
+                }
+                .await;
+                if durable {
+                    sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
+                }
+                result
             })
             .map_err(self.fail())
     }
@@ -35,7 +48,7 @@ impl Store {
             crate::dataset::Kind::Real => "real",
             crate::dataset::Kind::Synthetic => "synthetic",
         };
-        self.transact(async |t| {
+        self.transact(false, async |t| {
             sqlx::query(
                 "INSERT INTO dataset (fingerprint, name, kind, manifest, files, created_at) VALUES (?, ?, ?, ?, ?, ?)
                  ON CONFLICT (fingerprint) DO UPDATE SET name = excluded.name, manifest = excluded.manifest RETURNING id",
@@ -63,7 +76,7 @@ impl Store {
         };
         let text = json(&val);
         let packed = zstd::bulk::compress(text.as_bytes(), 3).unwrap_or_default();
-        self.transact(async |t| {
+        self.transact(false, async |t| {
             sqlx::query(
                 "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at) VALUES (?, ?, ?, ?, ?, ?)
                  ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint RETURNING id",
@@ -92,7 +105,7 @@ impl Store {
             map.remove("seeds");
         }
         let digest = blake3::hash(format!("{config}\n{}", dataset.fingerprint).as_bytes()).to_hex().to_string();
-        self.transact(async |t| {
+        self.transact(false, async |t| {
             let id: i64 = sqlx::query(
                 "INSERT INTO experiment (digest, name, dataset_id, config, sets, tables, claims, ledger, created_at, used_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
@@ -134,7 +147,7 @@ impl Store {
     pub fn put_environment(&self, record: &serde_json::Value) -> Result<i64, Error> {
         let text = record.to_string();
         let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
-        self.transact(async |t| {
+        self.transact(false, async |t| {
             sqlx::query(
                 "INSERT INTO environment (digest, record) VALUES (?, ?)
                  ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING id",
@@ -155,7 +168,7 @@ impl Store {
         worker: &Worker,
         alive: &dyn Fn(&str, i64, &str) -> bool,
     ) -> Result<Claim, Error> {
-        self.transact(async |t| {
+        self.transact(false, async |t| {
             let row = sqlx::query("SELECT state, attempt, host, pid, heartbeat_at FROM run WHERE id = ?")
                 .bind(&run.id)
                 .fetch_optional(&mut **t)
@@ -202,12 +215,13 @@ impl Store {
         })
     }
 
-    /// A sign of life of a running run.
-    pub fn heartbeat(&self, id: &str) -> Result<(), Error> {
-        self.transact(async |t| {
-            sqlx::query("UPDATE run SET heartbeat_at = ? WHERE id = ? AND state = 'running'")
+    /// A sign of life of all runs that a worker's process works on.
+    pub fn heartbeat(&self, worker: &Worker) -> Result<(), Error> {
+        self.transact(false, async |t| {
+            sqlx::query("UPDATE run SET heartbeat_at = ? WHERE state = 'running' AND host = ? AND pid = ?")
                 .bind(now())
-                .bind(id)
+                .bind(&worker.host)
+                .bind(i64::from(worker.pid))
                 .execute(&mut **t)
                 .await
                 .map(|_| ())
@@ -219,7 +233,7 @@ impl Store {
         if epochs.is_empty() {
             return Ok(());
         }
-        self.transact(async |t| insert_epochs(t, id, epochs).await)
+        self.transact(true, async |t| insert_epochs(t, id, epochs).await)
     }
 
     /// Marks a run done, with everything it leaves, at once.
@@ -231,7 +245,7 @@ impl Store {
         seconds: f64,
         peak_memory: Option<u64>,
     ) -> Result<(), Error> {
-        self.transact(async |t| {
+        self.transact(true, async |t| {
             insert_epochs(t, id, epochs).await?;
             for (what, scores) in &result.scores {
                 let (packed, hash) = blob::pack(&scores.values);
@@ -248,13 +262,13 @@ impl Store {
                     .execute(&mut **t)
                     .await?;
             }
-            for (name, value) in result.values.iter().filter(|(_, v)| v.is_finite()) {
-                sqlx::query("INSERT OR REPLACE INTO value VALUES (?, ?, ?)")
-                    .bind(id)
-                    .bind(name)
-                    .bind(value)
-                    .execute(&mut **t)
-                    .await?;
+            let values: Vec<(&String, &f64)> = result.values.iter().filter(|(_, v)| v.is_finite()).collect();
+            for chunk in values.chunks(ROWS) {
+                let mut insert = sqlx::QueryBuilder::new("INSERT OR REPLACE INTO value ");
+                insert.push_values(chunk, |mut row, (name, value)| {
+                    row.push_bind(id).push_bind(*name).push_bind(**value);
+                });
+                insert.build().execute(&mut **t).await?;
             }
             if let Some(bank) = &result.bank {
                 let mut bytes: Vec<u8> = bank.numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -286,7 +300,7 @@ impl Store {
 
     /// Marks a run failed or interrupted.
     pub fn stop(&self, id: &str, state: State, error: Option<&str>, seconds: f64) -> Result<(), Error> {
-        self.transact(async |t| {
+        self.transact(false, async |t| {
             sqlx::query(
                 "UPDATE run SET state = ?, error = ?, finished_at = ?, heartbeat_at = NULL, seconds = coalesce(seconds, 0) + ?
                  WHERE id = ? AND state = 'running'",
@@ -320,21 +334,20 @@ pub struct DatasetKey {
     pub fingerprint: String,
 }
 
+/// Rows of one statement: few calls, and few enough parameters.
+const ROWS: usize = 200;
+
 async fn insert_epochs(t: &mut Transaction<'_, Sqlite>, id: &str, epochs: &[Epoch]) -> Result<(), sqlx::Error> {
-    for epoch in epochs {
-        for (split, m) in [("train", &epoch.train), ("val", &epoch.val)] {
-            sqlx::query("INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-                .bind(id)
-                .bind(epoch.epoch as i64)
-                .bind(split)
-                .bind(m.loss)
-                .bind(m.loss_cls)
-                .bind(m.loss_rec)
-                .bind(m.accuracy)
-                .bind(m.feature_error)
-                .execute(&mut **t)
-                .await?;
-        }
+    let rows: Vec<_> = epochs.iter().flat_map(|e| [(e.epoch, "train", &e.train), (e.epoch, "val", &e.val)]).collect();
+    for chunk in rows.chunks(ROWS) {
+        let mut insert = sqlx::QueryBuilder::new("INSERT OR REPLACE INTO epoch ");
+        insert.push_values(chunk, |mut row, (epoch, split, m)| {
+            row.push_bind(id).push_bind(*epoch as i64).push_bind(*split);
+            for measure in [m.loss, m.loss_cls, m.loss_rec, m.accuracy, m.feature_error] {
+                row.push_bind(measure);
+            }
+        });
+        insert.build().execute(&mut **t).await?;
     }
     Ok(())
 }

@@ -16,9 +16,15 @@ pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 pub type Buffer<D> = <D as Storage<f32>>::Vec;
 
 /// A device that generators and heads can be trained on.
-pub trait Backend: Device<f32> + Send + Sync {
+pub trait Backend: Device<f32> {
+    /// Which device of its kind: nothing for the CPU, a number for a GPU. Devices themselves stay on their thread.
+    type Which: Clone + Send + Sync;
+
+    /// A device for one run: its memory is not mixed with other runs' and goes when the run ends.
+    fn open(which: &Self::Which) -> Result<Self, Error>;
+
     /// `cpu`, `cuda:0`.
-    fn name(&self) -> String;
+    fn name(which: &Self::Which) -> String;
 
     /// y = x W + b; x (N, D), W (D, E), b (1, E). The gradient of x is computed only where `wants_dx`.
     fn affine<T: Tape<f32, Self> + 'static>(
@@ -42,9 +48,6 @@ pub trait Backend: Device<f32> + Send + Sync {
         lstm::composite(x, steps, w, u, b)
     }
 
-    /// The device for one more run: its memory is not mixed with other runs' and goes when the run ends.
-    fn for_run(&self) -> Self;
-
     /// Gives back what the device of one run keeps for reuse; called when all of its tensors are gone.
     fn end_run(&self);
 
@@ -56,7 +59,15 @@ pub trait Backend: Device<f32> + Send + Sync {
 }
 
 impl Backend for Cpu {
-    fn name(&self) -> String {
+    type Which = ();
+
+    fn open((): &()) -> Result<Self, Error> {
+        let device = Cpu::default();
+        device.enable_cache();
+        Ok(device)
+    }
+
+    fn name((): &()) -> String {
         "cpu".into()
     }
 
@@ -79,12 +90,6 @@ impl Backend for Cpu {
         lstm::fused(x, steps, w, u, b)
     }
 
-    fn for_run(&self) -> Self {
-        let device = Cpu::default();
-        device.enable_cache();
-        device
-    }
-
     fn end_run(&self) {
         // dfdx's cache has no Drop of its own.
         self.empty_cache();
@@ -103,12 +108,16 @@ impl Backend for Cpu {
 
 #[cfg(feature = "cuda")]
 impl Backend for Cuda {
-    fn name(&self) -> String {
-        "cuda".into()
+    type Which = usize;
+
+    fn open(ordinal: &usize) -> Result<Self, Error> {
+        let device = Cuda::try_build(*ordinal, 0).map_err(Error::device)?;
+        device.try_enable_cache().map_err(Error::device)?;
+        Ok(device)
     }
 
-    fn for_run(&self) -> Self {
-        self.clone()
+    fn name(ordinal: &usize) -> String {
+        format!("cuda:{ordinal}")
     }
 
     fn end_run(&self) {}

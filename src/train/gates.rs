@@ -18,7 +18,9 @@ fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
-    p * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    // SAFETY: x was clamped, so |n| is at most 128; a NaN, which a clamp lets through, is told apart.
+    let power = if n.is_nan() { 0 } else { unsafe { n.to_int_unchecked::<i32>() } };
+    p * f32::from_bits(((power + 127) << 23) as u32)
 }
 
 /// 1 / (1 + e^-x).
@@ -32,14 +34,50 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 pub(super) fn tanh(x: f32) -> f32 {
     let z = x * x;
     let mut p = -5.704_988_7e-3f32;
-    p = p * z + 2.063_908_9e-2;
+    p = p * z + 2.063_909e-2;
     p = p * z - 5.373_971_5e-2;
     p = p * z + 1.333_144_2e-1;
-    p = p * z - 3.333_328_2e-1;
+    p = p * z - 3.333_328e-1;
     let small = p * z * x + x;
     let a = x.abs();
     let large = (1.0 - 2.0 / (1.0 + exp(2.0 * a))).copysign(x);
     if a < 0.625 { small } else { large }
+}
+
+/// Numbers worked on at once: two vectors of AVX2, one of AVX-512. They are copied to arrays first, because the compiler
+/// cannot know that ten slices do not overlap.
+const LANES: usize = 16;
+
+type Lanes = [f32; LANES];
+
+/// Numbers `from..from + LANES` of a slice, zeros past its end.
+#[inline(always)]
+fn load(slice: &[f32], from: usize) -> Lanes {
+    let mut lanes = [0.0; LANES];
+    match slice.get(from..from + LANES) {
+        Some(whole) => lanes.copy_from_slice(whole),
+        None => lanes[..slice.len() - from].copy_from_slice(&slice[from..]),
+    }
+    lanes
+}
+
+/// Undoes [`load`].
+#[inline(always)]
+fn store(slice: &mut [f32], from: usize, lanes: &Lanes) {
+    let end = slice.len().min(from + LANES);
+    match slice.get_mut(from..from + LANES) {
+        Some(whole) => whole.copy_from_slice(lanes),
+        None => slice[from..end].copy_from_slice(&lanes[..end - from]),
+    }
+}
+
+#[inline(always)]
+fn each(of: impl Fn(usize) -> f32) -> Lanes {
+    let mut lanes = [0.0; LANES];
+    for (k, lane) in lanes.iter_mut().enumerate() {
+        *lane = of(k);
+    }
+    lanes
 }
 
 /// One forward step for one clip. `gates` (4H; i, f, g, o before their nonlinearity, activations after), `c_prev`, `c`,
@@ -51,16 +89,21 @@ fn forward_row(gates: &mut [f32], c_prev: &[f32], c: &mut [f32], tanh_c: &mut [f
     let (i, rest) = gates.split_at_mut(hidden);
     let (f, rest) = rest.split_at_mut(hidden);
     let (g, o) = rest.split_at_mut(hidden);
-    let (o, c_prev) = (&mut o[..hidden], &c_prev[..hidden]);
-    let (tanh_c, h) = (&mut tanh_c[..hidden], &mut h[..hidden]);
-    for j in 0..hidden {
-        i[j] = sigmoid(i[j]);
-        f[j] = sigmoid(f[j]);
-        g[j] = tanh(g[j]);
-        o[j] = sigmoid(o[j]);
-        c[j] = f[j] * c_prev[j] + i[j] * g[j];
-        tanh_c[j] = tanh(c[j]);
-        h[j] = o[j] * tanh_c[j];
+    for j in (0..hidden).step_by(LANES) {
+        let (ia, fa, ga, oa, before) = (load(i, j), load(f, j), load(g, j), load(o, j), load(c_prev, j));
+        let iv = each(|k| sigmoid(ia[k]));
+        let fv = each(|k| sigmoid(fa[k]));
+        let gv = each(|k| tanh(ga[k]));
+        let ov = each(|k| sigmoid(oa[k]));
+        let cv = each(|k| fv[k] * before[k] + iv[k] * gv[k]);
+        let tv = each(|k| tanh(cv[k]));
+        let hv = each(|k| ov[k] * tv[k]);
+        for (slice, lanes) in [(&mut *i, &iv), (&mut *f, &fv), (&mut *g, &gv), (&mut *o, &ov)] {
+            store(slice, j, lanes);
+        }
+        store(c, j, &cv);
+        store(tanh_c, j, &tv);
+        store(h, j, &hv);
     }
 }
 
@@ -72,16 +115,19 @@ fn backward_row(gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], d
     let (i, rest) = gates.split_at_mut(hidden);
     let (f, rest) = rest.split_at_mut(hidden);
     let (g, o) = rest.split_at_mut(hidden);
-    let (o, c_prev) = (&mut o[..hidden], &c_prev[..hidden]);
-    let (tanh_c, dh) = (&tanh_c[..hidden], &dh[..hidden]);
-    for j in 0..hidden {
-        let (iv, fv, gv, ov, tv) = (i[j], f[j], g[j], o[j], tanh_c[j]);
-        let d = dc[j] + dh[j] * ov * (1.0 - tv * tv);
-        i[j] = d * gv * iv * (1.0 - iv);
-        f[j] = d * c_prev[j] * fv * (1.0 - fv);
-        g[j] = d * iv * (1.0 - gv * gv);
-        o[j] = dh[j] * tv * ov * (1.0 - ov);
-        dc[j] = d * fv;
+    for j in (0..hidden).step_by(LANES) {
+        let (iv, fv, gv, ov) = (load(i, j), load(f, j), load(g, j), load(o, j));
+        let (before, tv, dhv, after) = (load(c_prev, j), load(tanh_c, j), load(dh, j), load(dc, j));
+        let d = each(|k| after[k] + dhv[k] * ov[k] * (1.0 - tv[k] * tv[k]));
+        let di = each(|k| d[k] * gv[k] * iv[k] * (1.0 - iv[k]));
+        let df = each(|k| d[k] * before[k] * fv[k] * (1.0 - fv[k]));
+        let dg = each(|k| d[k] * iv[k] * (1.0 - gv[k] * gv[k]));
+        let d_o = each(|k| dhv[k] * tv[k] * ov[k] * (1.0 - ov[k]));
+        let d_before = each(|k| d[k] * fv[k]);
+        for (slice, lanes) in [(&mut *i, &di), (&mut *f, &df), (&mut *g, &dg), (&mut *o, &d_o)] {
+            store(slice, j, lanes);
+        }
+        store(dc, j, &d_before);
     }
 }
 

@@ -149,10 +149,10 @@ impl Task {
         };
         let mut generator = Generator::new(device.clone(), self.architecture, &self.config, self.sizes()?, self.seed)?;
         let mut done = 0;
-        if let Some(checkpoint) = from {
-            if generator.params.restore(checkpoint.params, checkpoint.step)? {
-                done = checkpoint.epoch;
-            }
+        if let Some(checkpoint) = from
+            && generator.params.restore(checkpoint.params, checkpoint.step)?
+        {
+            done = checkpoint.epoch;
         }
         let mut trained = Trained { task: self, generator, scale };
         let steps = trained.task.view.train_sounded.len().div_ceil(train.batch);

@@ -1,8 +1,7 @@
 //! The class names of synthetic data sets, and how often their clips are silent.
 
-/// Verbs as a set of short action videos has them, in 50 groups of four that look alike (the class's place divided by
-/// four), each with its share of silent clips in percent before the data set's exact total scales it: whistling is
-/// nearly always filmed for its sound, floating hardly ever. The first 20 are the classes of the `mini` preset.
+/// Verbs as a set of short action videos has them, each with its clips' silent share in percent, before the exact total
+/// of a split scales all of them. Four after four look alike (class / 4 is the group); the first 20 are `mini`'s.
 #[rustfmt::skip]
 pub(super) const VERBS: [(&str, u8); 200] = [
     ("whistling", 4), ("howling", 8), ("chewing", 45), ("yawning", 56),

@@ -1,0 +1,113 @@
+//! `unmute doctor`: what could go wrong here, before it does.
+
+use super::args::StoreArgs;
+use super::{Exit, Failure, open, print, print_json};
+use crate::report::format::bytes;
+use crate::runs::{self, checkpoint, environment};
+use crate::store::{self, Vitals, disk};
+use serde_json::json;
+
+/// Less room than this is worth a warning.
+const LITTLE: u64 = 1 << 30;
+/// A log this long was not folded into the file for some reason.
+const LONG_LOG: u64 = 256 << 20;
+
+pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
+    let db = &args.db.db;
+    let disk = disk(db)?;
+    let vitals = match db.is_file() {
+        true => Some(open::store(db).and_then(|s| Ok(s.vitals(&checkpoint::folder(db))?)).map_err(|f| f.message)),
+        false => None,
+    };
+    let threads = rayon::current_num_threads();
+    let machine = environment::record(threads, threads, "cpu");
+    let mut warnings: Vec<String> = Vec::new();
+    if disk.free_bytes < LITTLE {
+        warnings.push(format!("only {} left on the disk of {}", bytes(disk.free_bytes), db.display()));
+    }
+    if disk.read_only {
+        warnings.push(format!("the disk of {} is mounted read-only; name another place with --db", db.display()));
+    }
+    if let Some(kind) = disk.network {
+        warnings.push(format!(
+            "{} is on a network file system ({kind}), where SQLite's locks may fail; keep it on a local disk and `unmute merge` stores",
+            db.display()
+        ));
+    }
+    match &vitals {
+        Some(Err(error)) => warnings.push(error.clone()),
+        Some(Ok(v)) => warnings.extend(about(v)),
+        None => {}
+    }
+    let whole = !matches!(&vitals, Some(Err(_))) && !matches!(&vitals, Some(Ok(v)) if v.damage.is_some());
+    if args.json {
+        print_json(&json!({
+            "db": db,
+            "store": vitals.as_ref().and_then(|v| v.as_ref().ok()),
+            "schema_known": store::VERSION,
+            "disk": disk,
+            "machine": machine,
+            "warnings": warnings,
+        }))?;
+        return Ok(if whole { Exit::Done } else { Exit::NotAll });
+    }
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| out += &format!("{name:<12} {value}\n");
+    line("program", format!("unmute {}, schema {}", env!("CARGO_PKG_VERSION"), store::VERSION));
+    match &vitals {
+        None => line("store", format!("{}: not there yet", db.display())),
+        Some(Err(_)) => line("store", format!("{}: cannot be opened", db.display())),
+        Some(Ok(v)) => {
+            line("store", format!("{}, {}, schema {}", db.display(), bytes(v.bytes), v.schema));
+            line("sqlite", format!("{}, journal {}, log {}", v.sqlite, v.journal, bytes(v.wal_bytes)));
+            line("checkpoints", bytes(v.checkpoint_bytes));
+            line("integrity", v.damage.clone().unwrap_or_else(|| "ok".into()));
+            line("running", format!("{} run(s)", v.running.len()));
+        }
+    }
+    line(
+        "disk",
+        format!("{} free{}", bytes(disk.free_bytes), disk.network.map_or(String::new(), |n| format!(", {n}"))),
+    );
+    let text = |key: &str| machine[key].as_str().unwrap_or("unknown").to_string();
+    line("machine", format!("{}, {}", text("host"), text("os")));
+    line("cpu", format!("{}, {} cores, {threads} threads", text("cpu"), machine["cores"]));
+    let features: Vec<&str> =
+        machine["cpu_features"].as_array().into_iter().flatten().filter_map(|f| f.as_str()).collect();
+    line("features", if features.is_empty() { "none of avx2, fma, avx512f".into() } else { features.join(", ") });
+    line("device", text("device"));
+    line("code", text("code"));
+    out += &match warnings.is_empty() {
+        true => "\nnothing to worry about\n".to_string(),
+        false => warnings.iter().map(|w| format!("\nwarning: {w}\n")).collect(),
+    };
+    print(&out)?;
+    Ok(if whole { Exit::Done } else { Exit::NotAll })
+}
+
+fn about(v: &Vitals) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(damage) = &v.damage {
+        warnings
+            .push(format!("the file is damaged: {damage}\n  next: unmute verify tells which runs can still be read"));
+    }
+    if v.journal != "wal" {
+        warnings.push(format!("journal mode is {}; the next `unmute run` sets it to wal", v.journal));
+    }
+    if v.wal_bytes > LONG_LOG {
+        warnings.push(format!(
+            "the log beside the file has {}; it is folded in when the last program that uses the store ends",
+            bytes(v.wal_bytes)
+        ));
+    }
+    for r in v.running.iter().filter(|r| !runs::alive(&r.host, r.pid, &r.heartbeat_at)) {
+        warnings.push(format!(
+            "run {} ({}) is marked as running, but process {} on {} is gone; `unmute run` takes it up again",
+            open::short(&r.run),
+            r.name,
+            r.pid,
+            r.host
+        ));
+    }
+    warnings
+}

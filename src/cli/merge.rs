@@ -1,0 +1,36 @@
+//! `unmute merge OTHER.db...`.
+
+use super::args::MergeArgs;
+use super::{Exit, Failure, open, print, print_json};
+use crate::store::{Merged, Store};
+
+pub(super) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
+    // A mistyped name should not leave an empty store behind.
+    if let Some(other) = args.others.iter().find(|p| !p.is_file()) {
+        return Err(crate::store::Error::Missing { path: other.clone() }.into());
+    }
+    let store = Store::open(&args.store.db.db)?;
+    let merged = args.others.iter().map(|other| store.merge(other)).collect::<Result<Vec<Merged>, _>>()?;
+    if args.store.json {
+        print_json(&merged)?;
+    } else {
+        print(&merged.iter().map(describe).collect::<String>())?;
+    }
+    let all_taken = merged.iter().all(|m| m.conflicts.is_empty() && m.damaged.is_empty());
+    Ok(if all_taken { Exit::Done } else { Exit::NotAll })
+}
+
+fn describe(m: &Merged) -> String {
+    let mut out = format!("{}: {} runs added, {} completed, {} known", m.path.display(), m.added, m.replaced, m.known);
+    if m.unfinished > 0 {
+        out += &format!(", {} unfinished and left there", m.unfinished);
+    }
+    out += "\n";
+    for (what, runs) in [("CONFLICT (ours kept)", &m.conflicts), ("DAMAGED (not taken)", &m.damaged)] {
+        for r in runs {
+            let seed = r.seed.map_or_else(String::new, |s| format!(" seed {}", s as u64));
+            out += &format!("  {what}: {} {}{seed}: {}\n", open::short(&r.run), r.key, r.why);
+        }
+    }
+    out
+}

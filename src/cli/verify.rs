@@ -1,0 +1,195 @@
+//! `unmute verify`: is the file whole, and do its runs come out the same when they are trained again?
+
+use super::args::VerifyArgs;
+use super::progress::{RunProgress, say, spinner};
+use super::{Exit, Failure, open, print, print_json, run};
+use crate::dataset::Dataset;
+use crate::report::format::number;
+use crate::runs::Options;
+use crate::runs::verify::{self, Verified};
+use crate::store::{Check, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values};
+use serde_json::json;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let store = match Store::open_to_read(&args.store.db.db) {
+        Err(e @ Error::Damaged { .. }) => return Err(Failure { exit: Exit::NotAll, message: e.to_string() }),
+        other => other?,
+    };
+    let spinner = spinner(&format!("checking {}", store.path().display()));
+    let check = store.check()?;
+    drop(spinner);
+    if !args.store.json {
+        print(&describe_file(&store, &check))?;
+    }
+    let verified = match &args.dataset {
+        Some(dir) => again(args, &store, dir)?,
+        None => Vec::new(),
+    };
+    let whole = check.damage.is_empty();
+    let holds = verified.iter().all(|v| v.holds);
+    if args.store.json {
+        print_json(&json!({ "db": store.path(), "holds": whole && holds, "file": check, "retrained": verified }))?;
+    } else {
+        print(&verified.iter().map(describe_run).collect::<String>())?;
+        if args.dataset.is_none() && whole {
+            say("next: unmute verify --dataset DIR trains some runs again and compares every bit");
+        }
+    }
+    Ok(if whole && holds { Exit::Done } else { Exit::NotAll })
+}
+
+/// Trains some runs again.
+fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, Failure> {
+    let dataset = Arc::new(Dataset::open(dir)?);
+    let (experiments, runs) = candidates(args, store, &dataset)?;
+    let runs = runs.iter().map(|r| store.run(&r.id)).collect::<Result<Vec<_>, _>>()?;
+    let runs: Vec<RunRecord> = runs.into_iter().flatten().collect();
+    let threads = rayon::current_num_threads();
+    let options = Options {
+        workers: threads.min(16),
+        threads,
+        fail_fast: false,
+        retries: 0,
+        checkpoint_every: Duration::from_secs(u64::from(u32::MAX)),
+    };
+    let interrupt = run::stop_on_interrupt()?;
+    say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
+    let progress = RunProgress::new(runs.len());
+    let watch = |event| progress.event(event);
+    let verified =
+        verify::verify::<dfdx::tensor::Cpu>((), store, &experiments, dataset, &runs, &options, interrupt, &watch);
+    progress.finish();
+    if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was changed".into() });
+    }
+    Ok(verified?)
+}
+
+/// The runs to train again, and the experiments that they may belong to.
+fn candidates(
+    args: &VerifyArgs,
+    store: &Store,
+    dataset: &Dataset,
+) -> Result<(Vec<ExperimentRecord>, Vec<RunRecord>), Failure> {
+    let mut experiments = store.experiments()?;
+    let what = args.what.as_deref();
+    let named = what.filter(|w| {
+        let text = w.to_string_lossy();
+        w.join("experiment.yaml").is_file() || experiments.iter().any(|e| e.name == text)
+    });
+    let run = match (what, named) {
+        (Some(start), None) => Some(open::run(store, &start.to_string_lossy())?),
+        _ => None,
+    };
+    if let Some(named) = named {
+        let name = open::recorded(store, named)?.name;
+        experiments.retain(|e| e.name == name);
+    }
+    let mut of_data = Vec::new();
+    let mut others = Vec::new();
+    for record in experiments {
+        let theirs = store.dataset(record.dataset_id)?;
+        if theirs.fingerprint == dataset.fingerprint { of_data.push(record) } else { others.push(theirs) }
+    }
+    if of_data.is_empty() {
+        let changed = others.iter().find(|d| d.manifest.name == dataset.manifest.name);
+        let why = match changed {
+            Some(before) => {
+                format!("it differs in {}", run::changed_files(&before.files, &dataset.file_hashes).join(", "))
+            }
+            None if others.is_empty() => "the store has no experiment".into(),
+            None => {
+                let names: HashSet<&str> = others.iter().map(|d| d.manifest.name.as_str()).collect();
+                format!("they were made of {}", names.into_iter().collect::<Vec<_>>().join(", "))
+            }
+        };
+        return Err(Failure::usage(format!(
+            "{}: data set {:?} is not the one that the runs were made of: {why}\n  next: give the folder of that data set",
+            dataset.dir.display(),
+            dataset.manifest.name
+        )));
+    }
+    if let Some(run) = run {
+        if run.state != State::Done {
+            return Err(Failure::usage(format!(
+                "run {} is {}; only finished runs can be compared",
+                run.id,
+                run.state.word()
+            )));
+        }
+        return Ok((of_data, vec![run]));
+    }
+    let cells: HashSet<&str> = of_data.iter().flat_map(|e| &e.cells).filter_map(|c| c.fingerprint.as_deref()).collect();
+    let light = Selection { values: Values::Only(Vec::new()), ..Default::default() };
+    let mut runs = store.select(&light)?;
+    runs.retain(|r| r.state == State::Done && cells.contains(r.cell.as_str()));
+    if runs.is_empty() {
+        return Err(Failure::usage(format!(
+            "no finished run on data set {:?}\n  next: unmute run EXPERIMENT --dataset {}",
+            dataset.manifest.name,
+            dataset.dir.display()
+        )));
+    }
+    let runs = verify::sample(runs, args.sample);
+    Ok((of_data, runs))
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{} {what}{}", number(n as f64, 0), if n == 1 { "" } else { "s" })
+}
+
+fn describe_file(store: &Store, check: &Check) -> String {
+    let mut out = format!("{}: {}, {}: ", store.path().display(), count(check.runs, "run"), count(check.blobs, "blob"));
+    out += if check.damage.is_empty() { "whole\n" } else { "DAMAGED\n" };
+    for d in &check.damage {
+        match (&d.run, &d.name) {
+            (Some(run), Some(name)) => out += &format!("  run {} ({name}): {}\n", open::short(run), d.what),
+            _ => out += &format!("  {}\n", d.what),
+        }
+    }
+    out
+}
+
+fn describe_run(v: &Verified) -> String {
+    let head = |word: &str| format!("{word:<8} {} {}", open::short(&v.run), v.name);
+    if let Some(error) = &v.error {
+        return format!("{}: {error}\n", head("FAILED"));
+    }
+    let what = format!("{}, {}", count(v.epochs, "epoch"), count(v.probabilities, "score"));
+    let exact = v.curve.is_none() && v.scores.is_empty() && v.values.is_empty();
+    let mut out = match (v.holds, exact) {
+        (true, true) => format!("{}: {what}: the same, bit for bit\n", head("same")),
+        (true, false) => format!("{}: {what}: as near as runs on a GPU are\n", head("near")),
+        (false, _) => format!("{}: {what}\n", head("DIFFERS")),
+    };
+    if let Some(p) = &v.curve {
+        let side = |x: Option<f64>| x.map_or_else(|| "nothing".into(), |x| x.to_string());
+        out += &format!("  first in epoch {}: {}, stored {}, now {}\n", p.epoch, p.quantity, side(p.a), side(p.b));
+    }
+    for s in &v.scores {
+        out += &match (&s.why, s.largest) {
+            (None, Some(largest)) => format!(
+                "  scores {}: {} differ, by up to {largest:.3e} (clip {}, class {})\n",
+                s.what,
+                count(s.clips, "clip"),
+                s.clip.as_deref().unwrap_or("?"),
+                s.class.as_deref().unwrap_or("?")
+            ),
+            (why, _) => format!("  scores {}: {}\n", s.what, why.as_deref().unwrap_or("differ")),
+        };
+    }
+    for d in &v.values {
+        out += &format!("  {}: stored {}, now {}\n", d.key, d.a, d.b);
+    }
+    if v.other_code && !exact {
+        out += "  the numeric code has changed since\n";
+    }
+    for d in &v.environment {
+        out += &format!("  environment {}: {} then, {} now\n", d.key, d.a, d.b);
+    }
+    out
+}

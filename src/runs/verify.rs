@@ -1,0 +1,238 @@
+//! Trains finished runs again, in a store of its own, and compares every bit that they left.
+
+use super::{Event, Options, Plan, Planned, environment, run_all, run_name};
+use crate::dataset::Dataset;
+use crate::experiment::{Experiment, Part};
+use crate::store::{
+    self, Difference, ExperimentRecord, Parting, RunRecord, ScoreDifference, State, Store, differences, parting,
+    score_difference,
+};
+use crate::train::Backend;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+/// What training a run again came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// The run.
+    pub run: String,
+    /// Its cell and seed.
+    pub name: String,
+    /// Whether every bit is the same (of a run on a GPU: whether it is as near as such runs are).
+    pub holds: bool,
+    /// Epochs compared.
+    pub epochs: usize,
+    /// Probabilities compared.
+    pub probabilities: usize,
+    /// The first epoch and quantity that parted.
+    pub curve: Option<Parting>,
+    /// Scores that differ.
+    pub scores: Vec<ScoreDifference>,
+    /// Numbers of the run that differ.
+    pub values: Vec<Difference>,
+    /// What differs between the environments, where the numbers do.
+    pub environment: Vec<Difference>,
+    /// Whether the numeric code has changed since.
+    pub other_code: bool,
+    /// Why it could not be trained again.
+    pub error: Option<String>,
+}
+
+/// Why nothing can be trained again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A stored experiment no longer makes sense to this version.
+    #[error("the stored experiment {name:?}: {why}")]
+    Experiment {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// The store, or the temporary one.
+    #[error("{0}")]
+    Store(#[from] store::Error),
+    /// No place for a temporary store.
+    #[error("a temporary folder: {0}\n  next: free some space, or point TMPDIR elsewhere")]
+    Folder(std::io::Error),
+}
+
+/// Scores of runs on a GPU agree this far, since its sums have no fixed order.
+const NEAR: f64 = 1e-3;
+
+/// The runs to train again: `n` of the finished ones, always the same, every kind in turn.
+pub fn sample(mut runs: Vec<RunRecord>, n: usize) -> Vec<RunRecord> {
+    // Ids are hashes: their order is as good as drawn.
+    runs.sort_by(|a, b| a.id.cmp(&b.id));
+    let kinds = ["generator", "stream", "bank", "control"];
+    let mut by_kind: Vec<Vec<RunRecord>> = kinds.iter().map(|_| Vec::new()).collect();
+    for run in runs.into_iter().rev() {
+        if let Some(i) = kinds.iter().position(|k| *k == run.kind) {
+            by_kind[i].push(run);
+        }
+    }
+    let mut chosen = Vec::new();
+    while chosen.len() < n && by_kind.iter().any(|of| !of.is_empty()) {
+        for of in &mut by_kind {
+            if chosen.len() < n {
+                chosen.extend(of.pop());
+            }
+        }
+    }
+    chosen
+}
+
+/// Trains `runs` again on their data set and compares.
+#[allow(clippy::too_many_arguments)]
+pub fn verify<D: Backend>(
+    which: D::Which,
+    store: &Store,
+    experiments: &[ExperimentRecord],
+    dataset: Arc<Dataset>,
+    runs: &[RunRecord],
+    options: &Options,
+    interrupt: &AtomicBool,
+    watch: &(dyn Fn(Event) + Sync),
+) -> Result<Vec<Verified>, Error> {
+    let folder = tempfile::tempdir().map_err(Error::Folder)?;
+    let again = Store::open(&folder.path().join("again.db"))?;
+    let failures: Mutex<Vec<(String, String)>> = Mutex::default();
+    let listen = |event: Event| {
+        if let (Event::Failed { name, error }, Ok(mut failures)) = (&event, failures.lock()) {
+            failures.push((name.clone(), error.clone()));
+        }
+        watch(event);
+    };
+    let mut found: Vec<Option<(Planned, String)>> = vec![None; runs.len()];
+    for record in experiments {
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+        let plan = replan(record, dataset.clone(), runs)?;
+        let mut cells: Vec<Planned> = Vec::new();
+        for (run, found) in runs.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            let Some(planned) = plan.cells.iter().find(|p| without_code(&p.spec) == without_code(&run.spec)) else {
+                continue;
+            };
+            let Some(again) = planned.runs.iter().find(|(seed, _)| *seed == run.seed) else { continue };
+            *found = Some((planned.clone(), again.1.clone()));
+            cells.extend(plan.cells.iter().filter(|p| needs(planned, p)).cloned());
+            cells.push(Planned { runs: vec![again.clone()], ..planned.clone() });
+        }
+        if !cells.is_empty() {
+            let part = Plan { cells, dataset: plan.dataset.clone() };
+            run_all::<D>(which.clone(), &again, &part, options, "verify", interrupt, &listen)?;
+        }
+    }
+    let failures = failures.into_inner().unwrap_or_default();
+    let here = environment::record(options.threads, options.workers, &D::name(&which));
+    runs.iter()
+        .zip(found)
+        .map(|(run, found)| {
+            let mut verified = empty(run);
+            match found {
+                None => verified.error = Some("no stored experiment has its cell any more".into()),
+                Some((planned, id)) => match again.run(&id)? {
+                    Some(second) if second.state == State::Done => {
+                        compare(store, run, &again, &second, &here, &mut verified)?;
+                    }
+                    _ => {
+                        let name = run_name(&planned, run.seed);
+                        let told = failures.iter().find(|(n, _)| *n == name).or(failures.first());
+                        verified.error = Some(told.map_or_else(|| "interrupted".into(), |(_, error)| error.clone()));
+                    }
+                },
+            }
+            Ok(verified)
+        })
+        .collect()
+}
+
+/// The plan of a stored experiment, with the seeds of the runs in question.
+fn replan(record: &ExperimentRecord, dataset: Arc<Dataset>, runs: &[RunRecord]) -> Result<Plan, Error> {
+    let seeds: Vec<u64> = runs.iter().filter_map(|r| r.seed).collect::<BTreeSet<_>>().into_iter().collect();
+    let wrong = |why: String| Error::Experiment { name: record.name.clone(), why };
+    let experiment =
+        Experiment::stored(record.config.clone(), record.sets.clone()).map_err(|e| wrong(e.to_string()))?;
+    Plan::new(&experiment, dataset, &seeds).map_err(|e| wrong(e.to_string()))
+}
+
+/// Whether `other` is the bank that `planned` is scored with.
+fn needs(planned: &Planned, other: &Planned) -> bool {
+    let (Part::Generator { audio, .. } | Part::Control { audio, .. }) = &planned.cell.part else { return false };
+    let view = |p: &Planned| p.view.as_ref().map(|v| v.fingerprint.clone());
+    other.cell.part == Part::Bank { audio: audio.clone() }
+        && other.cell.overrides == planned.cell.overrides
+        && view(other) == view(planned)
+}
+
+/// What a run depends on, whatever the version of the code.
+fn without_code(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(map) = spec.as_object_mut() {
+        map.remove("code");
+    }
+    spec
+}
+
+fn empty(run: &RunRecord) -> Verified {
+    Verified {
+        run: run.id.clone(),
+        name: run.seed.map_or(run.key.clone(), |seed| format!("{} seed {seed}", run.key)),
+        holds: false,
+        epochs: 0,
+        probabilities: 0,
+        curve: None,
+        scores: Vec::new(),
+        values: Vec::new(),
+        environment: Vec::new(),
+        other_code: run.spec["code"] != super::fingerprint::CODE,
+        error: None,
+    }
+}
+
+fn compare(
+    store: &Store,
+    first: &RunRecord,
+    again: &Store,
+    second: &RunRecord,
+    here: &Value,
+    verified: &mut Verified,
+) -> Result<(), Error> {
+    let (curve, repeated) = (store.curve(&first.id)?, again.curve(&second.id)?);
+    verified.epochs = curve.len();
+    verified.curve = parting(&curve, &repeated);
+    verified.values = differences(&json!(first.values), &json!(second.values));
+    let view = store.view(first.view_id)?;
+    let classes = store.dataset(view.dataset_id)?.manifest.classes;
+    let kinds: BTreeSet<String> =
+        store.score_kinds(&first.id)?.into_iter().chain(again.score_kinds(&second.id)?).collect();
+    for what in kinds {
+        match (store.scores(&first.id, &what)?, again.scores(&second.id, &what)?) {
+            (Some(x), Some(y)) => {
+                verified.probabilities += x.values.len();
+                verified.scores.extend(score_difference(&what, &x, &y, &view.val.clips, &classes));
+            }
+            _ => verified.scores.push(ScoreDifference {
+                what,
+                largest: None,
+                clip: None,
+                class: None,
+                clips: 0,
+                why: Some("only one of the two has them".into()),
+            }),
+        }
+    }
+    let recorded = first.environment_id.map_or(Ok(Value::Null), |id| store.environment(id))?;
+    let exact = [&recorded["device"], &here["device"]].iter().all(|d| d.as_str().is_none_or(|d| d == "cpu"));
+    let same = verified.curve.is_none() && verified.values.is_empty() && verified.scores.is_empty();
+    let near = || verified.scores.iter().all(|s| s.largest.is_some_and(|largest| largest <= NEAR));
+    verified.holds = same || (!exact && near());
+    if !same {
+        verified.environment = differences(&recorded, here);
+    }
+    Ok(())
+}

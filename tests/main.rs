@@ -1,0 +1,12 @@
+//! The one integration-test binary: numbers against other people's libraries, the real program, and the experiments of
+//! this repository.
+
+// A test that cannot go on should panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod cli;
+mod errors;
+mod experiment;
+mod numerics;
+mod support;
+mod training;

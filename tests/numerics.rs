@@ -1,0 +1,552 @@
+//! Networks, losses, optimiser and SVMs against PyTorch, scikit-learn, SciPy, finite differences and their own slow forms.
+
+use crate::support::fixture::{self, cases, doubles, floats, indices, size};
+use crate::support::numbers::*;
+use dfdx::prelude::*;
+use rayon::prelude::*;
+use serde_json::Value;
+use unmute::dataset::{Dataset, Split};
+use unmute::experiment::Config;
+use unmute::experiment::config::{Architecture, L2Reduction, Loss, Probability, Svm, Train};
+use unmute::score::bank::Bank;
+use unmute::score::platt::Sigmoid;
+use unmute::score::svm::{self, Fit, Problem, Shared};
+use unmute::train::generator::{Generator, Output, Sizes};
+use unmute::train::params::{Params, Saved, adam};
+use unmute::train::{Matrix, affine, loss, lstm};
+
+/// Relative difference that f32 is allowed against a float64 reference.
+const TOLERANCE: f64 = 1e-4;
+
+type Tape = OwnedTape<f32, Cpu>;
+
+fn config() -> Config {
+    serde_json::from_value(serde_json::json!({ "name": "test", "grid": {} })).unwrap()
+}
+
+/// The loss a fixture's case declares.
+struct Objective {
+    loss: Loss,
+    train: Train,
+    labels: Matrix<Cpu>,
+    target: Matrix<Cpu>,
+}
+
+impl Objective {
+    fn of(fixture: &Value, case: &Value) -> Objective {
+        let [b, k, a] = ["b", "k", "a"].map(|d| size(&fixture["dims"][d]));
+        Objective {
+            loss: Loss::of_word(case["loss"].as_str().unwrap()).unwrap(),
+            train: Train {
+                l2: L2Reduction::of_word(case["reduction"].as_str().unwrap()).unwrap(),
+                kl_block: case["kl_block"].as_u64().map(|n| n as usize),
+                w_cls: case["w_cls"].as_f64().unwrap(),
+                w_rec: case["w_rec"].as_f64().unwrap(),
+                ..Train::default()
+            },
+            labels: one_hot(&indices(&fixture["labels"]), k),
+            target: matrix(floats(&fixture["target"]), b, a),
+        }
+    }
+
+    /// L_cls, L_rec, L, and the gradients of L.
+    fn backward(&self, output: Output<Cpu, Tape>) -> ([f32; 3], Gradients<f32, Cpu>) {
+        let rec = loss::reconstruction(self.loss, &self.train, output.audio, self.target.clone()).unwrap();
+        let cls = loss::cross_entropy(output.logits, self.labels.clone()).unwrap();
+        let (l_cls, l_rec) = (cls.array(), rec.array());
+        let total = rec * self.train.w_rec as f32 + cls * self.train.w_cls as f32;
+        ([l_cls, l_rec, total.array()], total.backward())
+    }
+}
+
+/// Holds losses and outputs of a case against the fixture.
+#[track_caller]
+fn check_losses(what: &str, case: &Value, [cls, rec, total]: [f32; 3], logits: &[f32], audio: &[f32]) {
+    for (name, ours) in [("l_cls", cls), ("l_rec", rec), ("total", total)] {
+        assert_near(&format!("{what} {name}"), f64::from(ours), case[name].as_f64().unwrap(), TOLERANCE);
+    }
+    assert_close(&format!("{what} logits"), logits, &doubles(&case["logits"]), TOLERANCE);
+    assert_close(&format!("{what} r"), audio, &doubles(&case["r"]), TOLERANCE);
+}
+
+/// `l2 mean w 1 0.3`: a case in a message.
+fn name(case: &Value) -> String {
+    format!("{} {} block {} w {} {}", case["loss"], case["reduction"], case["kl_block"], case["w_cls"], case["w_rec"])
+}
+
+/// A generator with the fixture's numbers in it; `names` maps ours to theirs.
+fn generator(
+    architecture: Architecture,
+    config: &Config,
+    sizes: Sizes,
+    fixture: &Value,
+    names: &[(&str, &str)],
+) -> Generator<Cpu> {
+    let mut generator = Generator::new(Cpu::default(), architecture, config, sizes, 0).unwrap();
+    let mut saved = generator.params.save().unwrap();
+    assert_eq!(
+        saved.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+        names.iter().map(|n| n.0).collect::<Vec<_>>()
+    );
+    for (s, (_, theirs)) in saved.iter_mut().zip(names) {
+        s.value = floats(&fixture[theirs]);
+        assert_eq!(s.value.len(), s.shape.0 * s.shape.1, "{theirs}");
+    }
+    assert!(generator.params.restore(saved, 0).unwrap());
+    generator
+}
+
+/// Runs every case through a generator (the fused forms) and checks outputs, losses and all gradients.
+fn check_generator(generator: &Generator<Cpu>, x: &Matrix<Cpu>, fixture: &Value, names: &[(&str, &str)]) {
+    for case in cases(fixture) {
+        let output = generator.forward(x.leaky_trace()).unwrap();
+        let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
+        let (losses, grads) = Objective::of(fixture, case).backward(output);
+        check_losses(&name(case), case, losses, &logits, &audio);
+        for (param, (ours, theirs)) in generator.params.iter().zip(names) {
+            let grad = grads.get(&param.value).as_vec();
+            assert_close(&format!("{} d{ours}", name(case)), &grad, &doubles(&case["grads"][theirs]), TOLERANCE);
+        }
+    }
+}
+
+const LSTM_NAMES: [(&str, &str); 7] = [
+    ("lstm.w", "w"),
+    ("lstm.u", "u"),
+    ("lstm.b", "b"),
+    ("classify.w", "wp"),
+    ("classify.b", "bp"),
+    ("audio.w", "wr"),
+    ("audio.b", "br"),
+];
+
+const AUTOENCODER_NAMES: [(&str, &str); 10] = [
+    ("encoder0.w", "enc0_w"),
+    ("encoder0.b", "enc0_b"),
+    ("encoder1.w", "enc1_w"),
+    ("encoder1.b", "enc1_b"),
+    ("decoder0.w", "dec0_w"),
+    ("decoder0.b", "dec0_b"),
+    ("classify.w", "wp"),
+    ("classify.b", "bp"),
+    ("audio.w", "wr"),
+    ("audio.b", "br"),
+];
+
+/// The fixture's parameters as matrices, with the shapes that the generators give them.
+fn parameters(fixture: &Value, generator: &Generator<Cpu>, names: &[(&str, &str)]) -> Vec<Matrix<Cpu>> {
+    let shapes = generator.params.iter().map(|p| *p.value.shape());
+    names.iter().zip(shapes).map(|((_, theirs), (r, c))| matrix(floats(&fixture[theirs]), r, c)).collect()
+}
+
+fn lstm_fixture() -> (Value, Generator<Cpu>, Matrix<Cpu>) {
+    let f = fixture::read("lstm.json");
+    let [t, b, d, h, k, a] = ["t", "b", "d", "h", "k", "a"].map(|n| size(&f["dims"][n]));
+    let mut config = config();
+    config.lstm.hidden = h;
+    let sizes = Sizes { frames: t, visual: d, audio: a, classes: k };
+    let generator = generator(Architecture::Lstm, &config, sizes, &f, &LSTM_NAMES);
+    let x = matrix(floats(&f["x"]), t * b, d);
+    (f, generator, x)
+}
+
+#[test]
+fn the_lstm_generator_agrees_with_pytorch() {
+    let (f, generator, x) = lstm_fixture();
+    check_generator(&generator, &x, &f, &LSTM_NAMES);
+}
+
+#[test]
+fn both_forms_of_the_lstm_agree_with_pytorch() {
+    let (f, generator, x) = lstm_fixture();
+    let steps = size(&f["dims"]["t"]);
+    let p = parameters(&f, &generator, &LSTM_NAMES);
+    for fused in [false, true] {
+        for case in cases(&f) {
+            let what = format!("{} {}", if fused { "fused" } else { "composite" }, name(case));
+            let form = if fused { lstm::fused } else { lstm::composite };
+            let h = form(x.leaky_trace(), steps, &p[0], &p[1], &p[2]).unwrap();
+            assert_close(&format!("{what} h_T"), &h.as_vec(), &doubles(&case["h_t"]), TOLERANCE);
+            let (h, tape) = h.split_tape();
+            let output = Output {
+                logits: affine::composite(h.retaped::<Tape>(), &p[3], &p[4]).unwrap(),
+                audio: affine::composite(h.put_tape(tape), &p[5], &p[6]).unwrap(),
+            };
+            let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
+            let (losses, grads) = Objective::of(&f, case).backward(output);
+            check_losses(&what, case, losses, &logits, &audio);
+            for (p, (_, theirs)) in p.iter().zip(&LSTM_NAMES) {
+                let expected = doubles(&case["grads"][theirs]);
+                assert_close(&format!("{what} d{theirs}"), &grads.get(p).as_vec(), &expected, TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_autoencoder_generator_agrees_with_pytorch() {
+    let f = fixture::read("autoencoder.json");
+    let [b, d, e, l, o, k, a] = ["b", "d", "e", "l", "o", "k", "a"].map(|n| size(&f["dims"][n]));
+    let mut config = config();
+    config.autoencoder.encoder = vec![e, l];
+    config.autoencoder.decoder = vec![o];
+    let sizes = Sizes { frames: 1, visual: d, audio: a, classes: k };
+    let generator = generator(Architecture::Autoencoder, &config, sizes, &f, &AUTOENCODER_NAMES);
+    let x = matrix(floats(&f["x"]), b, d);
+    check_generator(&generator, &x, &f, &AUTOENCODER_NAMES);
+
+    // The same from dfdx's own operations.
+    let p = parameters(&f, &generator, &AUTOENCODER_NAMES);
+    for case in cases(&f) {
+        let encoded = affine::composite(x.leaky_trace(), &p[0], &p[1]).unwrap().relu();
+        let latent = affine::composite(encoded, &p[2], &p[3]).unwrap().relu();
+        assert_close("latent", &latent.as_vec(), &doubles(&case["latent"]), TOLERANCE);
+        let (latent, tape) = latent.split_tape();
+        let decoded = affine::composite(latent.clone().put_tape(tape), &p[4], &p[5]).unwrap().relu();
+        assert_close("decoded", &decoded.as_vec(), &doubles(&case["decoded"]), TOLERANCE);
+        let output = Output {
+            logits: affine::composite(latent.retaped::<Tape>(), &p[6], &p[7]).unwrap(),
+            audio: affine::composite(decoded, &p[8], &p[9]).unwrap(),
+        };
+        let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
+        let (losses, grads) = Objective::of(&f, case).backward(output);
+        check_losses(&name(case), case, losses, &logits, &audio);
+        for (p, (_, theirs)) in p.iter().zip(&AUTOENCODER_NAMES) {
+            let expected = doubles(&case["grads"][theirs]);
+            assert_close(&format!("{} d{theirs}", name(case)), &grads.get(p).as_vec(), &expected, TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
+    // (T, B, D, H): odd sizes, one frame, one clip, more clips than a task of the element-wise passes handles.
+    for (t, b, d, h) in [(7, 33, 50, 37), (1, 5, 9, 8), (4, 1, 3, 2), (18, 40, 64, 48)] {
+        let what = format!("T {t} B {b} D {d} H {h}");
+        let random = |n: usize, scale: f64, name: &str| normal(n, scale, &format!("{what} {name}"));
+        let x = matrix(random(t * b * d, 1.0, "x"), t * b, d);
+        let w = matrix(random(d * 4 * h, 1.0 / (d as f64).sqrt(), "w"), d, 4 * h);
+        let u = matrix(random(h * 4 * h, 1.0 / (h as f64).sqrt(), "u"), h, 4 * h);
+        let bias = matrix(random(4 * h, 0.5, "b"), 1, 4 * h);
+        let weights = matrix(random(b * h, 1.0, "loss"), b, h);
+        let both = [true, false].map(|fused| {
+            let form = if fused { lstm::fused } else { lstm::composite };
+            let out = form(x.leaky_trace(), t, &w, &u, &bias).unwrap();
+            let h_t = out.as_vec();
+            let grads = (out * weights.clone()).sum::<Rank0, _>().backward();
+            [h_t, grads.get(&w).as_vec(), grads.get(&u).as_vec(), grads.get(&bias).as_vec()]
+        });
+        let [fused, composite] = both;
+        for ((name, ours), reference) in ["h_T", "dW", "dU", "db"].iter().zip(&fused).zip(&composite) {
+            if t == 1 && *name == "dU" {
+                assert!(ours.iter().all(|g| *g == 0.0), "h_0 = 0 meets U in the only step");
+                continue;
+            }
+            assert_close(&format!("{what} {name}"), ours, &wide(reference), TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn the_fused_affine_map_agrees_with_the_composite_one_on_random_inputs() {
+    for (n, d, e) in [(33, 50, 37), (1, 1, 1), (200, 96, 130)] {
+        let random = |len: usize, name: &str| normal(len, 1.0, &format!("affine {n} {d} {e} {name}"));
+        let (x, w) = (matrix(random(n * d, "x"), n, d), matrix(random(d * e, "w"), d, e));
+        let (b, weights) = (matrix(random(e, "b"), 1, e), matrix(random(n * e, "loss"), n, e));
+        let both = [true, false].map(|fused| {
+            let x_taped = x.leaky_trace();
+            let y =
+                if fused { affine::fused(x_taped, &w, &b, true) } else { affine::composite(x_taped, &w, &b) }.unwrap();
+            let values = y.as_vec();
+            let grads = (y * weights.clone()).sum::<Rank0, _>().backward();
+            [values, grads.get(&x).as_vec(), grads.get(&w).as_vec(), grads.get(&b).as_vec()]
+        });
+        let [fused, composite] = both;
+        for ((name, ours), reference) in ["y", "dx", "dW", "db"].iter().zip(&fused).zip(&composite) {
+            assert_close(&format!("{n} {d} {e} {name}"), ours, &wide(reference), TOLERANCE);
+        }
+    }
+}
+
+/// Each parameter's gradient along a random direction, against (L(p + s v) - L(p - s v)) / 2 s.
+#[test]
+fn gradients_agree_with_finite_differences() {
+    let (b, classes, width) = (9, 5, 12);
+    let sizes = Sizes { frames: 4, visual: 7, audio: width, classes };
+    let mut config = config();
+    config.lstm.hidden = 11;
+    config.autoencoder.encoder = vec![14, 9];
+    config.autoencoder.decoder = vec![13];
+    let labels: Vec<usize> = (0..b).map(|i| i * 2 % classes).collect();
+    for (architecture, rows) in [(Architecture::Lstm, 4 * b), (Architecture::Autoencoder, b)] {
+        for (loss, kl_block) in [(Loss::L2, None), (Loss::Kl, None), (Loss::Kl, Some(4))] {
+            let x = matrix(normal(rows * sizes.visual, 1.0, "finite x"), rows, sizes.visual);
+            let objective = Objective {
+                loss,
+                train: Train { kl_block, w_cls: 0.7, w_rec: 1.3, ..Train::default() },
+                labels: one_hot(&labels, classes),
+                target: matrix(normal(b * width, 1.0, "finite target"), b, width),
+            };
+            let mut generator = Generator::new(Cpu::default(), architecture, &config, sizes, 3).unwrap();
+            let mut saved = generator.params.save().unwrap();
+            move_off_kinks(&mut saved);
+            assert!(generator.params.restore(saved.clone(), 0).unwrap());
+            let (_, grads) = objective.backward(generator.forward(x.leaky_trace()).unwrap());
+            let gradients: Vec<Vec<f32>> = generator.params.iter().map(|p| grads.get(&p.value).as_vec()).collect();
+            for (place, gradient) in gradients.iter().enumerate() {
+                let what = format!("{architecture} {loss} block {kl_block:?} d{}", saved[place].name);
+                let direction = normal(gradient.len(), 1.0, &format!("direction {what}"));
+                let analytic: f64 = gradient.iter().zip(&direction).map(|(g, v)| f64::from(g * v)).sum();
+                let step = 2e-3f32;
+                let mut at = |sign: f32| {
+                    let mut moved: Vec<Saved> = saved.clone();
+                    moved[place].value.iter_mut().zip(&direction).for_each(|(p, v)| *p += sign * step * v);
+                    assert!(generator.params.restore(moved, 0).unwrap());
+                    let ([_, _, total], _) = objective.backward(generator.forward(x.leaky_trace()).unwrap());
+                    f64::from(total)
+                };
+                let numeric = (at(1.0) - at(-1.0)) / (2.0 * f64::from(step));
+                let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+                let off = (numeric - analytic).abs() / length.max(1e-3);
+                assert!(length > 1e-5 && off < 0.02, "{what}: {analytic}, numerically {numeric}, |g| {length}");
+            }
+        }
+    }
+}
+
+/// Biases that leave each ReLU clearly on or clearly off: across its kink no difference can be taken.
+fn move_off_kinks(saved: &mut [Saved]) {
+    for p in saved.iter_mut().filter(|p| p.name.ends_with(".b")) {
+        let far = match p.name.split_once('.') {
+            Some(("encoder0", _)) => 3.0,
+            Some(("encoder1" | "decoder0", _)) => 10.0,
+            _ => continue,
+        };
+        p.value.iter_mut().enumerate().for_each(|(j, b)| *b = if j % 3 == 0 { -far } else { far });
+    }
+}
+
+#[test]
+fn adam_follows_pytorchs_trajectory() {
+    let f = fixture::read("adam.json");
+    let start = floats(&f["params"]);
+    let n = start.len();
+    let number = |name: &str| f[name].as_f64().unwrap();
+    let train = Train {
+        lr: number("lr"),
+        beta1: number("beta1"),
+        beta2: number("beta2"),
+        eps: number("eps"),
+        ..Train::default()
+    };
+    let mut params = Params::new(Cpu::default());
+    params.add("p", start.clone(), 1, n).unwrap();
+    let steps = f["grads"].as_array().unwrap().iter().zip(f["after"].as_array().unwrap());
+    for (step, (grads, after)) in steps.enumerate() {
+        // The gradient of sum_i g_i p_i is g.
+        let weights = matrix(floats(grads), 1, n);
+        let mut gradients = (params.get(0).leaky_trace() * weights).sum::<Rank0, _>().backward();
+        params.update(&adam(&train), &mut gradients).unwrap();
+        let (ours, theirs) = (params.get(0).as_vec(), doubles(after));
+        for i in 0..n {
+            // A step is at most about lr long; f32 holds a parameter near 1 to 6e-8.
+            let off = (f64::from(ours[i]) - theirs[i]).abs();
+            assert!(off < 5e-7, "step {} parameter {i}: {}, expected {}", step + 1, ours[i], theirs[i]);
+        }
+    }
+    assert_eq!(params.step(), 7);
+    assert_eq!(params.get(0).as_vec()[0], start[0], "a parameter without a gradient stays");
+}
+
+/// Primal value, dual value of alpha_i = 2 C max(0, 1 - y_i w.x_i), all in f64: an opinion on a solution that owes the
+/// solver nothing.
+fn certificate(x: &[f32], width: usize, w: &[f32], positive: impl Fn(usize) -> bool, c: f64) -> (f64, f64) {
+    let mut primal: f64 = 0.5 * w.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+    let (mut alphas, mut quadratic, mut along) = (0.0, 0.0, vec![0.0f64; width]);
+    for (i, row) in x.chunks_exact(width).enumerate() {
+        let y = if positive(i) { 1.0 } else { -1.0 };
+        let z: f64 = row.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+        let margin = (1.0 - y * z).max(0.0);
+        let alpha = 2.0 * c * margin;
+        primal += c * margin * margin;
+        alphas += alpha;
+        quadratic += alpha * alpha / (4.0 * c);
+        along.iter_mut().zip(row).for_each(|(s, x)| *s += alpha * y * f64::from(*x));
+    }
+    (primal, alphas - 0.5 * along.iter().map(|s| s * s).sum::<f64>() - quadratic)
+}
+
+fn with_bias(x: &[f32], d: usize) -> Vec<f32> {
+    x.chunks_exact(d).flat_map(|row| row.iter().copied().chain([1.0])).collect()
+}
+
+#[test]
+fn svms_agree_with_scikit_learn() {
+    let f = fixture::read("svm.json");
+    for case in cases(&f) {
+        let what = case["name"].as_str().unwrap();
+        let [n, d, k] = ["n", "d", "k"].map(|e| size(&case[e]));
+        let c = case["c"].as_f64().unwrap();
+        let (x, labels) = (with_bias(&floats(&case["x"]), d), indices(&case["labels"]));
+        let shared = Shared { x: &x, width: d + 1, labels: &labels, folds: &[], c: c as f32, tolerance: 1e-6 };
+        let problems: Vec<Problem> = (0..k).map(|class| Problem { class, without_fold: None }).collect();
+        let mut weights = vec![0.0; k * (d + 1)];
+        let fits = svm::train(&shared, &problems, &mut weights);
+        let decisions = svm::decisions(&x, d + 1, &weights);
+        let theirs = doubles(&case["decisions"]);
+        for class in 0..k {
+            let what = format!("{what}, class {class}");
+            let best = case["classes"][class]["objective"].as_f64().unwrap();
+            let w = &weights[class * (d + 1)..][..d + 1];
+            let (primal, dual) = certificate(&x, d + 1, w, |i| labels[i] == class, c);
+            assert!(primal >= best * (1.0 - 1e-6), "{what}: {primal} is below the minimum {best}");
+            assert!(primal <= best * (1.0 + 1e-4), "{what}: {primal}, minimum {best}");
+            assert_near(&format!("{what}: reported objective"), fits[class].objective, primal, 1e-4);
+            assert!(primal - dual <= 1e-2 * primal, "{what}: primal {primal}, dual {dual}");
+            assert!(fits[class].duality_gap < 1e-2, "{what}: {:?}", fits[class]);
+            let column: Vec<f64> = (0..n).map(|i| theirs[i * k + class]).collect();
+            assert_close(&format!("{what}: decisions"), &decisions[class * n..][..n], &column, 5e-3);
+        }
+    }
+}
+
+#[test]
+fn svms_leave_a_fold_out_as_if_its_rows_were_not_there() {
+    let f = fixture::read("svm.json");
+    let case = &cases(&f)[0];
+    let (d, k) = (size(&case["d"]), size(&case["k"]));
+    let (x, labels) = (with_bias(&floats(&case["x"]), d), indices(&case["labels"]));
+    let folds: Vec<usize> = (0..labels.len()).map(|i| i % 3).collect();
+    let train = |x: &[f32], labels: &[usize], folds: &[usize], without_fold: Option<usize>| {
+        let shared = Shared { x, width: d + 1, labels, folds, c: 1.0, tolerance: 1e-8 };
+        let problems: Vec<Problem> = (0..k).map(|class| Problem { class, without_fold }).collect();
+        let mut weights = vec![0.0; k * (d + 1)];
+        svm::train(&shared, &problems, &mut weights);
+        weights
+    };
+    let kept: Vec<usize> = (0..labels.len()).filter(|i| folds[*i] != 1).collect();
+    let fewer_x: Vec<f32> = kept.iter().flat_map(|&i| x[i * (d + 1)..][..d + 1].to_vec()).collect();
+    let fewer_labels: Vec<usize> = kept.iter().map(|&i| labels[i]).collect();
+    let (left_out, fewer) = (train(&x, &labels, &folds, Some(1)), train(&fewer_x, &fewer_labels, &[], None));
+    assert_close("weights", &left_out, &wide(&fewer), 1e-3);
+}
+
+/// Audio features of real recordings: (N, 384), labels of the train clips.
+fn real_audio() -> Option<(Vec<f32>, usize, Vec<usize>, usize)> {
+    let source = crate::support::corsmal()?;
+    let dir = tempfile::tempdir().unwrap();
+    let options = unmute::dataset::import::Options {
+        frames: 2,
+        rows: [("vggish".to_string(), unmute::dataset::import::Rows::Sample(3))].into(),
+        name: None,
+        precision: unmute::dataset::Precision::F32,
+        absent_is_silent: false,
+    };
+    let folder = dir.path().join("corsmal");
+    unmute::dataset::import::import(&source, &folder, &options, &|_, _| ()).unwrap();
+    let dataset = Dataset::open(&folder).unwrap();
+    let features = dataset.audio("vggish").unwrap();
+    let clips: Vec<usize> = (0..dataset.clips.len()).filter(|&i| dataset.clips[i].split == Split::Train).collect();
+    let mut x = vec![0.0; clips.len() * features.row_len()];
+    for (&clip, row) in clips.iter().zip(x.chunks_exact_mut(features.row_len())) {
+        features.read_row(dataset.audio_row[clip].unwrap(), row);
+    }
+    let labels = clips.iter().map(|&c| dataset.clips[c].label).collect();
+    Some((x, features.row_len(), labels, dataset.classes()))
+}
+
+#[test]
+fn svms_find_the_minimum_on_real_audio_on_any_number_of_threads() {
+    let Some((x, width, labels, classes)) = real_audio() else { return };
+    for (c, tolerance, gap) in [(0.01, 1e-6, 2e-2), (1.0, 1e-6, 5e-2)] {
+        let config = Svm { c, tolerance, ..Svm::default() };
+        let bank = on_threads(1, || Bank::train(&x, &labels, classes, &config));
+        for threads in [2, 3] {
+            assert!(on_threads(threads, || Bank::train(&x, &labels, classes, &config)) == bank, "{threads} threads");
+        }
+        let mut scaled = x.clone();
+        bank.scale.apply(&mut scaled);
+        let scaled = with_bias(&scaled, width);
+        let worst: Vec<(f64, Fit)> = (0..classes)
+            .into_par_iter()
+            .map(|class| {
+                let w = &bank.weights[class * (width + 1)..][..width + 1];
+                let (primal, dual) = certificate(&scaled, width + 1, w, |i| labels[i] == class, c);
+                ((primal - dual) / primal, bank.fits[class])
+            })
+            .collect();
+        for (class, (true_gap, fit)) in worst.iter().enumerate() {
+            assert!(*true_gap < gap, "C {c}, class {class}: gap {true_gap:.1e}, {fit:?}");
+            assert!((true_gap - fit.duality_gap).abs() < 0.2 * gap, "C {c}, class {class}: {true_gap:.1e}, {fit:?}");
+            assert!(
+                0.5 * fit.gradient_norm.powi(2) <= tolerance * fit.objective * 1.01,
+                "C {c}, class {class}: {fit:?}"
+            );
+        }
+        let p = bank.probabilities(&x, classes);
+        let right = p.chunks_exact(classes).zip(&labels).filter(|(row, label)| row.iter().all(|v| *v <= row[**label]));
+        assert!(right.count() * 100 > labels.len() * 80, "train clips are recognised");
+    }
+}
+
+#[test]
+fn svm_banks_are_the_same_on_any_number_of_threads() {
+    let (n, d, k) = (331, 67, 9);
+    let labels: Vec<usize> = (0..n).map(|i| (i * i + i / 7) % k).collect();
+    let mut x = normal(n * d, 1.0, "bank");
+    for (row, label) in x.chunks_exact_mut(d).zip(&labels) {
+        row[*label] += 1.5;
+    }
+    let train = |threads| {
+        on_threads(threads, || {
+            let bank = Bank::train(&x, &labels, k, &Svm::default());
+            let p = bank.probabilities(&x, k);
+            (bank, p)
+        })
+    };
+    let one = train(1);
+    for threads in [2, 5] {
+        assert!(train(threads) == one, "{threads} threads");
+    }
+    assert!(one.1.chunks_exact(k).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+}
+
+#[test]
+fn svm_banks_bear_classes_with_one_clip_or_none_and_constant_features() {
+    // Class 3 has one clip, class 4 none; the last column is constant.
+    let labels: Vec<usize> = (0..40).map(|i| if i == 7 { 3 } else { i % 3 }).collect();
+    let mut x = normal(40 * 6, 1.0, "odd bank");
+    for (row, label) in x.chunks_exact_mut(6).zip(&labels) {
+        row[*label] += 2.0;
+        row[5] = 1e6;
+    }
+    for probability in Probability::ALL {
+        let config = Svm { probability: *probability, ..Svm::default() };
+        for x in [x.clone(), vec![0.25; 40 * 6]] {
+            let p = Bank::train(&x, &labels, 5, &config).probabilities(&x, 5);
+            assert!(p.iter().all(|p| p.is_finite() && *p >= 0.0), "{probability}");
+            let none = p.chunks_exact(5).filter(|row| row[..4].iter().all(|p| *p < row[4])).count();
+            assert_eq!(none, 0, "{probability}: a class without clips wins nowhere");
+        }
+    }
+}
+
+#[test]
+fn platts_sigmoid_agrees_with_scipy() {
+    let f = fixture::read("platt.json");
+    for case in cases(&f) {
+        let what = case["name"].as_str().unwrap();
+        let decisions = floats(&case["decisions"]);
+        let positive: Vec<bool> = case["labels"].as_array().unwrap().iter().map(|y| y.as_i64().unwrap() > 0).collect();
+        let s = Sigmoid::fit(&decisions, |i| positive[i]);
+        let p: Vec<f32> = decisions.iter().map(|f| s.probability(f64::from(*f)) as f32).collect();
+        for (i, (ours, theirs)) in p.iter().zip(doubles(&case["p"])).enumerate() {
+            assert!((f64::from(*ours) - theirs).abs() < 1e-4, "{what}: p[{i}] {ours}, expected {theirs}");
+        }
+        if case["unique"].as_bool().unwrap() {
+            let (a, b) = (case["a"].as_f64().unwrap(), case["b"].as_f64().unwrap());
+            assert!((s.a - a).abs() <= 1e-3 * a.abs().max(0.01), "{what}: a {}, expected {a}", s.a);
+            assert!((s.b - b).abs() <= 1e-3 * b.abs().max(1.0), "{what}: b {}, expected {b}", s.b);
+        }
+    }
+}
