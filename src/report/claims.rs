@@ -42,6 +42,11 @@ impl Verdict {
             Verdict::CannotBeTested => "cannot-be-tested",
         }
     }
+
+    /// As in a sentence.
+    pub fn words(self) -> String {
+        self.word().replace('-', " ")
+    }
 }
 
 /// What one side should be to the other.
@@ -317,7 +322,7 @@ fn decide(question: &Question, answer: Result<Answer, Unanswered>, p: Option<f64
 }
 
 fn p_text(p: f64) -> String {
-    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
+    if p < 0.0001 { "< 0.0001".into() } else { format!("{p:.4}") }
 }
 
 /// Two comparisons that should come out the same way.
@@ -380,6 +385,16 @@ fn tell(outcomes: &[&Outcome], at_least: Option<usize>) -> String {
         outcomes.iter().filter(|o| o.verdict == verdict).map(|o| o.text.as_str()).collect()
     };
     let (holds, absent) = (texts(Verdict::Holds), texts(Verdict::CannotBeTested));
+    let mut reasons: Vec<&str> = Vec::new();
+    absent.iter().for_each(|why| {
+        if !reasons.contains(why) {
+            reasons.push(why);
+        }
+    });
+    let reasons = reasons.join("; ");
+    if absent.len() == outcomes.len() {
+        return format!("no pair can be tested: {reasons}");
+    }
     let mut out = format!("{} of {}", holds.len(), outcomes.len());
     if let Some(k) = at_least {
         out += &format!(" (at least {k})");
@@ -393,13 +408,7 @@ fn tell(outcomes: &[&Outcome], at_least: Option<usize>) -> String {
         }
     }
     if !absent.is_empty() {
-        let mut reasons: Vec<&str> = Vec::new();
-        absent.iter().for_each(|why| {
-            if !reasons.contains(why) {
-                reasons.push(why);
-            }
-        });
-        out += &format!("; {} cannot be tested: {}", absent.len(), reasons.join("; "));
+        out += &format!("; {} cannot be tested: {reasons}", absent.len());
     }
     out
 }
@@ -500,7 +509,7 @@ mod tests {
             ("C12", [("holds", "2 of 2"), ("fails", "1 of 2")]),
             ("C13", [("holds", "2 of 2"), ("holds", "2 of 2")]),
             ("C14", [("fails", "2 of 3"), ("", "")]),
-            ("C15", [("cannot-be-tested", "2 cannot be tested"), ("cannot-be-tested", "2 cannot be tested")]),
+            ("C15", [("cannot-be-tested", "no published top1"), ("cannot-be-tested", "no published top5")]),
         ];
         let of = |id: &str, metric: &str| judged.iter().find(|j| j.id == id && j.metric == metric);
         for (id, metrics) in expected {

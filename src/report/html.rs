@@ -268,9 +268,16 @@ fn claims(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<Value>
     let published = judge(claims, tables, &Paper(tables))?;
     let ours = judge(claims, tables, &Ours::new(results, tables))?;
     let told = |j: &Judgement| {
-        let (counts, rest) = j.detail.split_at(j.detail.find([';', ':']).unwrap_or(j.detail.len()));
-        let rest = rest.trim_start_matches([';', ':', ' ']);
-        json!({ "word": j.verdict.word().replace('-', " "), "counts": counts, "rest": rest })
+        let counts = &j.detail[..j.detail.find([';', ':']).unwrap_or(j.detail.len())];
+        let mut lines: Vec<String> = Vec::new();
+        for c in &j.comparisons {
+            let beside = if c.decides { "" } else { "beside: " };
+            let line = format!("{beside}{}: {}", c.verdict.words(), c.text);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        json!({ "verdict": j.verdict.words(), "counts": counts, "lines": lines })
     };
     let of_claim = |claim: &crate::experiment::claims::Claim| {
         let both = published.iter().zip(&ours).filter(|(_, j)| j.id == claim.id);

@@ -22,8 +22,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Resamples: enough that the smallest p, 2 / (RESAMPLES + 1), is below 0.05 after a correction for 250 comparisons.
+/// Resamples, at least.
 const RESAMPLES: usize = 10_000;
+/// Resamples for each comparison, at least: the smallest p that n of them can give is 2 / (n + 1), and it has to stay small
+/// after a correction for all comparisons.
+const RESAMPLES_EACH: usize = 100;
 const CONFIDENCE: f64 = 0.95;
 /// Seeds that have to stand behind a decision about trained rows.
 const SEEDS: usize = 2;
@@ -403,7 +406,7 @@ impl Sample {
             return (observed, vec![Vec::new(); ready.len()]);
         }
         let most = ready.iter().map(|r| r.width()).max().unwrap_or(1);
-        let drawn: Vec<Vec<f64>> = (0..RESAMPLES)
+        let drawn: Vec<Vec<f64>> = (0..RESAMPLES.max(RESAMPLES_EACH * ready.len()))
             .into_par_iter()
             .map(|r| {
                 let mut stream = Stream::new(r as u64, "claims");
