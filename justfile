@@ -39,11 +39,11 @@ test:
 
 # Kill runs 200 times at random moments (UNMUTE_KILLS changes the number); nothing may be lost, repeated or different
 torture:
-    cargo test --release --locked --test torture -- --ignored --nocapture
+    cargo test --release --locked --test unmute torture:: -- --ignored --nocapture
 
 # List large stores, with the times that it takes
 bench-store:
-    cargo test --release --locked --test store -- --ignored --nocapture
+    cargo test --release --locked --test unmute store:: -- --ignored --nocapture
 
 # The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
 peer data *arguments:

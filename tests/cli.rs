@@ -1,6 +1,6 @@
 //! The program from features to tables.
 
-use crate::support::call::{Place, small_experiment};
+use crate::support::call::{Place, runs, small_experiment};
 use crate::support::features::Source;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ fn trained() -> &'static Place {
 /// Scores of every finished run, by run and what they are of.
 fn all_scores(store: &Store) -> BTreeMap<(String, &'static str), (Vec<u32>, Vec<bool>)> {
     let mut all = BTreeMap::new();
-    for run in store.runs().unwrap() {
+    for run in runs(store) {
         assert_eq!(run.state, State::Done, "{}: {:?}", run.key, run.error);
         for what in ["vision", "real", "generated"] {
             if let Some(scores) = store.scores(&run.id, what).unwrap() {
@@ -81,7 +81,7 @@ fn an_experiment_is_planned_run_and_reported() {
     let again = place.call("run experiment").stderr("26 runs of small were done already; nothing to train").success();
     assert!(!again.stderr.contains("[1/"), "{}", again.stderr);
     drop(before);
-    assert_eq!(place.store(".unmute/runs.db").runs().unwrap().iter().map(|r| r.attempt).max(), Some(1));
+    assert_eq!(runs(&place.store(".unmute/runs.db")).iter().map(|r| r.attempt).max(), Some(1));
 
     place.call("report experiment").stdout("reports/out/small.html").success();
     let page = place.read("reports/out/small.html");
@@ -171,7 +171,7 @@ fn tables_follow_the_stored_scores() {
     // Table 3's row, computed here from the scores: real ones where a clip sounds, generated ones where not.
     let place = trained();
     let store = place.store("runs.db");
-    let runs = store.runs().unwrap();
+    let runs = runs(&store);
     let bank = runs.iter().find(|r| r.kind == "bank").unwrap();
     let real = store.scores(&bank.id, "real").unwrap().unwrap();
     let mut all = Vec::new();
@@ -232,7 +232,7 @@ fn an_experiment_extends_another_and_inherits_its_files() {
     place.write("child/experiment.yaml", "extends: ../experiment\nname: child\nseeds: [4]\ntrain: {epochs: 1}\n");
     place.call("run child --db c.db").stderr("16 runs").success();
     let store = place.store("c.db");
-    let lstm = store.runs().unwrap().into_iter().find(|r| r.key == "vggish/lstm/l2/with").unwrap();
+    let lstm = runs(&store).into_iter().find(|r| r.key == "vggish/lstm/l2/with").unwrap();
     assert_eq!((&lstm.spec["train"]["epochs"], &lstm.spec["train"]["batch"]), (&1.into(), &8.into()));
     place.call("export tables child --db c.db").stdout("Table 5").success();
     // Tables beside the experiment take the place of inherited ones, without training anything.

@@ -1,7 +1,7 @@
 //! Everything that can be wrong with features, YAML, arguments and the store: each ends with an exit code and a message
 //! that names file, place and value. `Call` sees to it that nothing panics.
 
-use crate::support::call::{Place, small_experiment};
+use crate::support::call::{Place, runs, small_experiment};
 use crate::support::features::{Source, npy, npy_header, write_npy};
 use std::path::Path;
 use unmute::store::Store;
@@ -458,7 +458,7 @@ fn damage_in_a_store_is_told_and_not_believed() {
     place.call("run experiment --db r.db --seeds 0 --set grid.generator=[lstm]").success();
     let scores = {
         let store = place.store("r.db");
-        let bank = store.runs().unwrap().into_iter().find(|r| r.kind == "bank").unwrap();
+        let bank = runs(&store).into_iter().find(|r| r.kind == "bank").unwrap();
         unmute::store::blob::pack(&store.scores(&bank.id, "real").unwrap().unwrap().values).0
     };
     let mut bytes = std::fs::read(place.path("r.db")).unwrap();
@@ -487,8 +487,7 @@ fn runs_of_a_changed_data_set_are_kept_apart_and_the_change_is_named() {
     let place = Place::with_experiment(&Source::default());
     let run = "run experiment --db r.db --seeds 0 --set grid.generator=[lstm] --set controls=[]";
     place.call(run).success();
-    let ids =
-        |place: &Place| -> Vec<String> { place.store("r.db").runs().unwrap().into_iter().map(|r| r.id).collect() };
+    let ids = |place: &Place| -> Vec<String> { runs(&place.store("r.db")).into_iter().map(|r| r.id).collect() };
     let before = ids(&place);
     poke(&place.path("data/vggish.safetensors"), 4, 0.125);
     place

@@ -8,5 +8,8 @@ mod cli;
 mod errors;
 mod experiment;
 mod numerics;
+mod store;
 mod support;
+mod tiny;
+mod torture;
 mod training;

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-mod tiny;
-
+use crate::tiny::{Random, Tiny, text};
 use serde_json::Value;
-use tiny::{Random, Tiny, text};
 
 fn json(out: &str) -> Value {
     serde_json::from_str(out).unwrap()

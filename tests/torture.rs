@@ -1,14 +1,12 @@
 //! Kills the program at random moments, and many at once: nothing that was finished may be lost, done twice, or differ.
 //!
-//! `cargo test --release --test torture -- --ignored --nocapture` kills it 200 times; UNMUTE_KILLS changes the number.
+//! `cargo test --release --test unmute torture:: -- --ignored --nocapture` kills it 200 times; UNMUTE_KILLS changes the number.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-mod tiny;
-
+use crate::tiny::{Random, Tiny};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use tiny::{Random, Tiny};
 
 /// Finished runs of a store: id, attempt and time of finishing.
 fn finished(tiny: &Tiny, db: &str) -> BTreeMap<String, (i64, String)> {

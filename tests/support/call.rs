@@ -4,7 +4,7 @@ use super::features::Source;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use unmute::store::Store;
+use unmute::store::{RunRecord, Store};
 
 /// A folder of a test's own, in which the program is called.
 pub struct Place {
@@ -74,6 +74,11 @@ impl Place {
     pub fn store(&self, relative: &str) -> Store {
         Store::open_to_read(&self.path(relative)).unwrap()
     }
+}
+
+/// Every run of a store.
+pub fn runs(store: &Store) -> Vec<RunRecord> {
+    store.states().unwrap().keys().map(|id| store.run(id).unwrap().unwrap()).collect()
 }
 
 /// The paper's experiment at a size that trains in a moment, with `more` lines behind.
