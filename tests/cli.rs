@@ -17,8 +17,11 @@ fn trained() -> &'static Place {
     })
 }
 
+/// The bits of scores, and which clips have any.
+type Bits = (Vec<u32>, Vec<bool>);
+
 /// Scores of every finished run, by run and what they are of.
-fn all_scores(store: &Store) -> BTreeMap<(String, &'static str), (Vec<u32>, Vec<bool>)> {
+fn all_scores(store: &Store) -> BTreeMap<(String, &'static str), Bits> {
     let mut all = BTreeMap::new();
     for run in runs(store) {
         assert_eq!(run.state, State::Done, "{}: {:?}", run.key, run.error);

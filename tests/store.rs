@@ -211,7 +211,7 @@ fn damage_is_named_and_never_a_panic() {
     std::fs::write(tiny.path("flipped.db"), &flipped).unwrap();
     let out = tiny.expect(3, &["verify", "--db", "flipped.db"]);
     assert!(out.contains(&run[..12]) && out.contains("do not match their hash"), "{out}");
-    assert_eq!(out.matches("run ").count(), 1, "{out}");
+    assert_eq!(out.matches("\n  run ").count(), 1, "{out}");
     // Scores that are gone.
     std::fs::write(tiny.path("gone.db"), &whole).unwrap();
     tiny.sql("gone.db", &format!("DELETE FROM score WHERE run_id = '{run}'"));

@@ -54,7 +54,7 @@ fn torture(kills: usize, epochs: usize) {
             }
             // Killed while it was made: nothing is in it yet.
             let output = tiny.run(&["query", "SELECT 1", "--db", &db]);
-            if tiny::text(&output).contains("it is empty") {
+            if crate::tiny::text(&output).contains("it is empty") {
                 continue;
             }
             let now = finished(&tiny, &db);
@@ -108,7 +108,7 @@ fn eight_processes_share_a_new_store_and_each_run_is_done_once() {
         }
         for child in children {
             let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{db}: {}", tiny::text(&output));
+            assert!(output.status.success(), "{db}: {}", crate::tiny::text(&output));
         }
         let again = tiny.query(db, "SELECT id FROM run WHERE state != 'done' OR attempt > 1");
         // What the victim worked on was begun again by others: no more runs than it has workers.

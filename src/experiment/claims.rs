@@ -505,7 +505,7 @@ mod tests {
         let p = problem("    metrics: [top1]\n    shared:\n      - {table: classes, columns: [one, twoo]}\n");
         assert!(p.line == 6 && p.to_string().contains("did you mean \"two\"?"), "{p}");
         let p = problem("    metrics: [top2]\n");
-        assert!(p.to_string().contains("top1"), "{p}");
+        assert!(p.to_string().contains("did you mean \"top"), "{p}");
     }
 
     #[test]

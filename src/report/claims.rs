@@ -164,9 +164,12 @@ enum Element {
     Impossible(Unanswered),
 }
 
+/// A claim on one metric, with its elements and whether each decides the verdict.
+type Part<'a> = (&'a Claim, Metric, Vec<(Element, bool)>);
+
 /// Judges every claim on every one of its metrics.
 pub fn judge(claims: &Claims, tables: &Tables, source: &impl Source) -> Result<Vec<Judgement>, Error> {
-    let mut parts: Vec<(&Claim, Metric, Vec<(Element, bool)>)> = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     for claim in &claims.claims {
         for metric in &claim.metrics {
             parts.push((claim, *metric, elements(claim, *metric, tables)));

@@ -31,11 +31,17 @@ const CONFIDENCE: f64 = 0.95;
 /// Seeds that have to stand behind a decision about trained rows.
 const SEEDS: usize = 2;
 
+/// Rows by table and key, as far as they were asked for.
+type FusedRows = BTreeMap<(TableId, String), Rc<Result<Fused, Unanswered>>>;
+
+/// A question made ready to be resampled, with the names of its two sides.
+type Prepared = Result<(Ready, Vec<String>, Vec<String>), Unanswered>;
+
 /// An experiment's results as a source of answers.
 pub struct Ours<'a> {
     results: &'a Results<'a>,
     tables: &'a Tables,
-    fused: RefCell<BTreeMap<(TableId, String), Rc<Result<Fused, Unanswered>>>>,
+    fused: RefCell<FusedRows>,
 }
 
 /// A run's seed; `None` where a result depends on none.
@@ -199,7 +205,7 @@ fn common<'r>(rows: impl Iterator<Item = &'r Vec<(Seed, usize)>>) -> Option<(usi
         .collect();
     let Some(first) = seeded.first() else { return Some((usize::MAX, vec![None])) };
     let all: Vec<Seed> = first.iter().filter(|s| seeded.iter().all(|of| of.contains(s))).copied().collect();
-    (!all.is_empty()).then(|| (all.len(), all))
+    if all.is_empty() { None } else { Some((all.len(), all)) }
 }
 
 /// A row's columns for these seeds; one that depends on none is the same for all.
@@ -354,8 +360,7 @@ impl Ready {
 impl Source for Ours<'_> {
     fn answers(&self, questions: &[Question]) -> Result<Vec<Result<Answer, Unanswered>>, Error> {
         let mut sample = Sample::default();
-        let prepared: Vec<Result<(Ready, Vec<String>, Vec<String>), Unanswered>> =
-            questions.iter().map(|q| self.ready(&mut sample, q)).collect::<Result<_, _>>()?;
+        let prepared: Vec<Prepared> = questions.iter().map(|q| self.ready(&mut sample, q)).collect::<Result<_, _>>()?;
         self.fused.borrow_mut().clear();
         let ready: Vec<&Ready> = prepared.iter().flatten().map(|(ready, ..)| ready).collect();
         let classes = &self.results.dataset.manifest.classes;
