@@ -4,6 +4,7 @@
 // A test that cannot go on should panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod claims;
 mod cli;
 mod errors;
 mod experiment;
