@@ -6,9 +6,11 @@
 
 mod claims;
 mod cli;
+mod disk;
 mod errors;
 mod experiment;
 mod numerics;
+mod reuse;
 mod store;
 mod support;
 mod tiny;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-use crate::tiny::{Random, Tiny, text};
+use crate::support::call::Place;
+use crate::support::features::Source;
+use crate::tiny::{Random, Tiny, sqlite, text};
 use serde_json::Value;
 
 fn json(out: &str) -> Value {
@@ -151,6 +153,57 @@ fn stores_are_merged_once_and_conflicts_are_named() {
     assert_eq!(tiny.run(&["merge", "--db", "h.db", "nothing.db"]).status.code(), Some(1));
     assert!(!tiny.path("h.db").exists());
     assert!(text(&tiny.run(&["merge", "--db", "a.db", "a.db"])).contains("into itself"));
+}
+
+#[test]
+fn stores_that_overlap_add_up_to_the_tables_of_one_that_did_all() {
+    let place = Place::with_experiment(&Source::default());
+    for (db, seeds) in [("a.db", "0,1"), ("b.db", "1,2"), ("all.db", "0,1,2")] {
+        place.call("run experiment --seeds").arg(seeds).arg("--db").arg(db).success();
+    }
+    let merged = place.call("merge --db merged.db a.db b.db --json").success().json();
+    let count = |i: usize, what: &str| merged[i][what].as_u64().unwrap();
+    // 10 seeded cells; a bank and 5 controls without a seed.
+    assert_eq!((count(0, "added"), count(1, "added"), count(1, "known")), (26, 10, 16), "{merged}");
+    for format in ["json", "csv", "md", "latex"] {
+        let tables =
+            |db: &str| place.call("export tables small --db").arg(db).arg("--format").arg(format).success().stdout;
+        assert_eq!(tables("merged.db"), tables("all.db"), "{format}");
+        assert_ne!(tables("merged.db"), tables("a.db"), "{format}");
+    }
+    // In the other order, into a store that has something, and again.
+    place.call("merge --db b.db a.db").success();
+    place.call("merge --db b.db merged.db all.db a.db").stdout("0 runs added, 0 completed").success();
+    let tables = |db: &str| place.call("export tables small --format json --db").arg(db).success().stdout;
+    assert_eq!(tables("b.db"), tables("all.db"));
+    place.call("run experiment --seeds 0,1,2 --db b.db").stderr("nothing to train").success();
+    // Another number about a run, or in its curve, is a conflict as well.
+    for (table, sql) in [
+        (
+            "value",
+            "UPDATE value SET value = value + 1e-9 WHERE name = 'top1' AND run_id = (SELECT id FROM run WHERE key = 'rgb' AND seed = 1)",
+        ),
+        (
+            "epoch",
+            "UPDATE epoch SET loss = loss * (1 + 1e-12) WHERE epoch = 2 AND run_id = (SELECT id FROM run WHERE key LIKE '%lstm/l2/with' AND seed = 1)",
+        ),
+    ] {
+        let db = format!("{table}.db");
+        std::fs::copy(place.path("a.db"), place.path(&db)).unwrap();
+        sqlite(&place.path(&db), sql);
+        let said = place.call("merge --db all.db").arg(&db).ends(3).stdout;
+        assert!(said.contains("CONFLICT (ours kept)") && said.contains("is another number there"), "{said}");
+        assert!(said.contains(if table == "value" { "its top1 " } else { "its epoch 2 " }), "{said}");
+    }
+    // A run under a name that is not its own.
+    std::fs::copy(place.path("a.db"), place.path("forged.db")).unwrap();
+    sqlite(
+        &place.path("forged.db"),
+        "UPDATE run SET spec = replace(spec, '\"lr\":0.001', '\"lr\":0.5') WHERE key LIKE '%lstm/l2/with'",
+    );
+    let said = place.call("merge --db new.db forged.db").ends(3).stdout;
+    assert_eq!(said.matches("DAMAGED (not taken)").count(), 2, "{said}");
+    assert!(said.contains("its id is not the fingerprint"), "{said}");
 }
 
 #[test]
