@@ -120,10 +120,11 @@ impl Store {
                     options.read_only(!writable).pragma("query_only", "ON")
                 }
                 Err(Error::ReadOnly { why, .. }) => {
-                    if wal(path).metadata().is_ok_and(|m| m.len() > 0) {
+                    let logs = [wal(path), journal(path)];
+                    if let Some(log) = logs.iter().find(|log| log.metadata().is_ok_and(|m| m.len() > 0)) {
                         let why = format!(
                             "its log {} holds what is newest, and needs a writable folder; {why}",
-                            wal(path).display()
+                            log.display()
                         );
                         return Err(Error::ReadOnly { path: path.into(), why });
                     }
@@ -164,8 +165,17 @@ impl Drop for Store {
 
 /// The write-ahead log of a store.
 fn wal(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+/// What it rolls back with until it has a write-ahead log.
+fn journal(path: &Path) -> PathBuf {
+    beside(path, "-journal")
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(end);
     name.into()
 }
 
@@ -179,9 +189,18 @@ fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {
 
 /// The schema version of a file that is there, without changing it.
 async fn check(path: &Path, immutable: bool) -> Result<i64, Error> {
+    let options = SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY);
+    match check_with(path, options.clone().read_only(true).immutable(immutable)).await {
+        // A process that was killed may have left a transaction to roll back, which only a writer can.
+        Err(Error::ReadOnly { why, .. }) if !immutable => {
+            check_with(path, options).await.map_err(|_| Error::ReadOnly { path: path.into(), why })
+        }
+        other => other,
+    }
+}
+
+async fn check_with(path: &Path, options: SqliteConnectOptions) -> Result<i64, Error> {
     use sqlx::Connection;
-    let options = SqliteConnectOptions::new().filename(plain(path));
-    let options = options.read_only(true).immutable(immutable).busy_timeout(BUSY);
     let fail = |e| Error::of_sqlx(path, e);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fail)?;
     let version = schema::version(&mut connection, path).await;
@@ -233,6 +252,39 @@ mod tests {
         assert_eq!(timestamp(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(timestamp(951_782_400, 5), "2000-02-29T00:00:00.005Z");
         assert_eq!(timestamp(1_795_336_199, 999), "2026-11-22T07:49:59.999Z".replace("07:49:59", "08:29:59"));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_rolled_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, left) = (dir.path().join("runs.db"), dir.path().join("left.db"));
+        drop(Store::open(&db).unwrap());
+        let runtime = runtime(&db).unwrap();
+        runtime.block_on(async {
+            use sqlx::Connection;
+            let options = SqliteConnectOptions::new().filename(&db).journal_mode(SqliteJournalMode::Delete);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            // So small a cache that the file is written to before the transaction ends.
+            let sql = "PRAGMA cache_size = 1; BEGIN IMMEDIATE;
+                WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+                INSERT INTO environment SELECT i, 'digest' || i, hex(zeroblob(500)) FROM n;";
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            std::fs::copy(&db, &left).unwrap();
+            std::fs::copy(journal(&db), journal(&left)).unwrap();
+            sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+        assert!(journal(&left).metadata().unwrap().len() > 0);
+        let copy = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::copy(&left, &path).unwrap();
+            std::fs::copy(journal(&left), journal(&path)).unwrap();
+            path
+        };
+        for store in [Store::open(&copy("a.db")).unwrap(), Store::open_to_read(&copy("b.db")).unwrap()] {
+            assert!(store.check().unwrap().damage.is_empty());
+            assert!(store.environment(1).is_err());
+        }
     }
 
     #[test]

@@ -66,9 +66,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> R
 
 /// Where the copy of an older version lies.
 fn backup(path: &Path, version: i64) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".schema-{version}.bak"));
-    name.into()
+    super::beside(path, &format!(".schema-{version}.bak"))
 }
 
 /// Copies the store as it is, whole or not at all. Another process may migrate it meanwhile: a copy of what that left is
