@@ -103,7 +103,7 @@ impl Store {
         let rows = self.rows(sqlx::query("PRAGMA page_size"))?;
         let page: i64 = rows.first().map_or(Ok(0), |r| self.get(r, 0))?;
         let length = self.path.metadata().map_or(0, |m| m.len());
-        let cut = page > 0 && length % page.unsigned_abs() != 0;
+        let cut = page > 0 && !length.is_multiple_of(page.unsigned_abs());
         Ok(cut.then(|| format!("the file is cut off: {length} bytes are no whole number of pages of {page}")))
     }
 

@@ -29,7 +29,7 @@ pub use merge::{Merged, Refused};
 pub use names::{ColumnType, FIELDS, Name, Names, flatten};
 pub use records::*;
 pub use schema::VERSION;
-pub use select::{Selection, Values};
+pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
 pub use vitals::{Disk, Running, Vitals, disk};
 pub use write::DatasetKey;
