@@ -6,9 +6,9 @@
 
 mod claims;
 mod cli;
-mod disk;
 mod errors;
 mod experiment;
+mod interrupted;
 mod numerics;
 mod reuse;
 mod store;

@@ -272,6 +272,7 @@ fn damage_is_named_and_never_a_panic() {
     // Half of the last page is gone.
     std::fs::write(tiny.path("cut.db"), &whole[..whole.len() - 2000]).unwrap();
     assert!(tiny.expect(3, &["verify", "--db", "cut.db"]).contains("the file is cut off"));
+    assert!(tiny.expect(3, &["doctor", "--db", "cut.db"]).contains("the file is cut off"));
     // A truncated file, and files with random bytes changed: told, by whatever verb, and never a panic.
     let mut random = Random(3);
     let mut broken: Vec<Vec<u8>> =

@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// Whether the file ends in the middle of a page, which SQLite takes for a page of zeros where it only looks.
-    fn cut_off(&self) -> Result<Option<String>, Error> {
+    pub(super) fn cut_off(&self) -> Result<Option<String>, Error> {
         let rows = self.rows(sqlx::query("PRAGMA page_size"))?;
         let page: i64 = rows.first().map_or(Ok(0), |r| self.get(r, 0))?;
         let length = self.path.metadata().map_or(0, |m| m.len());

@@ -62,6 +62,7 @@ impl Store {
             let mut merged = result.map_err(|e| match Error::of_sqlx(other, e) {
                 // Whatever is damaged is the other one: ours was checked when it was opened.
                 Error::ReadOnly { why, .. } => Error::ReadOnly { path: self.path.clone(), why },
+                Error::Full { .. } => Error::Full { path: self.path.clone() },
                 e => e,
             })?;
             detached.map_err(self.fail())?;

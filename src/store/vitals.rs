@@ -67,7 +67,10 @@ impl Store {
             bytes: size(&self.path),
             wal_bytes: size(&super::wal(&self.path)),
             checkpoint_bytes: in_folder.map(|e| size(&e.path())).sum(),
-            damage: self.quick_check()?,
+            damage: match self.cut_off()? {
+                Some(what) => Some(what),
+                None => self.quick_check()?,
+            },
             running: self.running()?,
         })
     }

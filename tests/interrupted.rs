@@ -1,5 +1,5 @@
-//! A disk that fills up, and a folder that can no longer be written, in the middle of a run: it ends with a clear message,
-//! the store stays whole, and when there is room the same command goes on to the same numbers.
+//! What ends a run in its middle: Ctrl-C, a disk that fills up, a folder that can no longer be written. It says so, the
+//! store stays whole, and the same command goes on to the same numbers.
 
 use crate::tiny::{Tiny, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -32,13 +32,29 @@ fn begun(tiny: &Tiny, user: Option<u32>) -> Child {
     child
 }
 
-/// What it said when it ended, with exit code 1.
-fn failed(child: Child) -> String {
+/// What it said when it ended, with this exit code.
+fn ended(child: Child, code: i32) -> String {
     let output = child.wait_with_output().unwrap();
     let said = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("error: ") && !said.contains("panicked"), "{said}");
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
     said
+}
+
+#[test]
+fn a_run_that_is_interrupted_says_so_and_goes_on() {
+    let tiny = Tiny::new(EPOCHS);
+    let child = begun(&tiny, None);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let said = ended(child, 130);
+    assert!(said.contains("interrupted; the same command goes on where it stopped"), "{said}");
+    let counts = tiny.query("on/runs.db", "SELECT state, count(*) AS n FROM run GROUP BY state");
+    let count = |state: &str| counts.iter().find(|c| c["state"] == state).map_or(0, |c| c["n"].as_i64().unwrap());
+    assert_eq!((count("interrupted"), count("running"), count("failed")), (1, 0, 0), "{counts:?}");
+    assert!(count("pending") > 0, "what is to come is known");
+    let plan = tiny.expect(0, &["plan", "tiny", "--dataset", "data", "--db", "on/runs.db"]);
+    assert!(plan.contains("interrupted; would go on"), "{plan}");
+    goes_on(&tiny);
 }
 
 /// The store is whole, goes on, and ends with the numbers of an undisturbed one; nothing that was done is done again.
@@ -107,7 +123,7 @@ fn a_disk_that_fills_up_in_the_middle_of_a_run_costs_nothing() {
     };
     let child = begun(&tiny, None);
     fill(&on.join("ballast"));
-    let said = failed(child);
+    let said = ended(child, 1);
     assert!(
         said.contains("the disk is full") && said.contains("free some space and run the same command again"),
         "{said}"
@@ -142,7 +158,7 @@ fn a_folder_that_becomes_read_only_in_the_middle_of_a_run_costs_nothing() {
     let checkpoints = tiny.path("on/runs.db.checkpoints");
     mode(&checkpoints, 0o555);
     mode(&on, 0o555);
-    let said = failed(child);
+    let said = ended(child, 1);
     assert!(said.contains("cannot be written") && said.contains("ermission denied"), "{said}");
     assert!(said.contains("choose another place with --db, or change its permissions"), "{said}");
     mode(&on, 0o777);
