@@ -64,7 +64,7 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),
     /// Render the tables of an experiment as one HTML file, from the database alone
-    #[command(after_help = "Example:\n  unmute report experiments/corsmal --out reports/out")]
+    #[command(after_help = "Examples:\n  unmute report experiments/corsmal --out reports/out\n  unmute report experiments/corsmal --db mine.db --against theirs.db")]
     Report(ReportArgs),
     /// Hold the paper's claims against our results, or against its own published tables
     #[command(after_help = "Examples:
@@ -244,6 +244,9 @@ pub(super) struct ReportArgs {
     /// Where to write NAME.html
     #[arg(long, default_value = "reports/out", value_name = "DIR")]
     pub out: PathBuf,
+    /// Another store, whose numbers of the same experiment are set beside ours
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
