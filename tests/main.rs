@@ -9,6 +9,7 @@ mod cli;
 mod errors;
 mod experiment;
 mod numerics;
+mod report;
 mod store;
 mod support;
 mod tiny;

@@ -79,7 +79,10 @@ fn obstacle(results: &Results, train: Option<&Published>, val: Option<&Published
     for (published, own, split) in [(train, own_train, "train"), (val, own_val, "val")] {
         let own = (own.0 + own.1) as f64;
         if let Some(p) = published.filter(|p| (own - p.value).abs() > SAME_DATA * p.value) {
-            return Ok(Some(format!("other data: {own} {split} clips, published {}", super::format::number(p.value, 0))));
+            return Ok(Some(format!(
+                "other data: {own} {split} clips, published {}",
+                super::format::number(p.value, 0)
+            )));
         }
     }
     Ok(None)

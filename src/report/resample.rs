@@ -120,7 +120,8 @@ impl Sample {
 fn right(column: &[u8], times: &[u16]) -> u32 {
     // Short blocks add up in 16 bits, which a processor does many at a time.
     let of_block = |(column, times): (&[u8], &[u16])| {
-        let sum: u16 = column.iter().zip(times).fold(0u16, |sum, (c, t)| sum.wrapping_add(u16::from(*c).wrapping_mul(*t)));
+        let sum: u16 =
+            column.iter().zip(times).fold(0u16, |sum, (c, t)| sum.wrapping_add(u16::from(*c).wrapping_mul(*t)));
         u32::from(sum)
     };
     column.chunks(64).zip(times.chunks(64)).map(of_block).sum()
@@ -150,7 +151,13 @@ impl Draw {
     }
 
     /// The classes with the highest gain, in order; equal ones in the order of `names`.
-    pub(super) fn top(&self, columns: &[(usize, usize)], seeds: &[usize], depth: usize, names: &[String]) -> Vec<usize> {
+    pub(super) fn top(
+        &self,
+        columns: &[(usize, usize)],
+        seeds: &[usize],
+        depth: usize,
+        names: &[String],
+    ) -> Vec<usize> {
         let right = |column: usize, class: usize| {
             self.by_class.iter().find(|(c, _)| *c == column).map_or(0.0, |(_, counts)| f64::from(counts[class]))
         };

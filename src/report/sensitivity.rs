@@ -121,11 +121,7 @@ fn variant_seeds(movement: &Movement, base: &ExperimentRecord) -> bool {
 }
 
 /// The variant with the experiment's own tables and claims; the reason where it is one of something else.
-fn comparable(
-    base: &ExperimentRecord,
-    variant: ExperimentRecord,
-    set: &[String],
-) -> Result<ExperimentRecord, String> {
+fn comparable(base: &ExperimentRecord, variant: ExperimentRecord, set: &[String]) -> Result<ExperimentRecord, String> {
     let expected: Vec<&String> = base.sets.iter().chain(set).collect();
     if variant.dataset_id != base.dataset_id {
         return Err("run on another data set".into());

@@ -31,10 +31,10 @@ pub fn figures(config: &Config, dataset: &DatasetRecord) -> Vec<Value> {
         .collect();
     let (input, output) = (m.visual_width(), audio.join(" or "));
     let (frames, classes) = (m.frames, m.classes.len());
-    let stage = |name: &str, size: String, column: usize, row: usize| Stage { name: name.into(), size, place: (column, row) };
-    let has = |word: &str| {
-        config.grid.get("generator").is_some_and(|values| values.iter().any(|v| v.as_str() == Some(word)))
-    };
+    let stage =
+        |name: &str, size: String, column: usize, row: usize| Stage { name: name.into(), size, place: (column, row) };
+    let has =
+        |word: &str| config.grid.get("generator").is_some_and(|values| values.iter().any(|v| v.as_str() == Some(word)));
     let mut out = Vec::new();
     if has("lstm") {
         let hidden = config.lstm.hidden;
@@ -100,8 +100,13 @@ fn draw(id: &str, title: &str, stages: &[Stage], arrows: &[(usize, usize)]) -> S
         let _ = write!(out, "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"5\"/>");
         let _ = write!(out, "<text class=\"mid\" x=\"{middle}\" y=\"{}\">{}</text>", y + 17.0, escape(&s.name));
         // Long lists of features are set smaller instead of leaving their box.
-        let fit = if s.size.chars().count() > 15 { format!(" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"", WIDTH - 8.0) } else { String::new() };
-        let _ = write!(out, "<text class=\"mid size\" x=\"{middle}\" y=\"{}\"{fit}>{}</text>", y + 33.0, escape(&s.size));
+        let fit = if s.size.chars().count() > 15 {
+            format!(" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"", WIDTH - 8.0)
+        } else {
+            String::new()
+        };
+        let _ =
+            write!(out, "<text class=\"mid size\" x=\"{middle}\" y=\"{}\"{fit}>{}</text>", y + 33.0, escape(&s.size));
     }
     out + "</svg>"
 }

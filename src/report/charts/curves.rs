@@ -46,10 +46,7 @@ fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool) -> Value {
                 x: "epoch".into(),
                 y: (*name).into(),
                 size: (250.0, 150.0),
-                series: vec![
-                    series("train", 0, curves, &|e| of(&e.train)),
-                    series("val", 1, curves, &|e| of(&e.val)),
-                ],
+                series: vec![series("train", 0, curves, &|e| of(&e.train)), series("val", 1, curves, &|e| of(&e.val))],
             }
             .draw()
         })

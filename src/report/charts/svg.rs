@@ -79,7 +79,11 @@ fn label(value: f64, ticks: &[f64]) -> String {
     let step = ticks.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(value.abs().max(1.0));
     let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
     let text = format!("{value:.decimals$}");
-    if text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') { "0".into() } else { text.replace('-', "\u{2212}") }
+    if text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') {
+        "0".into()
+    } else {
+        text.replace('-', "\u{2212}")
+    }
 }
 
 const LEFT: f64 = 46.0;
@@ -120,7 +124,13 @@ impl Plot {
         for &y in &yticks {
             let (px, py) = (at(width - RIGHT), at(sy(y)));
             let _ = write!(out, "<path class=\"grid\" d=\"M{} {py}H{px}\"/>", at(LEFT));
-            let _ = write!(out, "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>", at(LEFT - 5.0), at(sy(y) + 3.5), label(y, &yticks));
+            let _ = write!(
+                out,
+                "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>",
+                at(LEFT - 5.0),
+                at(sy(y) + 3.5),
+                label(y, &yticks)
+            );
         }
         let xticks = ticks(x0, x1, 5);
         for &x in &xticks {
@@ -135,10 +145,17 @@ impl Plot {
         let _ = write!(out, "<path class=\"axis\" d=\"M{} {}H{}\"/>", at(LEFT), at(height - BOTTOM), at(width - RIGHT));
         let _ = write!(out, "<text x=\"{}\" y=\"12\">{}</text>", at(2.0), escape(&self.y));
         let middle = (LEFT + width - RIGHT) / 2.0;
-        let _ = write!(out, "<text x=\"{}\" y=\"{}\" class=\"mid\">{}</text>", at(middle), at(height - 4.0), escape(&self.x));
+        let _ = write!(
+            out,
+            "<text x=\"{}\" y=\"{}\" class=\"mid\">{}</text>",
+            at(middle),
+            at(height - 4.0),
+            escape(&self.x)
+        );
         for series in &self.series {
             let (style, mark) = (series.style % STYLES, series.mark % 3);
-            let band: Vec<&(f64, f64, f64)> = series.band.iter().filter(|b| b.1.is_finite() && b.2.is_finite()).collect();
+            let band: Vec<&(f64, f64, f64)> =
+                series.band.iter().filter(|b| b.1.is_finite() && b.2.is_finite()).collect();
             if band.len() > 1 {
                 let upper = band.iter().map(|b| format!("{} {}", at(sx(b.0)), at(sy(b.2))));
                 let lower = band.iter().rev().map(|b| format!("{} {}", at(sx(b.0)), at(sy(b.1))));
@@ -180,7 +197,13 @@ pub fn bars(id: &str, title: &str, values: &[(String, f64)], marked: usize, size
     let yticks = ticks(low, high, 4);
     for &y in &yticks {
         let _ = write!(out, "<path class=\"grid\" d=\"M{} {}H{}\"/>", at(LEFT), at(sy(y)), at(width - RIGHT));
-        let _ = write!(out, "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>", at(LEFT - 5.0), at(sy(y) + 3.5), label(y, &yticks));
+        let _ = write!(
+            out,
+            "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>",
+            at(LEFT - 5.0),
+            at(sy(y) + 3.5),
+            label(y, &yticks)
+        );
     }
     let _ = write!(out, "<text x=\"2\" y=\"12\">points</text>");
     for (i, (name, value)) in finite.iter().enumerate() {
@@ -242,7 +265,9 @@ mod tests {
         };
         assert!(plot(vec![]).draw().is_none());
         assert!(plot(vec![(1.0, f64::NAN)]).draw().is_none());
-        for points in [vec![(1.0, 2.0)], vec![(1.0, 2.0), (2.0, 2.0)], vec![(1.0, 1e30), (2.0, f64::INFINITY), (3.0, -1e30)]] {
+        for points in
+            [vec![(1.0, 2.0)], vec![(1.0, 2.0), (2.0, 2.0)], vec![(1.0, 1e30), (2.0, f64::INFINITY), (3.0, -1e30)]]
+        {
             let svg = plot(points).draw().unwrap();
             assert!(svg.contains("&lt;b&gt;&quot;t&quot;") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

@@ -37,12 +37,21 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
             let mut csv = format!("{},row,{axis},mean,sd,n", names(&others));
             for point in points(&others).into_iter().take(PANELS) {
                 let lines = lines(results, table, axis, values, &point)?;
-                let id = format!("sweep-{}-{}-{}", super::anchor(axis), super::anchor(&table.table.to_string()), panels.len());
+                let id = format!(
+                    "sweep-{}-{}-{}",
+                    super::anchor(axis),
+                    super::anchor(&table.table.to_string()),
+                    panels.len()
+                );
                 let name = told(&point);
                 add_csv(&mut csv, &point, &lines);
                 let plot = Plot {
                     id,
-                    title: format!("Top-1 of table {} against {axis}{}{name}", table.table, if name.is_empty() { "" } else { ", " }),
+                    title: format!(
+                        "Top-1 of table {} against {axis}{}{name}",
+                        table.table,
+                        if name.is_empty() { "" } else { ", " }
+                    ),
                     x: (*axis).clone(),
                     y: "top-1 (%)".into(),
                     size: (420.0, 300.0),

@@ -194,8 +194,20 @@ pub(super) fn checklist(
         let record = store.environment(id)?;
         let text = |key: &str| record.get(key).filter(|v| !v.is_null()).map_or_else(|| "unknown".into(), plain);
         let memory = record.get("memory_bytes").and_then(Value::as_u64).map_or_else(|| "unknown".into(), bytes);
-        machines.insert(format!("{}, {} cores, {memory}, {}, on {}", text("cpu"), text("cores"), text("os"), text("device")));
-        programs.insert(format!("unmute {}, commit {}, {}, Cargo.lock {}", text("version"), text("commit"), text("compiler"), text("lock")));
+        machines.insert(format!(
+            "{}, {} cores, {memory}, {}, on {}",
+            text("cpu"),
+            text("cores"),
+            text("os"),
+            text("device")
+        ));
+        programs.insert(format!(
+            "unmute {}, commit {}, {}, Cargo.lock {}",
+            text("version"),
+            text("commit"),
+            text("compiler"),
+            text("lock")
+        ));
     }
     let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join("; ");
     out.push(fact("Computing infrastructure", list(machines)));
@@ -222,10 +234,18 @@ pub(super) fn checklist(
     let seeds: Vec<String> = config.seeds.iter().map(u64::to_string).collect();
     out.push(fact(
         "Number of runs",
-        format!("{} of {} declared; seeds {} for everything that is trained by gradient", coverage.done, coverage.declared, seeds.join(", ")),
+        format!(
+            "{} of {} declared; seeds {} for everything that is trained by gradient",
+            coverage.done,
+            coverage.declared,
+            seeds.join(", ")
+        ),
     ));
-    let axes: Vec<String> =
-        config.grid.iter().map(|(axis, values)| format!("{axis}: {}", values.iter().map(plain).collect::<Vec<_>>().join(", "))).collect();
+    let axes: Vec<String> = config
+        .grid
+        .iter()
+        .map(|(axis, values)| format!("{axis}: {}", values.iter().map(plain).collect::<Vec<_>>().join(", ")))
+        .collect();
     out.push(fact("Grid", axes.join("; ")));
     let searched: Vec<&String> =
         config.grid.keys().filter(|axis| !crate::experiment::grid::AXES.contains(&axis.as_str())).collect();
@@ -233,15 +253,25 @@ pub(super) fn checklist(
         "Ranges searched",
         match searched[..] {
             [] => "none: every hyper-parameter has one value, listed under Set-up".to_string(),
-            _ => searched.iter().map(|a| a.as_str()).collect::<Vec<_>>().join(", ") + ", as in the grid; every point is reported",
+            _ => {
+                searched.iter().map(|a| a.as_str()).collect::<Vec<_>>().join(", ")
+                    + ", as in the grid; every point is reported"
+            }
         },
     ));
     let selected = match config.fusion.select_on {
-        crate::experiment::config::SelectOn::Val => "the best generator of a group is chosen by its mean top-1 on the val clips that are reported (ledger A13)",
-        crate::experiment::config::SelectOn::Train => "the best generator of a group is chosen by its mean top-1 on silent train clips (ledger A13)",
+        crate::experiment::config::SelectOn::Val => {
+            "the best generator of a group is chosen by its mean top-1 on the val clips that are reported (ledger A13)"
+        }
+        crate::experiment::config::SelectOn::Train => {
+            "the best generator of a group is chosen by its mean top-1 on silent train clips (ledger A13)"
+        }
     };
     out.push(fact("Selection", selected));
-    out.push(fact("Metrics", "top-1 and top-5 accuracy over all val clips, in percent; a clip that no part of a row scores is wrong"));
+    out.push(fact(
+        "Metrics",
+        "top-1 and top-5 accuracy over all val clips, in percent; a clip that no part of a row scores is wrong",
+    ));
     out.push(fact(
         "Summary statistics",
         "mean and sample standard deviation over seeds; 95 % intervals and paired comparisons by a bootstrap over clips and seeds, corrected for all comparisons (Holm)",

@@ -118,7 +118,9 @@ fn claims(experiment: &ExperimentRecord, ours: &[Judgement]) -> Result<Vec<Value
                 lines.push(line);
             }
         }
-        json!({ "verdict": j.verdict.words(), "counts": counts, "lines": lines })
+        json!({
+            "verdict": j.verdict.words(), "partial": j.partial.map(|p| p.words()), "counts": counts, "lines": lines,
+        })
     };
     let of_claim = |claim: &crate::experiment::claims::Claim| {
         let both = published.iter().zip(ours).filter(|(_, j)| j.id == claim.id);

@@ -20,15 +20,28 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
             notes.push(format!("{}: chosen as best: {}.", row.row, chosen.join(", ")));
         }
     }
-    let mut why: Vec<String> = Vec::new();
-    for row in &table.rows {
-        if let Some(reason) = row.entries.iter().find_map(|e| e.skipped.clone())
-            && table.skipped.is_none()
-        {
-            why.push(format!("{}: no number of ours: {reason}.", row.row));
+    // Rows without numbers, by reason.
+    let mut why: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in table.rows.iter().filter(|_| table.skipped.is_none()) {
+        if let Some(reason) = row.entries.iter().find_map(|e| e.skipped.clone()) {
+            match why.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, rows)) => rows.push(&row.row),
+                None => why.push((reason, vec![&row.row])),
+            }
         }
     }
-    notes.extend(why);
+    notes.extend(why.iter().map(|(reason, rows)| format!("No number of ours, because {reason}: {}.", rows.join("; "))));
+    // One reason for all needs to be told once.
+    let open: BTreeSet<&str> = table
+        .rows
+        .iter()
+        .flat_map(|r| &r.entries)
+        .filter(|e| e.mean.is_some())
+        .filter_map(|e| e.why.as_deref())
+        .collect();
+    if let [why] = open.iter().collect::<Vec<_>>()[..] {
+        notes.push(format!("Nothing here is judged: {why}."));
+    }
     let n: BTreeSet<usize> = table.rows.iter().flat_map(|r| &r.entries).map(|e| e.n).filter(|n| *n > 0).collect();
     let seeds = match (n.first(), n.last()) {
         (Some(a), Some(b)) if a == b => format!("{a} seed{}", if *a == 1 { "" } else { "s" }),
@@ -38,7 +51,10 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
     let caption = match table.kind {
         "counts" => format!("Clips; published on {}.", published_on(config)),
         "improvement" => format!("Classes by gain, {seeds}; shaded where a class is also published in that column."),
-        _ => format!("Percent of val clips, {seeds}, 95 % intervals in brackets; published on {}.", published_on(config)),
+        _ if n.is_empty() => format!("Percent of val clips, {seeds}; published on {}.", published_on(config)),
+        _ => {
+            format!("Percent of val clips, {seeds}, 95 % intervals in brackets; published on {}.", published_on(config))
+        }
     };
     let copy = |format| export::tables(std::slice::from_ref(table), format);
     json!({
