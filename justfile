@@ -41,9 +41,9 @@ test:
 torture:
     cargo test --release --locked --test unmute torture:: -- --ignored --nocapture
 
-# List large stores, with the times that it takes
-bench-store:
-    cargo test --release --locked --test unmute store:: -- --ignored --nocapture
+# Measure speed, each figure with its target and with what it is compared to: `just bench store`, or all kinds
+bench kind="all" *args:
+    cargo bench --locked --bench "{{ if kind == "all" { "*" } else { kind } }}" -- {{ args }}
 
 # The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
 peer data *arguments:

@@ -21,7 +21,9 @@ const NUMERIC_CRATES: &[&str] = &["dfdx", "gemm", "gemm-f32", "gemm-common", "pu
 
 fn main() {
     println!("cargo::rerun-if-changed=src");
-    println!("cargo::rerun-if-changed=Cargo.lock");
+    for path in ["migrations", "reports/templates", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
     // A path that is not there would make cargo build again at every call.
     let git = output("git", &["rev-parse", "--git-dir"]);
     for file in ["HEAD", "logs/HEAD"] {
@@ -45,13 +47,44 @@ fn main() {
     set("UNMUTE_CODE", &hasher.finalize().to_hex().as_str()[..16]);
     set("UNMUTE_LOCK", &blake3::hash(lock.as_bytes()).to_hex().as_str()[..16]);
     set("UNMUTE_COMMIT", &output("git", &["rev-parse", "HEAD"]));
-    let diff = output("git", &["diff", "HEAD"]);
+    let diff = uncommitted();
     let dirty =
         if diff.is_empty() { String::new() } else { blake3::hash(diff.as_bytes()).to_hex().as_str()[..16].into() };
     set("UNMUTE_DIRTY", &dirty);
+    let out = std::env::var("OUT_DIR").unwrap_or_default();
+    // A build that cannot keep it only knows that there was one.
+    if std::fs::write(Path::new(&out).join("dirty.diff"), diff).is_err() {
+        println!("cargo::error=cannot write to {out}");
+    }
     set("UNMUTE_RUSTC", &output(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()), &["--version"]));
     set("UNMUTE_TARGET", &std::env::var("TARGET").unwrap_or_default());
     set("UNMUTE_PROFILE", &std::env::var("PROFILE").unwrap_or_default());
+    set("UNMUTE_OPT", &std::env::var("OPT_LEVEL").unwrap_or_default());
+    set("UNMUTE_FLAGS", &std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().replace('\u{1f}', " "));
+    set("UNMUTE_TARGET_FEATURES", &std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default());
+    let features = ["CUDA"].into_iter().filter(|f| std::env::var_os(format!("CARGO_FEATURE_{f}")).is_some());
+    set("UNMUTE_FEATURES", &features.collect::<Vec<_>>().join(",").to_lowercase());
+}
+
+/// The most of a diff that is kept, in bytes.
+const DIFF: usize = 256 << 10;
+
+/// What the program is built from and no commit has: the diff, and the names of files that git does not know.
+fn uncommitted() -> String {
+    let built_from = ["--", "src", "migrations", "reports/templates", "Cargo.toml", "Cargo.lock"];
+    let mut diff = output("git", &[&["diff", "HEAD"][..], &built_from].concat());
+    let unknown = output("git", &[&["ls-files", "--others", "--exclude-standard"][..], &built_from].concat());
+    for file in unknown.lines() {
+        let text = std::fs::read(file).unwrap_or_default();
+        diff += &format!("\nunknown to git: {file} (BLAKE3 {})", &blake3::hash(&text).to_hex().as_str()[..16]);
+    }
+    if diff.len() > DIFF {
+        let hash = blake3::hash(diff.as_bytes()).to_hex();
+        let end = (0..=DIFF).rev().find(|&i| diff.is_char_boundary(i)).unwrap_or(0);
+        diff.truncate(end);
+        diff += &format!("\n... cut off here; all of it has BLAKE3 {hash}");
+    }
+    diff
 }
 
 fn set(name: &str, value: &str) {

@@ -106,7 +106,7 @@ fn one_more_seed_trains_only_what_is_new() {
     let plan = place.call("plan experiment --db a.db --seeds 0,7 --set lstm.hidden=9 --json").success().json();
     assert_eq!(plan["to_do"], 8);
     let changed = plan["cells"].as_array().unwrap().iter().find(|c| c["cell"] == "vggish/lstm/l2/with").unwrap();
-    assert_eq!(changed["why"], "changed: lstm.hidden 8 -> 9");
+    assert_eq!(changed["why"], "lstm.hidden 8 -> 9");
 }
 
 #[test]

@@ -6,10 +6,12 @@
 
 mod claims;
 mod cli;
+mod disk;
 mod errors;
 mod experiment;
 mod numerics;
 mod report;
+mod reuse;
 mod store;
 mod support;
 mod tiny;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-use crate::tiny::{Random, Tiny, text};
+use crate::support::call::Place;
+use crate::support::features::Source;
+use crate::tiny::{Random, Tiny, sqlite, text};
 use serde_json::Value;
 
 fn json(out: &str) -> Value {
@@ -154,6 +156,57 @@ fn stores_are_merged_once_and_conflicts_are_named() {
 }
 
 #[test]
+fn stores_that_overlap_add_up_to_the_tables_of_one_that_did_all() {
+    let place = Place::with_experiment(&Source::default());
+    for (db, seeds) in [("a.db", "0,1"), ("b.db", "1,2"), ("all.db", "0,1,2")] {
+        place.call("run experiment --seeds").arg(seeds).arg("--db").arg(db).success();
+    }
+    let merged = place.call("merge --db merged.db a.db b.db --json").success().json();
+    let count = |i: usize, what: &str| merged[i][what].as_u64().unwrap();
+    // 10 seeded cells; a bank and 5 controls without a seed.
+    assert_eq!((count(0, "added"), count(1, "added"), count(1, "known")), (26, 10, 16), "{merged}");
+    for format in ["json", "csv", "md", "latex"] {
+        let tables =
+            |db: &str| place.call("export tables small --db").arg(db).arg("--format").arg(format).success().stdout;
+        assert_eq!(tables("merged.db"), tables("all.db"), "{format}");
+        assert_ne!(tables("merged.db"), tables("a.db"), "{format}");
+    }
+    // In the other order, into a store that has something, and again.
+    place.call("merge --db b.db a.db").success();
+    place.call("merge --db b.db merged.db all.db a.db").stdout("0 runs added, 0 completed").success();
+    let tables = |db: &str| place.call("export tables small --format json --db").arg(db).success().stdout;
+    assert_eq!(tables("b.db"), tables("all.db"));
+    place.call("run experiment --seeds 0,1,2 --db b.db").stderr("nothing to train").success();
+    // Another number about a run, or in its curve, is a conflict as well.
+    for (table, sql) in [
+        (
+            "value",
+            "UPDATE value SET value = value + 1e-9 WHERE name = 'top1' AND run_id = (SELECT id FROM run WHERE key = 'rgb' AND seed = 1)",
+        ),
+        (
+            "epoch",
+            "UPDATE epoch SET loss = loss * (1 + 1e-12) WHERE epoch = 2 AND run_id = (SELECT id FROM run WHERE key LIKE '%lstm/l2/with' AND seed = 1)",
+        ),
+    ] {
+        let db = format!("{table}.db");
+        std::fs::copy(place.path("a.db"), place.path(&db)).unwrap();
+        sqlite(&place.path(&db), sql);
+        let said = place.call("merge --db all.db").arg(&db).ends(3).stdout;
+        assert!(said.contains("CONFLICT (ours kept)") && said.contains("is another number there"), "{said}");
+        assert!(said.contains(if table == "value" { "its top1 " } else { "its epoch 2 " }), "{said}");
+    }
+    // A run under a name that is not its own.
+    std::fs::copy(place.path("a.db"), place.path("forged.db")).unwrap();
+    sqlite(
+        &place.path("forged.db"),
+        "UPDATE run SET spec = replace(spec, '\"lr\":0.001', '\"lr\":0.5') WHERE key LIKE '%lstm/l2/with'",
+    );
+    let said = place.call("merge --db new.db forged.db").ends(3).stdout;
+    assert_eq!(said.matches("DAMAGED (not taken)").count(), 2, "{said}");
+    assert!(said.contains("its id is not the fingerprint"), "{said}");
+}
+
+#[test]
 fn every_run_is_the_same_when_it_is_trained_again_and_a_changed_bit_is_named() {
     let tiny = Tiny::new(4);
     tiny.train("runs.db");
@@ -270,14 +323,15 @@ fn gc_deletes_what_nothing_needs_and_says_how_much() {
     tiny.sql(
         "runs.db",
         "INSERT INTO run SELECT 'aaaa' || substr(id, 5), 'old' || cell, kind, key, seed, view_id, json_set(spec, '$.code', 'old'),
-             state, attempt, host, pid, heartbeat_at, '2020', '2020', '2020', seconds, peak_memory, command, environment_id, error
+             state, attempt, host, pid, heartbeat_at, '2020', '2020', '2020', seconds, peak_memory, command, environment_id, error,
+             NULL
          FROM run WHERE key LIKE '%lstm%' AND seed = 0;
          INSERT INTO score SELECT 'aaaa' || substr(run_id, 5), what, clips, classes, present, blob, hash FROM score
              WHERE run_id IN (SELECT id FROM run WHERE key LIKE '%lstm%' AND seed = 0 AND id NOT LIKE 'aaaa%');
          INSERT INTO value VALUES ('nobody', 'top1', 1.0);
          INSERT INTO environment VALUES (99, 'unused', '{}');
          INSERT INTO run SELECT 'bbbb' || substr(id, 5), cell, kind, key, 7, view_id, spec, 'interrupted', attempt, host, pid,
-             heartbeat_at, created_at, started_at, finished_at, seconds, peak_memory, command, environment_id, error
+             heartbeat_at, created_at, started_at, finished_at, seconds, peak_memory, command, environment_id, error, NULL
          FROM run WHERE kind = 'stream' AND seed = 0 LIMIT 1;",
     );
     let kept = tiny.query("runs.db", "SELECT id FROM run WHERE id LIKE 'bbbb%'")[0]["id"].as_str().unwrap().to_string();
@@ -331,44 +385,4 @@ fn a_run_that_fails_is_tried_again_as_often_as_asked() {
     let attempts = tiny.query("runs.db", "SELECT DISTINCT attempt FROM run WHERE state = 'failed'");
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0]["attempt"], 3);
-}
-
-/// A store of 10,000 runs with 100 values each is listed, filtered and sorted at once.
-#[test]
-#[ignore = "makes a large store"]
-fn a_large_store_is_listed_at_once() {
-    let tiny = Tiny::new(3);
-    tiny.train("small.db");
-    tiny.copy("small.db", "large.db");
-    tiny.sql(
-        "large.db",
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-         INSERT INTO run SELECT printf('%032x', i), r.cell, r.kind, r.key, i, r.view_id, r.spec, 'done', 1, NULL, NULL, NULL,
-             printf('2030-01-01T%08d', i), NULL, NULL, i, NULL, NULL, r.environment_id, NULL
-         FROM n JOIN (SELECT *, row_number() OVER () - 1 AS place FROM run WHERE kind = 'generator') r ON r.place = i % 8;
-         WITH RECURSIVE v (j) AS (SELECT 0 UNION ALL SELECT j + 1 FROM v WHERE j < 99)
-         INSERT INTO value SELECT run.id, CASE j WHEN 0 THEN 'top1' ELSE 'value' || j END, abs(random() % 100000) / 1000.0
-         FROM run, v WHERE run.seed > 1;",
-    );
-    let timed = |args: &[&str], limit: u128| {
-        tiny.expect(0, args);
-        let best = (0..5)
-            .map(|_| {
-                let started = std::time::Instant::now();
-                tiny.expect(0, args);
-                started.elapsed().as_millis()
-            })
-            .min()
-            .unwrap();
-        eprintln!("{best:>5} ms (at most {limit}): unmute {}", args.join(" "));
-        assert!(best <= limit, "{best} ms: {args:?}");
-    };
-    timed(&["ls", "--db", "small.db"], 50);
-    timed(&["ls", "--db", "large.db"], 150);
-    timed(&["ls", "--db", "large.db", "--json"], 150);
-    timed(&["ls", "--db", "large.db", "--sort", "-top1"], 150);
-    timed(&["ls", "--db", "large.db", "--sort", "-top1", "--json"], 150);
-    timed(&["ls", "--db", "large.db", "--where", "generator=lstm and top1>30"], 150);
-    timed(&["ls", "--db", "large.db", "--where", "generator=lstm and top1>30", "--sort", "-value7"], 150);
-    timed(&["ls", "--db", "large.db", "--where", "train.lr<1", "--sort", "seconds"], 150);
 }

@@ -39,7 +39,8 @@ fn torture(kills: usize, epochs: usize) {
             }
             match child.try_wait().unwrap() {
                 Some(status) => {
-                    assert!(status.success(), "{db} after {killed} kills: {status}");
+                    let said = std::fs::read_to_string(tiny.path(&format!("{db}.stderr"))).unwrap();
+                    assert!(status.success(), "{db} after {killed} kills: {status}\n{said}");
                     clean = true;
                 }
                 None => {

@@ -88,6 +88,7 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
+  unmute export runs --db runs.db --format parquet > runs.parquet
   unmute export schema experiment
   unmute export schema store > docs/schema.md")]
     Export(ExportArgs),
@@ -143,6 +144,9 @@ pub(super) struct ExperimentArgs {
     /// Seeds, instead of the experiment's
     #[arg(long, value_delimiter = ',', value_name = "N,...")]
     pub seeds: Option<Vec<u64>>,
+    /// Take runs that differ in the numeric code only for done, instead of training them again
+    #[arg(long)]
+    pub accept_changed_code: bool,
     #[command(flatten)]
     pub db: DbArg,
 }
@@ -324,8 +328,12 @@ pub(super) struct RunsArgs {
 /// How `export runs` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum RunsFormat {
+    /// Comma-separated values; what a run does not have is empty
     Csv,
+    /// A list of records
     Json,
+    /// Apache Parquet, for pandas, Polars, DuckDB, Arrow; binary
+    Parquet,
 }
 
 #[derive(Debug, Args)]

@@ -1,12 +1,19 @@
 //! `unmute export runs`: one row a run, for a spreadsheet or a data frame.
 
 use super::args::{RunsArgs, RunsFormat};
-use super::{Exit, Failure, open, print, print_json};
-use crate::store::{FIELDS, Filter, Name, RunRecord, Selection, flatten};
+use super::parquet::{self, Column};
+use super::{Exit, Failure, open, print, print_bytes, print_json};
+use crate::store::{ColumnType, FIELDS, Filter, Name, RunRecord, Selection, flatten};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 
 pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
+    if args.format == RunsFormat::Parquet && std::io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "--format parquet is binary; send it to a file: unmute export runs ... > runs.parquet",
+        ));
+    }
     let store = open::store(&args.db.db)?;
     let filter = args.condition.as_ref().map(|text| {
         Filter::parse(text, &store.names()?).map_err(|problem| Failure::usage(format!("--where: {problem}")))
@@ -20,6 +27,14 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
         RunsFormat::Json => {
             let row = |row: &Vec<Value>| columns.iter().cloned().zip(row.iter().cloned()).collect::<Map<_, _>>();
             print_json(&rows.iter().map(row).collect::<Vec<_>>())?;
+        }
+        RunsFormat::Parquet => {
+            let column = |(i, name): (usize, &String)| {
+                let known = FIELDS.iter().find(|f| f.name == name);
+                let values: Vec<&Value> = rows.iter().map(|row| &row[i]).collect();
+                (name.clone(), typed(&values, known.map(|f| f.column())))
+            };
+            print_bytes(&parquet::file(&columns.iter().enumerate().map(column).collect::<Vec<_>>()))?;
         }
     }
     Ok(Exit::Done)
@@ -42,7 +57,7 @@ fn rows(runs: &[RunRecord]) -> (Vec<String>, Vec<Vec<Value>>) {
     let keys: Vec<Map<String, Value>> = runs.iter().map(flat).collect();
     let all_keys: BTreeSet<&String> = keys.iter().flat_map(Map::keys).collect();
     let columns = (fields.iter().map(Name::text))
-        .chain(values.iter().map(|v| v.to_string()))
+        .chain(values.iter().map(|v| Name::Value(v.to_string()).text()))
         .chain(all_keys.iter().map(|k| k.to_string()))
         .collect();
     let row = |(run, keys): (&RunRecord, &Map<String, Value>)| {
@@ -52,6 +67,30 @@ fn rows(runs: &[RunRecord]) -> (Vec<String>, Vec<Vec<Value>>) {
             .collect()
     };
     (columns, runs.iter().zip(&keys).map(row).collect())
+}
+
+/// A column of one type: the one that it always has, else the narrowest that holds what is in it.
+fn typed(values: &[&Value], known: Option<ColumnType>) -> Column {
+    let kind = known.unwrap_or_else(|| {
+        let there = || values.iter().filter(|v| !v.is_null());
+        match () {
+            _ if there().count() > 0 && there().all(|v| v.is_i64()) => ColumnType::Integer,
+            _ if there().all(|v| v.is_number()) => ColumnType::Real,
+            _ => ColumnType::Text,
+        }
+    });
+    // Seeds above i64 are kept as the same bits, as in the store.
+    let integer = |v: &&Value| v.as_i64().or_else(|| v.as_u64().map(|n| n as i64));
+    let text = |v: &&Value| match v {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    match kind {
+        ColumnType::Integer => Column::Integer(values.iter().map(integer).collect()),
+        ColumnType::Real => Column::Real(values.iter().map(|v| v.as_f64()).collect()),
+        ColumnType::Text => Column::Text(values.iter().map(text).collect()),
+    }
 }
 
 /// Comma-separated values; null is empty.

@@ -34,7 +34,7 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Failure> {
         let store = Store::open(db)?;
         let size = || ["", "-wal"].iter().map(|end| file_size(&with_end(db, end))).sum::<u64>();
         let held = size();
-        let sweep = store.sweep(&before)?;
+        // The files first: their room may be what the sweeping needs.
         for (path, _) in &files {
             match std::fs::remove_file(path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -44,6 +44,7 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Failure> {
                 _ => {}
             }
         }
+        let sweep = store.sweep(&before)?;
         // Only where nothing is left in it.
         let _ = std::fs::remove_dir(checkpoint::folder(db));
         (sweep, held.saturating_sub(size()))

@@ -5,6 +5,7 @@ use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::duration;
 use crate::store::{Filter, Name, Names, RunRecord, Selection, Values};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 const USUAL: [&str; 7] = ["id", "key", "seed", "state", "top1", "top5", "seconds"];
 
@@ -62,7 +63,11 @@ fn table(columns: &[Name], runs: &[RunRecord], errors: bool) -> String {
         Name::Field(field) => matches!(field.name, "seed" | "attempt" | "seconds" | "memory"),
         _ => false,
     };
-    let rows: Vec<Vec<String>> = runs.iter().map(|r| columns.iter().map(|c| shown(c, &c.of(r))).collect()).collect();
+    let cell = |r: &RunRecord, c: &Name| match c {
+        Name::Field(field) if field.name == "state" => open::state(r).to_string(),
+        c => shown(c, &c.of(r)),
+    };
+    let rows: Vec<Vec<String>> = runs.iter().map(|r| columns.iter().map(|c| cell(r, c)).collect()).collect();
     let head: Vec<String> = columns.iter().map(Name::text).collect();
     let widths: Vec<usize> = (0..columns.len())
         .map(|i| rows.iter().chain([&head]).map(|row| row[i].chars().count()).max().unwrap_or(0))
@@ -110,17 +115,32 @@ fn shown(column: &Name, value: &Value) -> String {
 pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
     let counts = store.counts()?;
-    let experiments = store.experiment_names()?;
+    let by_experiment = store.counts_by_experiment()?;
+    let dead = store.running()?.iter().filter(|r| !crate::runs::alive(&r.host, r.pid, &r.heartbeat_at)).count();
     if args.json {
-        print_json(&json!({ "db": store.path(), "runs": counts, "experiments": experiments }))?;
+        let names: Vec<&String> = by_experiment.iter().map(|(name, _)| name).collect();
+        let each: Map<String, Value> =
+            by_experiment.iter().map(|(name, counts)| (name.clone(), json!(counts))).collect();
+        print_json(&json!({
+            "db": store.path(),
+            "runs": counts,
+            "dead": dead,
+            "experiments": names,
+            "by_experiment": each,
+        }))?;
         return Ok(Exit::Done);
     }
-    let mut out = format!("{}\n", store.path().display());
-    for (state, count) in &counts {
-        out += &format!("{count:>6} {state}\n");
+    let words = |counts: &BTreeMap<String, i64>| {
+        let words: Vec<String> = counts.iter().map(|(state, n)| format!("{n} {state}")).collect();
+        if words.is_empty() { "no runs".into() } else { words.join(", ") }
+    };
+    let mut out = format!("{}: {}\n", store.path().display(), words(&counts));
+    for (name, counts) in &by_experiment {
+        out += &format!("  {name}: {}\n", words(counts));
     }
-    out +=
-        &format!("experiments: {}\n", if experiments.is_empty() { "none yet".into() } else { experiments.join(", ") });
+    if dead > 0 {
+        out += &format!("{dead} of the running are dead: their process is gone; `unmute run` takes them up again\n");
+    }
     print(&out)?;
     Ok(Exit::Done)
 }

@@ -2,14 +2,14 @@
 
 use super::args::MergeArgs;
 use super::{Exit, Failure, open, print, print_json};
-use crate::store::{Merged, Store};
+use crate::store::Merged;
 
 pub(super) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     // A mistyped name should not leave an empty store behind.
     if let Some(other) = args.others.iter().find(|p| !p.is_file()) {
         return Err(crate::store::Error::Missing { path: other.clone() }.into());
     }
-    let store = Store::open(&args.store.db.db)?;
+    let store = open::writable(&args.store.db.db)?;
     let merged = args.others.iter().map(|other| store.merge(other)).collect::<Result<Vec<Merged>, _>>()?;
     if args.store.json {
         print_json(&merged)?;

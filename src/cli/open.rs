@@ -5,7 +5,7 @@ use super::{Failure, progress};
 use crate::dataset::Dataset;
 use crate::experiment::{Claims, Experiment, Ledger, Tables};
 use crate::runs::Plan;
-use crate::store::{ExperimentRecord, RunRecord, Store};
+use crate::store::{ExperimentRecord, RunRecord, State, Store};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +70,24 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
 
 /// Opens a store to read.
 pub(super) fn store(db: &Path) -> Result<Store, Failure> {
-    Ok(Store::open_to_read(db)?)
+    Ok(told(Store::open_to_read(db)?))
+}
+
+/// Opens a store to write in, making it where there is none.
+pub(super) fn writable(db: &Path) -> Result<Store, Failure> {
+    Ok(told(Store::open(db)?))
+}
+
+/// Says where the old state of a store is that was migrated by opening it.
+pub(super) fn told(store: Store) -> Store {
+    if let Some(backup) = store.migrated() {
+        let path = store.path().display();
+        progress::say(&format!(
+            "note: {path} was of an earlier version and is now migrated; {} is as it was",
+            backup.display()
+        ));
+    }
+    store
 }
 
 /// The run whose id begins so.
@@ -89,6 +106,15 @@ pub(super) fn run(store: &Store, start: &str) -> Result<RunRecord, Failure> {
             some.join(", ")
         ))
     })
+}
+
+/// The state of a run; one that is marked as running and whose process is gone is no ghost.
+pub(super) fn state(run: &RunRecord) -> &'static str {
+    let (host, beat) = (run.host.as_deref().unwrap_or_default(), run.heartbeat_at.as_deref().unwrap_or_default());
+    match run.state {
+        State::Running if !crate::runs::alive(host, run.pid.unwrap_or_default(), beat) => "dead",
+        state => state.word(),
+    }
 }
 
 /// The beginning of an id that is shown.

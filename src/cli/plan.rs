@@ -4,19 +4,25 @@ use super::args::PlanArgs;
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::duration;
 use crate::runs::plan::cost;
+use crate::runs::why::History;
 use crate::runs::{Plan, Planned};
-use crate::store::{RunRecord, Selection, State, Store, Values, differences};
-use serde_json::{Value, json};
+use crate::store::{RunRecord, Selection, State, Values};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let (experiment, plan) = open::plan(&args.experiment)?;
     let db = &args.experiment.db.db;
-    let store = if db.is_file() { Some(Store::open_to_read(db)?) } else { None };
+    let store = if db.is_file() { Some(open::store(db)?) } else { None };
     let light = Selection { values: Values::Only(Vec::new()), ..Default::default() };
     let runs = store.as_ref().map_or_else(|| Ok(Vec::new()), |s| s.select(&light))?;
-    let states: BTreeMap<String, State> = runs.iter().map(|r| (r.id.clone(), r.state)).collect();
+    let mut states: BTreeMap<String, State> = runs.iter().map(|r| (r.id.clone(), r.state)).collect();
+    let history = History::new(store.as_ref(), &runs)?;
+    let of_other_code = history.of_other_code(&plan);
+    if args.experiment.accept_changed_code {
+        states.extend(of_other_code.iter().map(|(_, _, id, _)| (id.to_string(), State::Done)));
+    }
     let rates = Rates::measure(&runs, &plan);
     let mut cells = Vec::new();
     let mut seconds = 0.0;
@@ -36,7 +42,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "done": done,
             "seeds": planned.runs.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
             "skipped": planned.skipped,
-            "why": why(planned, &states, &runs),
+            "why": if open.is_empty() { None } else { history.why(planned) },
             "seconds": if planned.skipped.is_some() { 0.0 } else { estimate * open.len() as f64 },
         }));
     }
@@ -70,6 +76,15 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         let next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
         out += &format!("{:<40} {done:>9}  {next}\n", text("cell").unwrap_or_default());
     }
+    if !of_other_code.is_empty() {
+        out += &match args.experiment.accept_changed_code {
+            true => format!("\n{} runs of other numeric code would be accepted as they are\n", of_other_code.len()),
+            false => format!(
+                "\n{} runs differ in the numeric code only; --accept-changed-code takes them as they are\n",
+                of_other_code.len()
+            ),
+        };
+    }
     out += &if open == 0 {
         "\nall done; nothing to train\n".to_string()
     } else {
@@ -77,43 +92,6 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     };
     print(&out)?;
     Ok(Exit::Done)
-}
-
-/// Why a cell's open runs would run; `None` where all are done.
-fn why(planned: &Planned, states: &BTreeMap<String, State>, runs: &[RunRecord]) -> Option<String> {
-    if planned.skipped.is_some() {
-        return None;
-    }
-    let open: Vec<&String> =
-        planned.runs.iter().map(|(_, id)| id).filter(|id| states.get(*id) != Some(&State::Done)).collect();
-    let first = open.first()?;
-    match states.get(*first) {
-        Some(State::Failed) => return Some("failed before; would be tried again".into()),
-        Some(State::Interrupted) => return Some("interrupted; would go on".into()),
-        Some(State::Running) => return Some("running".into()),
-        _ => {}
-    }
-    // A finished run of the same cell under another fingerprint: say what differs.
-    let same = |r: &&RunRecord| r.state == State::Done && r.spec["part"] == planned.spec["part"];
-    let nearest = runs
-        .iter()
-        .filter(same)
-        .map(|r| changes(&r.spec, &planned.spec))
-        .filter(|d| !d.is_empty())
-        .min_by_key(Vec::len);
-    Some(nearest.map_or_else(|| "new".into(), |d| format!("changed: {}", d.join(", "))))
-}
-
-/// `train.lr 0.001 -> 0.003`, for every key that differs.
-fn changes(before: &Value, after: &Value) -> Vec<String> {
-    differences(before, after)
-        .into_iter()
-        .map(|d| match d.key.as_str() {
-            "code" => "numeric code".into(),
-            "data" => "data set or its silent clips".into(),
-            key => format!("{key} {} -> {}", d.a, d.b),
-        })
-        .collect()
 }
 
 /// Seconds per floating-point operation, by kind of cell: from finished runs where there are any, else from a product

@@ -5,8 +5,9 @@ use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open};
 use crate::experiment::Experiment;
 use crate::report::format::duration;
+use crate::runs::why::{self, History};
 use crate::runs::{self, Options, Plan, Summary};
-use crate::store::{DatasetKey, Store};
+use crate::store::{DatasetKey, NewRun, Selection, Store, Values};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ static LISTENING: AtomicBool = AtomicBool::new(false);
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     check(args)?;
     let (experiment, plan) = open::plan(&args.experiment)?;
-    let store = Store::open(&args.experiment.db.db)?;
+    let store = open::writable(&args.experiment.db.db)?;
     let exit = train(args, &experiment, &plan, &store)?;
     if exit == Exit::Done {
         let (folder, db) = (args.experiment.experiment.display(), args.experiment.db.db.display());
@@ -48,6 +49,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     let db = &args.experiment.db.db;
     record(store, experiment, plan)?;
     tell_changed_data(store, plan)?;
+    tell_other_code(store, plan, args)?;
     let states = store.states()?;
     let open = plan.open(&states).len();
     let skipped = plan.cells.iter().filter(|p| p.skipped.is_some()).count();
@@ -136,7 +138,7 @@ fn tell_changed_data(store: &Store, plan: &Plan) -> Result<(), Failure> {
     let name = &plan.dataset.manifest.name;
     let known = store.datasets_named(name)?;
     let Some(before) = known.iter().find(|d| d.fingerprint != plan.dataset.fingerprint) else { return Ok(()) };
-    let changed = changed_files(&before.files, &plan.dataset.file_hashes);
+    let changed = why::changed_files(&before.files, &plan.dataset.file_hashes);
     if !changed.is_empty() {
         say(&format!(
             "note: the store also has runs of another state of data set {name:?} (differs in {}); they are kept apart",
@@ -146,15 +148,37 @@ fn tell_changed_data(store: &Store, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Files whose contents differ, or that only one side has.
-pub(super) fn changed_files(
-    before: &std::collections::BTreeMap<String, String>,
-    after: &[(String, String)],
-) -> Vec<String> {
-    let mut changed: Vec<String> =
-        after.iter().filter(|(file, hash)| before.get(file) != Some(hash)).map(|(file, _)| file.clone()).collect();
-    changed.extend(before.keys().filter(|file| !after.iter().any(|(f, _)| f == *file)).cloned());
-    changed
+/// Runs that only the numeric code sets apart are accepted where that was asked for, and offered where not.
+fn tell_other_code(store: &Store, plan: &Plan, args: &RunArgs) -> Result<(), Failure> {
+    let light = Selection { values: Values::Only(Vec::new()), ..Default::default() };
+    let runs = store.select(&light)?;
+    let history = History::new(Some(store), &runs)?;
+    let of_other_code = history.of_other_code(plan);
+    if of_other_code.is_empty() {
+        return Ok(());
+    }
+    if !args.experiment.accept_changed_code {
+        say(&format!(
+            "note: {} runs differ from finished ones in the numeric code only; --accept-changed-code takes those as they are",
+            of_other_code.len()
+        ));
+        return Ok(());
+    }
+    let mut accepted = 0;
+    for (planned, seed, id, from) in of_other_code {
+        let run = NewRun {
+            id: id.into(),
+            cell: planned.fingerprint.clone(),
+            kind: planned.cell.part.kind().into(),
+            key: planned.cell.key(),
+            seed,
+            view_id: from.view_id,
+            spec: planned.spec.clone(),
+        };
+        accepted += usize::from(store.accept(&run, &from.id)?);
+    }
+    say(&format!("note: {accepted} runs of other numeric code were accepted as they are; `unmute show` tells which"));
+    Ok(())
 }
 
 /// Reasons for skipping, with the number of cells.

@@ -11,7 +11,6 @@ use crate::report::paired::Ours;
 use crate::report::scores::Results;
 use crate::report::sensitivity::{Flip, Movement, movements, sets, variant_name};
 use crate::runs::Plan;
-use crate::store::Store;
 use std::collections::BTreeMap;
 
 pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
@@ -19,7 +18,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
     let given = &args.run.experiment;
     let (experiment, plan) = open::plan(given)?;
     wanted(args, &experiment)?;
-    let store = Store::open(&given.db.db)?;
+    let store = open::writable(&given.db.db)?;
     let mut exit = train(&args.run, &experiment, &plan, &store)?;
     // Alternatives that make no sense here, and why.
     let mut impossible: BTreeMap<(String, String), String> = BTreeMap::new();

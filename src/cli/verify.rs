@@ -7,6 +7,7 @@ use crate::dataset::Dataset;
 use crate::report::format::number;
 use crate::runs::Options;
 use crate::runs::verify::{self, Verified};
+use crate::runs::why;
 use crate::store::{Check, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use std::time::Duration;
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let store = match Store::open_to_read(&args.store.db.db) {
         Err(e @ Error::Damaged { .. }) => return Err(Failure { exit: Exit::NotAll, message: e.to_string() }),
-        other => other?,
+        other => open::told(other?),
     };
     let spinner = spinner(&format!("checking {}", store.path().display()));
     let check = store.check()?;
@@ -99,7 +100,7 @@ fn candidates(
         let changed = others.iter().find(|d| d.manifest.name == dataset.manifest.name);
         let why = match changed {
             Some(before) => {
-                format!("it differs in {}", run::changed_files(&before.files, &dataset.file_hashes).join(", "))
+                format!("it differs in {}", why::changed_files(&before.files, &dataset.file_hashes).join(", "))
             }
             None if others.is_empty() => "the store has no experiment".into(),
             None => {

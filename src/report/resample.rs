@@ -377,4 +377,27 @@ mod tests {
         let slow: u32 = column.iter().zip(&times).map(|(c, t)| u32::from(*c) * u32::from(*t)).sum();
         assert_eq!(right(&column, &times), slow);
     }
+
+    #[test]
+    fn intervals_agree_with_scipy() {
+        let fixture: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/bootstrap.json")).unwrap();
+        for case in fixture["cases"].as_array().unwrap() {
+            let bits = |key: &str| -> Vec<u8> { case[key].as_str().unwrap().bytes().map(|b| b - b'0').collect() };
+            let (left, right) = (bits("left"), bits("right"));
+            let n = left.len();
+            let s = sample(vec![left, right]);
+            let question = rows(vec![vec![0]], vec![vec![1]], usize::MAX);
+            let difference = question.spread(s.resample(&[&question], &[]).1.remove(0)).interval;
+            // Both draw at random: quantiles of 10,000 draws move by about a fiftieth of a standard deviation, and by one
+            // clip where the statistic is that coarse.
+            let near = |ours: (f64, f64), theirs: &serde_json::Value, slack: f64| {
+                let (low, high) = (theirs[0].as_f64().unwrap(), theirs[1].as_f64().unwrap());
+                let slack = slack * (high - low) + 100.5 / n as f64;
+                assert!((ours.0 - low).abs() < slack && (ours.1 - high).abs() < slack, "{ours:?} {theirs} of {n}");
+            };
+            near(difference, &case["difference"], 0.02);
+            near(s.levels(&[vec![0]])[0], &case["level"], 0.04);
+        }
+    }
 }

@@ -5,15 +5,21 @@ use serde_json::{Value, json};
 /// The record of this process.
 pub fn record(threads: usize, workers: usize, device: &str) -> Value {
     let or_null = |text: &'static str| if text.is_empty() { Value::Null } else { text.into() };
+    let gpu = if device == "cpu" { Value::Null } else { json!(gpus()) };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "commit": or_null(env!("UNMUTE_COMMIT")),
         "dirty": or_null(env!("UNMUTE_DIRTY")),
+        "dirty_diff": or_null(include_str!(concat!(env!("OUT_DIR"), "/dirty.diff"))),
         "lock": env!("UNMUTE_LOCK"),
         "code": super::fingerprint::CODE,
         "compiler": env!("UNMUTE_RUSTC"),
         "target": env!("UNMUTE_TARGET"),
         "profile": env!("UNMUTE_PROFILE"),
+        "opt_level": env!("UNMUTE_OPT"),
+        "flags": env!("UNMUTE_FLAGS"),
+        "target_features": env!("UNMUTE_TARGET_FEATURES"),
+        "features": env!("UNMUTE_FEATURES"),
         "os": os(),
         "host": host(),
         "cpu": cpu(),
@@ -23,7 +29,23 @@ pub fn record(threads: usize, workers: usize, device: &str) -> Value {
         "workers": workers,
         "memory_bytes": proc_kib("/proc/meminfo", "MemTotal:").map(|k| k * 1024),
         "device": device,
+        "gpu": gpu,
+        "driver": if device == "cpu" { None } else { driver() },
     })
+}
+
+/// Models of the GPUs that NVIDIA's driver knows, in the order of their PCI addresses.
+fn gpus() -> Vec<String> {
+    let mut folders: Vec<_> = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten().collect();
+    folders.sort_by_key(|f| f.file_name());
+    let model = |text: String| text.lines().find_map(|l| l.strip_prefix("Model:")).map(|m| m.trim().to_string());
+    folders.iter().filter_map(|f| std::fs::read_to_string(f.path().join("information")).ok().and_then(model)).collect()
+}
+
+/// The version of NVIDIA's driver.
+fn driver() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    Some(text.lines().next()?.trim_start_matches("NVRM version:").split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The machine's name.
@@ -51,9 +73,13 @@ fn cpu_features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         let known = [
+            ("sse4.2", std::arch::is_x86_feature_detected!("sse4.2")),
+            ("avx", std::arch::is_x86_feature_detected!("avx")),
             ("avx2", std::arch::is_x86_feature_detected!("avx2")),
             ("fma", std::arch::is_x86_feature_detected!("fma")),
             ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+            ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
+            ("avx512vl", std::arch::is_x86_feature_detected!("avx512vl")),
         ];
         known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }

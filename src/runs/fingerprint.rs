@@ -74,7 +74,7 @@ pub fn fingerprint(spec: &Value, seed: Option<u64>) -> String {
 }
 
 /// Keys in alphabetical order, at every depth.
-fn canonical(value: Value) -> Value {
+pub(super) fn canonical(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<(String, Value)> = map.into_iter().map(|(k, v)| (k, canonical(v))).collect();

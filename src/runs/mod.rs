@@ -6,6 +6,7 @@ pub mod environment;
 pub mod fingerprint;
 pub mod plan;
 pub mod verify;
+pub mod why;
 pub mod work;
 
 pub use plan::{Plan, Planned};
@@ -155,7 +156,7 @@ pub fn run_all<D: Backend>(
         host: environment::host(),
         pid: std::process::id(),
         command: command.into(),
-        environment_id: store.put_environment(&record)?,
+        environment: record.to_string(),
     };
     let shared = Shared::<D> {
         which,
@@ -205,6 +206,8 @@ impl<D: Backend> Shared<'_, D> {
     fn work_through(&self) -> Result<(), store::Error> {
         let states = self.store.states()?;
         let mut open = self.plan.open(&states);
+        let pending: Vec<NewRun> = open.iter().map(|(planned, seed, id)| self.new_run(planned, *seed, id)).collect();
+        self.store.declare(&pending)?;
         // The longest first, so that no worker is left alone with one at the end.
         open.sort_by(|a, b| plan::cost(b.0).total_cmp(&plan::cost(a.0)));
         let (first, second): (Vec<_>, Vec<_>) =
@@ -258,8 +261,14 @@ impl<D: Backend> Shared<'_, D> {
         let run = self.new_run(planned, seed, id);
         let mut told = false;
         let mut retries = self.options.retries;
+        // The clock of another machine may be ahead of ours: no new sign of life while we watch is death as well.
+        let mut seen: Option<(String, Instant)> = None;
         loop {
-            match self.store.claim(&run, &self.worker, &alive) {
+            let silent = |beat: &str| seen.as_ref().is_some_and(|(last, at)| last == beat && at.elapsed() > GRACE);
+            let lives = |host: &str, pid: i64, beat: &str| {
+                alive(host, pid, beat) && (host == self.worker.host || !silent(beat))
+            };
+            match self.store.claim(&run, &self.worker, &lives) {
                 Err(error) => {
                     self.give_up(error);
                     return Ended::Elsewhere;
@@ -267,7 +276,10 @@ impl<D: Backend> Shared<'_, D> {
                 Ok(Claim::Done) => return Ended::Elsewhere,
                 Ok(Claim::Theirs { .. }) if self.stopped() => return Ended::Elsewhere,
                 // Runs that others need must be waited for; the rest too, so that a table is complete when we return.
-                Ok(Claim::Theirs { host, pid }) => {
+                Ok(Claim::Theirs { host, pid, heartbeat }) => {
+                    if seen.as_ref().is_none_or(|(last, _)| *last != heartbeat) {
+                        seen = Some((heartbeat, Instant::now()));
+                    }
                     if !told {
                         (self.watch)(Event::Theirs { name: name.clone(), host, pid });
                         told = true;
@@ -334,11 +346,11 @@ impl<D: Backend> Shared<'_, D> {
                 })
             }
             Err(Error::Interrupted) => {
-                self.store.stop(id, State::Interrupted, None, seconds).map(|()| Ended::Elsewhere)
+                self.store.stop(id, &self.worker, State::Interrupted, None, seconds).map(|()| Ended::Elsewhere)
             }
             Err(error) => {
                 let error = error.to_string();
-                self.store.stop(id, State::Failed, Some(&error), seconds).map(|()| {
+                self.store.stop(id, &self.worker, State::Failed, Some(&error), seconds).map(|()| {
                     if again && !self.stopped() {
                         (self.watch)(Event::Retried { name, error });
                         return Ended::Again;
@@ -415,6 +427,14 @@ struct Keeper<'a, 'b, D: Backend> {
     saved: Instant,
 }
 
+impl<D: Backend> Keeper<'_, '_, D> {
+    /// A disk that takes nothing more is no failure of the run: it goes on when there is room again.
+    fn give_up(&self, error: store::Error) -> Error {
+        self.shared.give_up(error);
+        Error::Interrupted
+    }
+}
+
 impl<D: Backend> Listener for Keeper<'_, '_, D> {
     fn step(&mut self, done: usize, total: usize) -> Result<(), Error> {
         (self.shared.watch)(Event::Step { name: self.name.clone(), done, total });
@@ -426,11 +446,10 @@ impl<D: Backend> Listener for Keeper<'_, '_, D> {
         if self.saved.elapsed() >= self.shared.options.checkpoint_every {
             // The epochs first: a checkpoint whose epochs are lost would leave a hole in the curve.
             let new = &self.epochs[self.kept..];
-            self.shared.store.put_epochs(self.id, new).map_err(|e| Error::Listener(e.to_string()))?;
+            self.shared.store.put_epochs(self.id, new).map_err(|e| self.give_up(e))?;
             self.kept = self.epochs.len();
             let written = checkpoint::save(&self.checkpoint, &checkpoint()?);
-            written
-                .map_err(|e| Error::Listener(format!("{}: {}", self.checkpoint.display(), crate::explain_io(&e))))?;
+            written.map_err(|e| self.give_up(store::Error::of_file(&self.checkpoint, &e)))?;
             self.saved = Instant::now();
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Trains finished runs again, in a store of its own, and compares every bit that they left.
 
+use super::why::without_code;
 use super::{Event, Options, Plan, Planned, environment, run_all, run_name};
 use crate::dataset::Dataset;
 use crate::experiment::{Experiment, Part};
@@ -169,15 +170,6 @@ fn needs(planned: &Planned, other: &Planned) -> bool {
         && view(other) == view(planned)
 }
 
-/// What a run depends on, whatever the version of the code.
-fn without_code(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    if let Some(map) = spec.as_object_mut() {
-        map.remove("code");
-    }
-    spec
-}
-
 fn empty(run: &RunRecord) -> Verified {
     Verified {
         run: run.id.clone(),
@@ -189,7 +181,7 @@ fn empty(run: &RunRecord) -> Verified {
         scores: Vec::new(),
         values: Vec::new(),
         environment: Vec::new(),
-        other_code: run.spec["code"] != super::fingerprint::CODE,
+        other_code: run.spec["code"] != super::fingerprint::CODE || run.accepted_from.is_some(),
         error: None,
     }
 }

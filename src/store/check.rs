@@ -118,11 +118,7 @@ impl Store {
     fn check_run(&self, run: &Checked, blobs: &mut usize) -> Vec<String> {
         let mut wrong = Vec::new();
         // The id is the hash of what the run depends on; it is made again from the text that is stored.
-        let text = match run.seed {
-            None => run.spec.clone(),
-            Some(seed) => format!("{} seed {}", run.spec, seed as u64),
-        };
-        if blake3::hash(text.as_bytes()).to_hex().get(..32) != Some(run.id.as_str()) {
+        if !names(&run.id, &run.spec, run.seed) {
             wrong.push("its id is not the fingerprint of what it says that it depends on".into());
         }
         let kinds = self.score_kinds(&run.id).unwrap_or_else(|e| {
@@ -178,6 +174,15 @@ impl Store {
     pub fn schema_version(&self) -> i64 {
         VERSION
     }
+}
+
+/// Whether `id` is the fingerprint of a run's specification, as it is stored, and seed.
+pub(super) fn names(id: &str, spec: &str, seed: Option<i64>) -> bool {
+    let text = match seed {
+        None => spec.to_string(),
+        Some(seed) => format!("{spec} seed {}", seed as u64),
+    };
+    blake3::hash(text.as_bytes()).to_hex().get(..32) == Some(id)
 }
 
 /// An error without the file's name, which is told once.

@@ -79,7 +79,14 @@ impl Store {
         if spec.iter().any(|d| d.key.starts_with("data.") || d.key.starts_with("missing")) {
             spec.retain(|d| d.key != "view");
         }
-        let environment = |run: &RunRecord| run.environment_id.map_or(Ok(Value::Null), |id| self.environment(id));
+        let environment = |run: &RunRecord| -> Result<Value, Error> {
+            let mut all = run.environment_id.map_or(Ok(json!({})), |id| self.environment(id))?;
+            if let Some(map) = all.as_object_mut() {
+                map.insert("command".into(), json!(run.command));
+                map.insert("accepted_from".into(), json!(run.accepted_from));
+            }
+            Ok(all)
+        };
         Ok(Comparison {
             spec,
             environment: differences(&environment(a)?, &environment(b)?),

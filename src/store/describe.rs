@@ -2,26 +2,43 @@
 
 use super::schema::MIGRATIONS;
 
-/// Markdown: every table with its comment, every column with its type and comment.
+/// A table, as the migrations leave it.
+#[derive(Default)]
+struct Table {
+    name: String,
+    comment: String,
+    columns: String,
+    indexes: Vec<String>,
+}
+
+/// Markdown: why there is each migration, every table with its comment, every column with its type and comment.
 pub fn describe_schema() -> String {
     let mut out = String::from(
         "# The store\n\n`runs.db` is one SQLite file. This page is made from `migrations/` by `unmute export schema store`.\n\
          Ask it with `unmute query 'SELECT ...'`, or with any SQLite client.\n",
     );
+    let mut tables: Vec<Table> = Vec::new();
     for (file, sql) in MIGRATIONS {
         out += &format!("\n<!-- {file} -->\n");
         let mut comment: Vec<&str> = Vec::new();
-        let mut table: Option<String> = None;
+        let mut inside = false;
         for line in sql.lines() {
             let text = line.trim();
             if let Some(name) = text.strip_prefix("CREATE TABLE ").and_then(|t| t.strip_suffix(" (")) {
-                out += &format!("\n## {name}\n\n{}\n\n| column | type | |\n| --- | --- | --- |\n", comment.join(" "));
+                tables.push(Table { name: name.into(), comment: comment.join(" "), ..Table::default() });
                 comment.clear();
-                table = Some(name.into());
+                inside = true;
             } else if text.starts_with(')') {
-                table = None;
-            } else if table.is_some() {
-                out += &column(text);
+                inside = false;
+            } else if let (true, Some(table)) = (inside, tables.last_mut()) {
+                table.columns += &column(text);
+            } else if let Some((name, added)) =
+                text.strip_prefix("ALTER TABLE ").and_then(|t| t.split_once(" ADD COLUMN "))
+            {
+                if let Some(table) = tables.iter_mut().find(|t| t.name == name) {
+                    table.columns += &column(&added.replacen(';', "", 1));
+                }
+                comment.clear();
             } else if let Some(words) = text.strip_prefix("--") {
                 comment.push(words.trim());
             } else if text.is_empty() && !comment.is_empty() {
@@ -29,10 +46,18 @@ pub fn describe_schema() -> String {
                 out += &format!("\n{}\n", comment.join(" "));
                 comment.clear();
             } else if let Some(index) = text.strip_prefix("CREATE INDEX ") {
-                out += &format!("\nIndex {}.\n", index.trim_end_matches(';').replacen(" ON ", " on ", 1));
+                let of = index.split_once(" ON ").and_then(|(_, on)| on.split(' ').next()).unwrap_or_default();
+                if let Some(table) = tables.iter_mut().find(|t| t.name == of) {
+                    table.indexes.push(index.trim_end_matches(';').replacen(" ON ", " on ", 1));
+                }
                 comment.clear();
             }
         }
+    }
+    for table in tables {
+        let Table { name, comment, columns, indexes } = table;
+        out += &format!("\n## {name}\n\n{comment}\n\n| column | type | |\n| --- | --- | --- |\n{columns}");
+        out.extend(indexes.iter().map(|index| format!("\nIndex {index}.\n")));
     }
     out
 }
@@ -72,6 +97,11 @@ mod tests {
         {
             assert!(text.contains(&format!("\n## {table}\n")), "{table}");
         }
+        let run = text.split("\n## ").find(|part| part.starts_with("run\n")).unwrap();
+        assert!(
+            run.contains("| `accepted_from` | TEXT | the older run whose")
+                && run.contains("Index run_by_creation on run")
+        );
         assert!(text.contains("| `seed` | INTEGER | NULL where the result does not depend on one |"));
     }
 }

@@ -18,6 +18,19 @@ pub enum Error {
         /// Ours.
         known: i64,
     },
+    /// The file was written by an older version, and cannot be migrated.
+    #[error(
+        "{}: written by an older version (schema {found}), and it cannot be migrated ({why})\n  next: copy it to a folder that you can write to",
+        path.display()
+    )]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Why it cannot be migrated.
+        why: String,
+    },
     /// The file is another program's, or none at all.
     #[error("{}: not a store of unmute ({why})\n  next: give the path of a runs.db, or of a new file; this one was not touched", path.display())]
     NotAStore {
@@ -68,6 +81,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the system says of a file beside the store.
+    pub fn of_file(path: &std::path::Path, e: &std::io::Error) -> Error {
+        let path = path.to_path_buf();
+        match e.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { path },
+            _ => Error::ReadOnly { path, why: e.to_string() },
+        }
+    }
+
     /// Sorts what sqlx says by SQLite's primary result code.
     pub(super) fn of_sqlx(path: &std::path::Path, source: sqlx::Error) -> Error {
         let path = path.to_path_buf();
@@ -82,10 +104,15 @@ impl Error {
             Some(8 | 14) => Error::ReadOnly { path, why },
             Some(11) => Error::Damaged { path, why },
             Some(26) => Error::NotAStore { path, why },
-            // I/O errors on writing are full disks more often than not (SQLite reports a full file system while it grows the
-            // shared-memory file as SQLITE_IOERR).
+            // SQLite reports a full file system as an I/O error while it grows the shared-memory file.
+            Some(10) if is_full(&path) => Error::Full { path },
             Some(10) => Error::ReadOnly { path, why },
             _ => Error::Sql { path, source },
         }
     }
+}
+
+/// Whether the disk under a path has no room left, or next to none.
+fn is_full(path: &std::path::Path) -> bool {
+    super::disk(path).is_ok_and(|disk| disk.free_bytes < 64 << 10 && !disk.read_only)
 }

@@ -55,7 +55,7 @@ impl Store {
         let source = Source::of(other)?;
         self.runtime.block_on(async {
             let mut connection = self.writer.acquire().await.map_err(self.fail())?;
-            let path = source.path.to_string_lossy().into_owned();
+            let path = super::plain(&source.path).to_string_lossy().into_owned();
             sqlx::query("ATTACH ? AS other").bind(path).execute(&mut *connection).await.map_err(self.fail())?;
             let result = take(&mut connection).await;
             let detached = sqlx::query("DETACH other").execute(&mut *connection).await;
@@ -97,7 +97,7 @@ impl Source {
         }
         let fail = |e| Error::of_sqlx(other, e);
         runtime.block_on(async {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(super::plain(&path));
             let mut connection = SqliteConnection::connect_with(&options).await.map_err(fail)?;
             schema::migrate(&mut connection, &path).await?;
             connection.close().await.map_err(fail)
@@ -273,11 +273,34 @@ async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<St
             (_, Err(why)) => return Ok(Some(format!("their {} scores: {why}", a.0))),
         }
     }
+    for (table, columns, what) in [
+        ("value", "name, value", "name"),
+        ("epoch", "epoch, split, loss, loss_cls, loss_rec, accuracy, feature_error", "'epoch ' || epoch"),
+    ] {
+        let rows = |a: &str, b: &str| {
+            format!(
+                "SELECT * FROM (SELECT {columns} FROM {a}.{table} WHERE run_id = ?1
+                     EXCEPT SELECT {columns} FROM {b}.{table} WHERE run_id = ?1)"
+            )
+        };
+        let sql = format!(
+            "SELECT {what} FROM ({} UNION ALL {}) ORDER BY 1 LIMIT 1",
+            rows("main", "other"),
+            rows("other", "main")
+        );
+        if let Some(row) = bound(&sql, &[Bind::Text(id.into())]).fetch_optional(&mut **t).await? {
+            return Ok(Some(format!("its {} is another number there", row.try_get::<String, _>(0)?)));
+        }
+    }
     Ok(None)
 }
 
 /// What is wrong with a run of the other store, if anything.
 async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result<Option<String>, sqlx::Error> {
+    let spec = sqlx::query("SELECT spec, seed FROM other.run WHERE id = ?").bind(id).fetch_one(&mut **t).await?;
+    if !super::check::names(id, spec.try_get(0)?, spec.try_get(1)?) {
+        return Ok(Some("its id is not the fingerprint of what it says that it depends on".into()));
+    }
     let theirs = scores(t, "other", id).await?;
     if done && theirs.is_empty() {
         return Ok(Some("it is done and has no scores".into()));
@@ -301,9 +324,10 @@ async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result
 async fn copy(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Error> {
     for sql in [
         "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, heartbeat_at, created_at,
-                          started_at, finished_at, seconds, peak_memory, command, environment_id, error)
+                          started_at, finished_at, seconds, peak_memory, command, environment_id, error, accepted_from)
              SELECT r.id, r.cell, r.kind, r.key, r.seed, ours.id, r.spec, r.state, r.attempt, r.host, r.pid, r.heartbeat_at,
-                 r.created_at, r.started_at, r.finished_at, r.seconds, r.peak_memory, r.command, environment.id, r.error
+                 r.created_at, r.started_at, r.finished_at, r.seconds, r.peak_memory, r.command, environment.id, r.error,
+                 r.accepted_from
              FROM other.run r JOIN other.view v ON v.id = r.view_id JOIN main.view ours ON ours.fingerprint = v.fingerprint
              LEFT JOIN other.environment e ON e.id = r.environment_id
              LEFT JOIN main.environment environment ON environment.digest = e.digest
@@ -311,7 +335,8 @@ async fn copy(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Err
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, attempt = excluded.attempt, host = excluded.host,
              pid = excluded.pid, heartbeat_at = excluded.heartbeat_at, started_at = excluded.started_at,
              finished_at = excluded.finished_at, seconds = excluded.seconds, peak_memory = excluded.peak_memory,
-             command = excluded.command, environment_id = excluded.environment_id, error = excluded.error",
+             command = excluded.command, environment_id = excluded.environment_id, error = excluded.error,
+             accepted_from = excluded.accepted_from",
         "DELETE FROM epoch WHERE run_id = ?1",
         "DELETE FROM value WHERE run_id = ?1",
         "DELETE FROM score WHERE run_id = ?1",

@@ -26,7 +26,7 @@ pub use describe::describe_schema;
 pub use error::Error;
 pub use filter::Filter;
 pub use merge::{Merged, Refused};
-pub use names::{FIELDS, Name, Names, flatten};
+pub use names::{ColumnType, FIELDS, Name, Names, flatten};
 pub use records::*;
 pub use schema::VERSION;
 pub use select::{Selection, Values};
@@ -44,6 +44,7 @@ pub struct Store {
     runtime: tokio::runtime::Runtime,
     writer: SqlitePool,
     readers: SqlitePool,
+    migrated: Option<PathBuf>,
 }
 
 /// How long a writer waits for another process's transaction.
@@ -56,7 +57,7 @@ impl Store {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
         }
         let options = SqliteConnectOptions::new()
-            .filename(path)
+            .filename(plain(path))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // Consistent at any moment; what must also survive a power failure asks for it (`Store::transact`).
@@ -64,7 +65,7 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY);
         let runtime = runtime(path)?;
-        let (writer, readers) = runtime.block_on(async {
+        let (writer, readers, migrated) = runtime.block_on(async {
             let fail = |e| Error::of_sqlx(path, e);
             // Before anything is written (switching to WAL is a write), the file must prove to be ours.
             if path.metadata().is_ok_and(|m| m.len() > 0) {
@@ -73,24 +74,42 @@ impl Store {
             let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY * 10);
             let writer = writer.connect_with(options.clone()).await.map_err(fail)?;
             let mut connection = writer.acquire().await.map_err(fail)?;
-            schema::migrate(&mut connection, path).await?;
+            let migrated = schema::migrate(&mut connection, path).await?;
             drop(connection);
             let readers = SqlitePoolOptions::new()
                 .max_connections(4)
                 .connect_lazy_with(options.read_only(true).create_if_missing(false));
-            Ok::<_, Error>((writer, readers))
+            Ok::<_, Error>((writer, readers, migrated))
         })?;
-        Ok(Store { path: path.into(), runtime, writer, readers })
+        Ok(Store { path: path.into(), runtime, writer, readers, migrated })
     }
 
-    /// Opens a store that must be there, to read only; a file or folder that cannot be written is fine.
+    /// Opens a store that must be there, to read only; a file or folder that cannot be written is fine. A store of an
+    /// earlier schema is migrated first, as by [`Store::open`].
     pub fn open_to_read(path: &Path) -> Result<Store, Error> {
         if !path.is_file() {
             return Err(Error::Missing { path: path.into() });
         }
+        match Store::open_current(path) {
+            Err(Error::Outdated { found, .. }) => {
+                let migrated = Store::open(path).map_err(|e| match e {
+                    Error::ReadOnly { why, .. } => Error::Outdated { path: path.into(), found, why },
+                    e => e,
+                })?;
+                let backup = migrated.migrated.clone();
+                drop(migrated);
+                let mut store = Store::open_current(path)?;
+                store.migrated = backup;
+                Ok(store)
+            }
+            other => other,
+        }
+    }
+
+    fn open_current(path: &Path) -> Result<Store, Error> {
         let runtime = runtime(path)?;
         let readers = runtime.block_on(async {
-            let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
+            let options = SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY);
             // A write-ahead log beside the file needs a writable folder; without one, and without a log, the file alone is
             // all there is.
             let options = match check(path, false).await {
@@ -101,10 +120,11 @@ impl Store {
                     options.read_only(!writable).pragma("query_only", "ON")
                 }
                 Err(Error::ReadOnly { why, .. }) => {
-                    if wal(path).metadata().is_ok_and(|m| m.len() > 0) {
+                    let logs = [wal(path), journal(path)];
+                    if let Some(log) = logs.iter().find(|log| log.metadata().is_ok_and(|m| m.len() > 0)) {
                         let why = format!(
                             "its log {} holds what is newest, and needs a writable folder; {why}",
-                            wal(path).display()
+                            log.display()
                         );
                         return Err(Error::ReadOnly { path: path.into(), why });
                     }
@@ -115,7 +135,12 @@ impl Store {
             };
             Ok(SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options))
         })?;
-        Ok(Store { path: path.into(), runtime, writer: readers.clone(), readers })
+        Ok(Store { path: path.into(), runtime, writer: readers.clone(), readers, migrated: None })
+    }
+
+    /// The copy that was made of the file before it was migrated by opening it.
+    pub fn migrated(&self) -> Option<&Path> {
+        self.migrated.as_deref()
     }
 
     /// The file.
@@ -140,8 +165,17 @@ impl Drop for Store {
 
 /// The write-ahead log of a store.
 fn wal(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+/// What it rolls back with until it has a write-ahead log.
+fn journal(path: &Path) -> PathBuf {
+    beside(path, "-journal")
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(end);
     name.into()
 }
 
@@ -155,8 +189,18 @@ fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {
 
 /// The schema version of a file that is there, without changing it.
 async fn check(path: &Path, immutable: bool) -> Result<i64, Error> {
+    let options = SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY);
+    match check_with(path, options.clone().read_only(true).immutable(immutable)).await {
+        // A process that was killed may have left a transaction to roll back, which only a writer can.
+        Err(Error::ReadOnly { why, .. }) if !immutable => {
+            check_with(path, options).await.map_err(|_| Error::ReadOnly { path: path.into(), why })
+        }
+        other => other,
+    }
+}
+
+async fn check_with(path: &Path, options: SqliteConnectOptions) -> Result<i64, Error> {
     use sqlx::Connection;
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(immutable).busy_timeout(BUSY);
     let fail = |e| Error::of_sqlx(path, e);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fail)?;
     let version = schema::version(&mut connection, path).await;
@@ -166,15 +210,16 @@ async fn check(path: &Path, immutable: bool) -> Result<i64, Error> {
 
 /// A reader cannot migrate.
 fn outdated(path: &Path, version: i64) -> Result<(), Error> {
-    if version == VERSION {
-        return Ok(());
+    match version {
+        VERSION => Ok(()),
+        0 => Err(Error::NotAStore { path: path.into(), why: "it is empty".into() }),
+        found => Err(Error::Outdated { path: path.into(), found, why: "it is only read".into() }),
     }
-    let why = if version == 0 {
-        "it is empty".into()
-    } else {
-        format!("schema {version} is older than {VERSION}; any `unmute run --db` on it migrates it, after a backup")
-    };
-    Err(Error::NotAStore { path: path.into(), why })
+}
+
+/// A path that SQLite takes for nothing but a file's: not `:memory:`, not a URI, not the empty name of a temporary one.
+fn plain(path: &Path) -> PathBuf {
+    if path.is_absolute() { path.into() } else { Path::new(".").join(path) }
 }
 
 /// Now, in UTC, as `2026-11-22T08:30:00.123Z`; sorts as text.
@@ -207,6 +252,39 @@ mod tests {
         assert_eq!(timestamp(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(timestamp(951_782_400, 5), "2000-02-29T00:00:00.005Z");
         assert_eq!(timestamp(1_795_336_199, 999), "2026-11-22T07:49:59.999Z".replace("07:49:59", "08:29:59"));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_rolled_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (db, left) = (dir.path().join("runs.db"), dir.path().join("left.db"));
+        drop(Store::open(&db).unwrap());
+        let runtime = runtime(&db).unwrap();
+        runtime.block_on(async {
+            use sqlx::Connection;
+            let options = SqliteConnectOptions::new().filename(&db).journal_mode(SqliteJournalMode::Delete);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            // So small a cache that the file is written to before the transaction ends.
+            let sql = "PRAGMA cache_size = 1; BEGIN IMMEDIATE;
+                WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+                INSERT INTO environment SELECT i, 'digest' || i, hex(zeroblob(500)) FROM n;";
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            std::fs::copy(&db, &left).unwrap();
+            std::fs::copy(journal(&db), journal(&left)).unwrap();
+            sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+        assert!(journal(&left).metadata().unwrap().len() > 0);
+        let copy = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::copy(&left, &path).unwrap();
+            std::fs::copy(journal(&left), journal(&path)).unwrap();
+            path
+        };
+        for store in [Store::open(&copy("a.db")).unwrap(), Store::open_to_read(&copy("b.db")).unwrap()] {
+            assert!(store.check().unwrap().damage.is_empty());
+            assert!(store.environment(1).is_err());
+        }
     }
 
     #[test]

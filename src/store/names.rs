@@ -30,6 +30,28 @@ pub struct Field {
     pub(super) number: bool,
 }
 
+/// What a column of a data frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Texts.
+    Text,
+    /// Whole numbers.
+    Integer,
+    /// Numbers.
+    Real,
+}
+
+impl Field {
+    /// What the field holds, whatever the runs.
+    pub fn column(&self) -> ColumnType {
+        match (self.number, self.name) {
+            (false, _) => ColumnType::Text,
+            (true, "seconds") => ColumnType::Real,
+            (true, _) => ColumnType::Integer,
+        }
+    }
+}
+
 const fn text(name: &'static str, sql: &'static str) -> Field {
     Field { name, sql, number: false }
 }
@@ -61,6 +83,7 @@ pub static FIELDS: &[Field] = &[
     number("seconds", "run.seconds"),
     number("memory", "run.peak_memory"),
     text("error", "run.error"),
+    text("accepted_from", "run.accepted_from"),
 ];
 
 /// Numbers that runs leave, known before the first one is done.
@@ -82,6 +105,10 @@ const USUAL_VALUES: &[&str] = &[
     "duality_gap",
     "loss",
 ];
+
+fn is_field(name: &str) -> bool {
+    FIELDS.iter().any(|f| f.name == name)
+}
 
 /// The words a field can have, where they are few.
 pub(super) fn words(field: &Field) -> Option<Vec<&'static str>> {
@@ -128,8 +155,9 @@ impl Names {
         if let Some(field) = FIELDS.iter().find(|f| f.name == name) {
             return Ok(Name::Field(field));
         }
-        if self.values.iter().any(|v| v == name) || USUAL_VALUES.contains(&name) && !self.is_field(name) {
-            return Ok(Name::Value(name.into()));
+        let value = name.strip_prefix("value.").unwrap_or(name);
+        if self.values.iter().any(|v| v == value) || USUAL_VALUES.contains(&value) {
+            return Ok(Name::Value(value.into()));
         }
         if self.keys.iter().any(|k| k == name) {
             return Ok(Name::Key(name.into()));
@@ -139,10 +167,6 @@ impl Names {
             "experiment" => Ok(Name::Experiment),
             _ => Err(format!("{name:?} is not known{}", self.nearest(name))),
         }
-    }
-
-    fn is_field(&self, name: &str) -> bool {
-        FIELDS.iter().any(|f| f.name == name)
     }
 
     fn nearest(&self, name: &str) -> String {
@@ -167,6 +191,8 @@ impl Name {
             Name::Field(field) => field.name.into(),
             Name::Key(key) => key.clone(),
             Name::Missing(key) => format!("missing.{key}"),
+            // `loss` is an axis of the grid; the number of that name is `value.loss`.
+            Name::Value(name) if is_field(name) => format!("value.{name}"),
             Name::Value(name) => name.clone(),
             Name::Experiment => "experiment".into(),
         }
@@ -195,6 +221,7 @@ impl Name {
                 "seconds" => json!(run.seconds),
                 "memory" => json!(run.peak_memory),
                 "error" => json!(run.error),
+                "accepted_from" => json!(run.accepted_from),
                 part => run.spec["part"].get(part).cloned().unwrap_or_default(),
             },
         }
@@ -244,6 +271,8 @@ mod tests {
         let names = Names::new(vec!["warmth/silent".into()]);
         assert_eq!(names.resolve("train.lr"), Ok(Name::Key("train.lr".into())));
         assert_eq!(names.resolve("missing.rate"), Ok(Name::Missing("rate".into())));
+        assert_eq!(names.resolve("value.loss"), Ok(Name::Value("loss".into())));
+        assert_eq!(Name::Value("loss".into()).text(), "value.loss");
         assert_eq!(names.resolve("warmth/silent"), Ok(Name::Value("warmth/silent".into())));
         assert!(matches!(names.resolve("loss"), Ok(Name::Field(f)) if f.name == "loss"));
         assert_eq!(names.resolve("generatr").unwrap_err(), "\"generatr\" is not known; did you mean \"generator\"?");

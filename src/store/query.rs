@@ -8,6 +8,25 @@ use sqlx::{AssertSqlSafe, Column, Executor, Row, SqlSafeStr, Statement, TypeInfo
 /// What a statement that only reads begins with.
 const READING: [&str; 5] = ["select", "with", "values", "explain", "pragma"];
 
+/// Pragmas that only tell something, whatever their argument. Others change the file or how it is written
+/// (journal_mode, wal_checkpoint) even on a connection that may not write.
+const TELLING: [&str; 14] = [
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+    "integrity_check",
+    "quick_check",
+    "compile_options",
+    "function_list",
+    "database_list",
+    "collation_list",
+];
+
 /// Why a statement is refused before SQLite sees it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -32,7 +51,22 @@ pub fn check(sql: &str) -> Result<(), Refusal> {
         return Err(Refusal::Several);
     }
     let word: String = first.trim_start_matches('(').chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    if READING.contains(&word.to_lowercase().as_str()) { Ok(()) } else { Err(Refusal::Writes(word.to_uppercase())) }
+    let lower = word.to_lowercase();
+    if lower == "pragma" {
+        return pragma(&first[word.len()..]);
+    }
+    if READING.contains(&lower.as_str()) { Ok(()) } else { Err(Refusal::Writes(word.to_uppercase())) }
+}
+
+/// What comes after the word PRAGMA: `name`, `schema.name`, and perhaps `= value` or `(value)`.
+fn pragma(rest: &str) -> Result<(), Refusal> {
+    let name = rest.split(['=', '(']).next().unwrap_or_default();
+    let bare = name.rsplit('.').next().unwrap_or_default().trim().to_lowercase();
+    let sets = name.len() < rest.len();
+    let tells = TELLING.contains(&bare.as_str()) && !rest.contains('=');
+    // Without a value most of the others tell a setting; these do something.
+    let acts = ["wal_checkpoint", "incremental_vacuum", "optimize", "shrink_memory"].contains(&bare.as_str());
+    if tells || (!sets && !acts) { Ok(()) } else { Err(Refusal::Writes(format!("PRAGMA {}", bare.to_uppercase()))) }
 }
 
 /// The statement without comments, and with blanks for what is quoted.
@@ -130,6 +164,21 @@ mod tests {
         assert_eq!(check("SELECT 1; VACUUM INTO 'x.db'"), Err(Refusal::Several));
         assert_eq!(check("vacuum into 'x.db'"), Err(Refusal::Writes("VACUUM".into())));
         assert!(matches!(check("DELETE FROM run"), Err(Refusal::Writes(_))));
+        for sql in ["pragma user_version", "PRAGMA main.table_info(run)", "PRAGMA journal_mode", "EXPLAIN SELECT 1"] {
+            assert_eq!(check(sql), Ok(()), "{sql}");
+        }
+        for sql in [
+            "PRAGMA journal_mode = DELETE",
+            "pragma main.journal_mode(delete)",
+            "PRAGMA wal_checkpoint",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+            "PRAGMA query_only=0",
+            "PRAGMA /* */ user_version=7",
+            "PRAGMA writable_schema=1",
+            "PRAGMA table_info=run",
+        ] {
+            assert!(matches!(check(sql), Err(Refusal::Writes(_))), "{sql}");
+        }
         assert!(check("'").is_err() && check("/*").is_err() && check("[").is_err());
     }
 }

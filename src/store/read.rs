@@ -163,6 +163,7 @@ impl Store {
             command: self.get(row, "command")?,
             spec: self.json(self.get::<&str>(row, "spec")?, "run.spec")?,
             error: self.get(row, "error")?,
+            accepted_from: self.get(row, "accepted_from")?,
             dataset: self.get::<Option<String>>(row, "dataset")?.unwrap_or_default(),
             missing: missing.map(|text| self.json(&text, "view.missing")).transpose()?.unwrap_or_default(),
             environment_id: self.get(row, "environment_id")?,
@@ -256,6 +257,42 @@ impl Store {
         let rows = self.rows(sqlx::query("SELECT record FROM environment WHERE id = ?").bind(id))?;
         let row = rows.first().ok_or_else(|| self.damaged(format!("no environment {id}")))?;
         self.json(&self.get::<String>(row, 0)?, "environment.record")
+    }
+
+    /// The data set behind each view, by the view's row.
+    pub fn data_of_views(&self) -> Result<BTreeMap<i64, ViewData>, Error> {
+        let rows = self.rows(sqlx::query(
+            "SELECT v.id, d.name, d.fingerprint, d.files FROM view v JOIN dataset d ON d.id = v.dataset_id",
+        ))?;
+        rows.iter()
+            .map(|r| {
+                let files = self.json(self.get::<&str>(r, 3)?, "dataset.files")?;
+                Ok((self.get(r, 0)?, ViewData { name: self.get(r, 1)?, fingerprint: self.get(r, 2)?, files }))
+            })
+            .collect()
+    }
+
+    /// What happened to a run, in order: when, how grave, what.
+    pub fn events(&self, run: &str) -> Result<Vec<EventRecord>, Error> {
+        let rows =
+            self.rows(sqlx::query("SELECT at, level, message FROM event WHERE run_id = ? ORDER BY id").bind(run))?;
+        rows.iter()
+            .map(|r| Ok(EventRecord { at: self.get(r, 0)?, level: self.get(r, 1)?, message: self.get(r, 2)? }))
+            .collect()
+    }
+
+    /// Experiments whose grid has the cell: name, `--set` values, when it was last run.
+    pub fn experiments_with(&self, cell: &str) -> Result<Vec<(String, Vec<String>, String)>, Error> {
+        let rows = self.rows(
+            sqlx::query(
+                "SELECT e.name, e.sets, e.used_at FROM experiment e
+                 WHERE e.id IN (SELECT experiment_id FROM cell WHERE fingerprint = ?) ORDER BY e.used_at DESC",
+            )
+            .bind(cell),
+        )?;
+        rows.iter()
+            .map(|r| Ok((self.get(r, 0)?, self.json(self.get::<&str>(r, 1)?, "experiment.sets")?, self.get(r, 2)?)))
+            .collect()
     }
 
     /// The fingerprint of the data set behind an earlier run of the experiment, if it was another one: for telling what

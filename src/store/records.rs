@@ -79,6 +79,17 @@ pub struct DatasetRecord {
     pub files: BTreeMap<String, String>,
 }
 
+/// The data set behind a view.
+#[derive(Clone, Debug)]
+pub struct ViewData {
+    /// The data set's name.
+    pub name: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Hash of each part.
+    pub files: BTreeMap<String, String>,
+}
+
 /// A view as the store knows it.
 #[derive(Clone, Debug)]
 pub struct ViewRecord {
@@ -155,6 +166,17 @@ pub struct NewRun {
     pub spec: Value,
 }
 
+/// Something that happened to a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventRecord {
+    /// When.
+    pub at: String,
+    /// `info` or `error`.
+    pub level: String,
+    /// What.
+    pub message: String,
+}
+
 /// Who works.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -164,8 +186,8 @@ pub struct Worker {
     pub pid: u32,
     /// The command line.
     pub command: String,
-    /// Row of the environment.
-    pub environment_id: i64,
+    /// JSON: what explains its numbers.
+    pub environment: String,
 }
 
 /// What came of claiming a run.
@@ -181,6 +203,8 @@ pub enum Claim {
         host: String,
         /// Its process.
         pid: i64,
+        /// Its last sign of life.
+        heartbeat: String,
     },
 }
 
@@ -249,6 +273,8 @@ pub struct RunRecord {
     pub spec: Value,
     /// What went wrong.
     pub error: Option<String>,
+    /// The run of older numeric code whose numbers these are; `None` where it was trained.
+    pub accepted_from: Option<String>,
     /// The data set's name.
     pub dataset: String,
     /// The simulated silence; null where there is none.

@@ -78,6 +78,24 @@ impl Store {
         rows.iter().map(|r| Ok((self.get(r, 0)?, self.get(r, 1)?))).collect()
     }
 
+    /// How many runs of each experiment, as it was last run, are in each state; the last used experiment first.
+    pub fn counts_by_experiment(&self) -> Result<Vec<(String, BTreeMap<String, i64>)>, Error> {
+        let mut all: Vec<(String, BTreeMap<String, i64>)> =
+            self.experiment_names()?.into_iter().map(|name| (name, BTreeMap::new())).collect();
+        let rows = self.rows(sqlx::query(
+            "SELECT e.name, r.state, count(DISTINCT r.id) FROM experiment e
+             JOIN cell c ON c.experiment_id = e.id JOIN run r ON r.cell = c.fingerprint
+             WHERE e.id = (SELECT o.id FROM experiment o WHERE o.name = e.name ORDER BY o.used_at DESC, o.id DESC LIMIT 1)
+             GROUP BY e.name, r.state",
+        ))?;
+        for row in &rows {
+            if let Some((_, counts)) = all.iter_mut().find(|(name, _)| Some(name.as_str()) == self.get(row, 0).ok()) {
+                counts.insert(self.get(row, 1)?, self.get(row, 2)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The one run whose id begins so; or those that do, a few of them, or none.
     pub fn run_beginning(&self, start: &str) -> Result<Result<RunRecord, Vec<String>>, Error> {
         // Ids are lower-case hexadecimal, so '~' comes after every one that begins so.

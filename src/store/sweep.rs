@@ -29,15 +29,25 @@ pub struct Superseded {
     pub bytes: u64,
 }
 
-/// Tables and what makes a row of them an orphan, in an order in which one makes orphans of the next.
-const ORPHANS: [(&str, &str); 8] = [
+/// Tables and what makes a row of them an orphan, in an order in which one makes orphans of the next. A process that just
+/// starts records its data first and what refers to it after, hence the hour.
+const ORPHANS: [(&str, &str); 9] = [
     ("epoch", "run_id NOT IN (SELECT id FROM run)"),
     ("value", "run_id NOT IN (SELECT id FROM run)"),
     ("score", "run_id NOT IN (SELECT id FROM run)"),
     ("bank", "run_id NOT IN (SELECT id FROM run)"),
     ("event", "run_id IS NOT NULL AND run_id NOT IN (SELECT id FROM run)"),
-    ("view", "id NOT IN (SELECT view_id FROM run) AND id NOT IN (SELECT view_id FROM cell WHERE view_id IS NOT NULL)"),
-    ("dataset", "id NOT IN (SELECT dataset_id FROM view) AND id NOT IN (SELECT dataset_id FROM experiment)"),
+    ("run", "state = 'pending' AND cell NOT IN (SELECT fingerprint FROM cell WHERE fingerprint IS NOT NULL)"),
+    (
+        "view",
+        "id NOT IN (SELECT view_id FROM run) AND id NOT IN (SELECT view_id FROM cell WHERE view_id IS NOT NULL)
+             AND created_at < strftime('%Y-%m-%dT%H:%M:%S', 'now', '-1 hour')",
+    ),
+    (
+        "dataset",
+        "id NOT IN (SELECT dataset_id FROM view) AND id NOT IN (SELECT dataset_id FROM experiment)
+             AND created_at < strftime('%Y-%m-%dT%H:%M:%S', 'now', '-1 hour')",
+    ),
     ("environment", "id NOT IN (SELECT environment_id FROM run WHERE environment_id IS NOT NULL)"),
 ];
 
@@ -123,7 +133,7 @@ impl Store {
                 continue;
             };
             let old = |r: &&Candidate| {
-                r.code != newest.code && r.finished < newest.finished && !r.referred && r.finished.as_str() < before
+                r.code != newest.code && r.finished <= newest.finished && !r.referred && r.finished.as_str() < before
             };
             superseded.extend(runs.iter().filter(old).map(|r| Superseded {
                 run: r.id.clone(),

@@ -58,6 +58,22 @@ impl Store {
             let rows = self.rows(sqlx::query(sql))?;
             rows.first().map_or_else(|| Ok(String::new()), |row| self.get(row, 0))
         };
+        let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
+        let in_folder = std::fs::read_dir(checkpoints).into_iter().flatten().flatten();
+        Ok(Vitals {
+            schema: self.schema_version(),
+            sqlite: text("SELECT sqlite_version()")?,
+            journal: text("PRAGMA journal_mode")?,
+            bytes: size(&self.path),
+            wal_bytes: size(&super::wal(&self.path)),
+            checkpoint_bytes: in_folder.map(|e| size(&e.path())).sum(),
+            damage: self.quick_check()?,
+            running: self.running()?,
+        })
+    }
+
+    /// Runs that are marked as running.
+    pub fn running(&self) -> Result<Vec<Running>, Error> {
         let rows = self.rows(
             sqlx::query("SELECT id, key, seed, host, pid, heartbeat_at FROM run WHERE state = ?")
                 .bind(State::Running.word()),
@@ -72,18 +88,7 @@ impl Store {
                 heartbeat_at: self.get::<Option<String>>(r, 5)?.unwrap_or_default(),
             })
         });
-        let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
-        let in_folder = std::fs::read_dir(checkpoints).into_iter().flatten().flatten();
-        Ok(Vitals {
-            schema: self.schema_version(),
-            sqlite: text("SELECT sqlite_version()")?,
-            journal: text("PRAGMA journal_mode")?,
-            bytes: size(&self.path),
-            wal_bytes: size(&super::wal(&self.path)),
-            checkpoint_bytes: in_folder.map(|e| size(&e.path())).sum(),
-            damage: self.quick_check()?,
-            running: running.collect::<Result<_, Error>>()?,
-        })
+        running.collect()
     }
 }
 

@@ -143,20 +143,76 @@ impl Store {
         })
     }
 
-    /// Records what explains a number: gives its row.
-    pub fn put_environment(&self, record: &serde_json::Value) -> Result<i64, Error> {
-        let text = record.to_string();
-        let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
+    /// Notes runs that are about to be worked on, so that others see what is to come. Those that are known stay as they are.
+    pub fn declare(&self, runs: &[NewRun]) -> Result<(), Error> {
+        if runs.is_empty() {
+            return Ok(());
+        }
         self.transact(false, async |t| {
-            sqlx::query(
-                "INSERT INTO environment (digest, record) VALUES (?, ?)
-                 ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING id",
+            for run in runs {
+                sqlx::query(
+                    "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, created_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT (id) DO NOTHING",
+                )
+                .bind(&run.id)
+                .bind(&run.cell)
+                .bind(&run.kind)
+                .bind(&run.key)
+                .bind(run.seed.map(|s| s as i64))
+                .bind(run.view_id)
+                .bind(run.spec.to_string())
+                .bind(now())
+                .execute(&mut **t)
+                .await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the numbers of a finished run, which other numeric code made, for those of `run`; a copy, which says so.
+    /// `false` where there is nothing to do.
+    pub fn accept(&self, run: &NewRun, from: &str) -> Result<bool, Error> {
+        self.transact(true, async |t| {
+            let accepted = sqlx::query(
+                "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, created_at, started_at,
+                                  finished_at, seconds, peak_memory, command, environment_id, accepted_from)
+                     SELECT ?1, ?2, kind, ?3, seed, ?4, ?5, state, attempt, host, pid, ?6, started_at, finished_at, seconds,
+                         peak_memory, command, environment_id, coalesce(accepted_from, id)
+                     FROM run WHERE id = ?7 AND state = 'done'
+                 ON CONFLICT (id) DO UPDATE SET state = excluded.state, attempt = excluded.attempt, host = excluded.host,
+                     pid = excluded.pid, heartbeat_at = NULL, error = NULL, started_at = excluded.started_at,
+                     finished_at = excluded.finished_at, seconds = excluded.seconds, peak_memory = excluded.peak_memory,
+                     command = excluded.command, environment_id = excluded.environment_id,
+                     accepted_from = excluded.accepted_from
+                     WHERE run.state NOT IN ('running', 'done')",
             )
-            .bind(&digest)
-            .bind(&text)
-            .fetch_one(&mut **t)
-            .await
-            .map(|row| row.get(0))
+            .bind(&run.id)
+            .bind(&run.cell)
+            .bind(&run.key)
+            .bind(run.view_id)
+            .bind(run.spec.to_string())
+            .bind(now())
+            .bind(from)
+            .execute(&mut **t)
+            .await?
+            .rows_affected();
+            if accepted == 0 {
+                return Ok(false);
+            }
+            for sql in [
+                "DELETE FROM epoch WHERE run_id = ?1 AND ?2 = ?2",
+                "INSERT INTO epoch SELECT ?1, epoch, split, loss, loss_cls, loss_rec, accuracy, feature_error FROM epoch
+                     WHERE run_id = ?2",
+                "INSERT INTO value SELECT ?1, name, value FROM value WHERE run_id = ?2",
+                "INSERT INTO score SELECT ?1, what, clips, classes, present, blob, hash FROM score WHERE run_id = ?2",
+                "INSERT INTO bank SELECT ?1, classes, width, fits, blob, hash FROM bank WHERE run_id = ?2",
+                "INSERT INTO event (at, run_id, level, message) SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?1, 'info',
+                     'accepted the numbers of run ' || id || ', made by numeric code ' || coalesce(json_extract(spec, '$.code'), '?')
+                     FROM run WHERE id = ?2",
+            ] {
+                sqlx::query(sql).bind(&run.id).bind(from).execute(&mut **t).await?;
+            }
+            Ok(true)
         })
     }
 
@@ -182,19 +238,21 @@ impl Store {
                 let heartbeat: Option<String> = row.get(4);
                 match State::of_word(&state) {
                     State::Done => return Ok(Claim::Done),
-                    State::Running if alive(&host, pid, &heartbeat.unwrap_or_default()) => {
-                        return Ok(Claim::Theirs { host, pid });
+                    State::Running if alive(&host, pid, heartbeat.as_deref().unwrap_or_default()) => {
+                        return Ok(Claim::Theirs { host, pid, heartbeat: heartbeat.unwrap_or_default() });
                     }
                     _ => {}
                 }
             }
             attempt += 1;
+            // Again at every claim: until a run refers to it, `gc` takes it for nobody's.
+            let environment = put_environment(t, &worker.environment).await?;
             sqlx::query(
                 "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, heartbeat_at, created_at,
                                   started_at, command, environment_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'running', ?8, ?9, ?10, ?11, ?11, ?11, ?12, ?13)
                  ON CONFLICT (id) DO UPDATE SET state = 'running', attempt = ?8, host = ?9, pid = ?10, heartbeat_at = ?11,
-                     started_at = ?11, finished_at = NULL, error = NULL, command = ?12, environment_id = ?13",
+                     started_at = ?11, finished_at = NULL, error = NULL, command = ?12, environment_id = ?13, accepted_from = NULL",
             )
             .bind(&run.id)
             .bind(&run.cell)
@@ -208,7 +266,7 @@ impl Store {
             .bind(i64::from(worker.pid))
             .bind(now())
             .bind(&worker.command)
-            .bind(worker.environment_id)
+            .bind(environment)
             .execute(&mut **t)
             .await?;
             Ok(Claim::Ours(attempt))
@@ -236,7 +294,7 @@ impl Store {
         self.transact(true, async |t| insert_epochs(t, id, epochs).await)
     }
 
-    /// Marks a run done, with everything it leaves, at once.
+    /// Marks a run done, with everything it leaves, at once. One that somebody else has finished stays as it is.
     pub fn finish(
         &self,
         id: &str,
@@ -246,6 +304,10 @@ impl Store {
         peak_memory: Option<u64>,
     ) -> Result<(), Error> {
         self.transact(true, async |t| {
+            let done = sqlx::query("SELECT 1 FROM run WHERE id = ? AND state = 'done'").bind(id);
+            if done.fetch_optional(&mut **t).await?.is_some() {
+                return Ok(());
+            }
             insert_epochs(t, id, epochs).await?;
             for (what, scores) in &result.scores {
                 let (packed, hash) = blob::pack(&scores.values);
@@ -298,20 +360,32 @@ impl Store {
         })
     }
 
-    /// Marks a run failed or interrupted.
-    pub fn stop(&self, id: &str, state: State, error: Option<&str>, seconds: f64) -> Result<(), Error> {
+    /// Marks a worker's run failed or interrupted; one that somebody else took over is left to them.
+    pub fn stop(
+        &self,
+        id: &str,
+        worker: &Worker,
+        state: State,
+        error: Option<&str>,
+        seconds: f64,
+    ) -> Result<(), Error> {
         self.transact(false, async |t| {
-            sqlx::query(
+            let stopped = sqlx::query(
                 "UPDATE run SET state = ?, error = ?, finished_at = ?, heartbeat_at = NULL, seconds = coalesce(seconds, 0) + ?
-                 WHERE id = ? AND state = 'running'",
+                 WHERE id = ? AND state = 'running' AND host = ? AND pid = ?",
             )
             .bind(state.word())
             .bind(error)
             .bind(now())
             .bind(seconds)
             .bind(id)
+            .bind(&worker.host)
+            .bind(i64::from(worker.pid))
             .execute(&mut **t)
             .await?;
+            if stopped.rows_affected() == 0 {
+                return Ok(());
+            }
             let level = if state == State::Failed { "error" } else { "info" };
             sqlx::query("INSERT INTO event (at, run_id, level, message) VALUES (?, ?, ?, ?)")
                 .bind(now())
@@ -332,6 +406,18 @@ pub struct DatasetKey {
     pub id: i64,
     /// Fingerprint.
     pub fingerprint: String,
+}
+
+/// Records what explains a number; gives its row.
+async fn put_environment(t: &mut Transaction<'_, Sqlite>, record: &str) -> Result<i64, sqlx::Error> {
+    let digest = blake3::hash(record.as_bytes()).to_hex().to_string();
+    let known =
+        sqlx::query("SELECT id FROM environment WHERE digest = ?").bind(&digest).fetch_optional(&mut **t).await?;
+    if let Some(row) = known {
+        return row.try_get(0);
+    }
+    let insert = sqlx::query("INSERT INTO environment (digest, record) VALUES (?, ?) RETURNING id");
+    insert.bind(&digest).bind(record).fetch_one(&mut **t).await?.try_get(0)
 }
 
 /// Rows of one statement: few calls, and few enough parameters.

@@ -66,10 +66,11 @@ tsn: {{epochs: 2, batch: 16}}
         self.expect(0, &["run", "tiny", "--dataset", "data", "--db", db]);
     }
 
-    /// Begins to train the experiment into a store.
+    /// Begins to train the experiment into a store; what it says goes to `DB.stderr`.
     pub fn begin(&self, db: &str) -> Child {
         let args = ["run", "tiny", "--dataset", "data", "--db", db, "--checkpoint-every", "0"];
-        self.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let said = std::fs::File::create(self.path(&format!("{db}.stderr"))).unwrap();
+        self.command(&args).stdout(Stdio::null()).stderr(said).spawn().unwrap()
     }
 
     /// Rows of a store, by `unmute query`.
@@ -88,21 +89,26 @@ tsn: {{epochs: 2, batch: 16}}
 
     /// Changes a store behind the program's back.
     pub fn sql(&self, db: &str, statements: &str) {
-        use sqlx::Connection;
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path(db)).foreign_keys(false);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-            let sql = sqlx::AssertSqlSafe(statements.to_string());
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        });
+        sqlite(&self.path(db), statements);
     }
 
     /// Copies a store.
     pub fn copy(&self, from: &str, to: &str) {
         std::fs::copy(self.path(from), self.path(to)).unwrap();
     }
+}
+
+/// Changes a database behind the program's back.
+pub fn sqlite(path: &Path, statements: &str) {
+    use sqlx::Connection;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).foreign_keys(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        let sql = sqlx::AssertSqlSafe(statements.to_string());
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
 }
 
 /// Stdout and stderr.

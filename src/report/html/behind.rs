@@ -37,6 +37,7 @@ fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[i64]) -> Value
         |r: &RunRecord| r.environment_id.and_then(|id| environments.iter().position(|e| *e == id)).map(|i| i + 1);
     let mut lines: Vec<Value> = [
         line("state", &|r| Some(r.state.word().into())),
+        line("accepted from", &|r| r.accepted_from.as_ref().map(|id| id.get(..12).unwrap_or(id).into())),
         line("error", &|r| r.error.clone()),
         line("host", &|r| r.host.clone()),
         line("begun", &|r| r.started_at.clone()),
