@@ -89,8 +89,8 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
             "runs": if cell.skipped.is_some() { "–".to_string() } else { format!("{}/{declared}", runs.len()) },
             "why": why,
             "values": [
-                value("top1/silent", 2), value("top5/silent", 2), value("r2/sounded", 3), value("r2/silent", 3),
-                value("cosine/silent", 3), value("parameters", 0),
+                value("top1/sounded", 2), value("top1/silent", 2), value("r2/sounded", 3), value("r2/silent", 3),
+                value("cosine/sounded", 3), value("cosine/silent", 3), value("parameters", 0),
                 mean(&|r: &RunRecord| r.seconds).map_or_else(|| "–".into(), duration),
             ],
         }));
