@@ -10,6 +10,9 @@ use std::fmt::Write;
 /// What is drawn: name, where it is found, and whether it means anything without a classifier.
 type Quantity = (&'static str, fn(&Measures) -> f64, bool);
 
+/// By epoch: mean, lowest, highest.
+type Spread = Vec<(f64, (f64, f64, f64))>;
+
 const QUANTITIES: [Quantity; 3] = [
     ("loss", |m| m.loss, false),
     ("feature error", |m| m.feature_error, false),
@@ -67,7 +70,7 @@ fn series(name: &str, style: usize, curves: &[Curve], of: &dyn Fn(&Epoch) -> f64
 }
 
 /// By epoch: mean, lowest, highest of the seeds that got so far.
-fn spread(curves: &[Curve], of: &dyn Fn(&Epoch) -> f64) -> Vec<(f64, (f64, f64, f64))> {
+fn spread(curves: &[Curve], of: &dyn Fn(&Epoch) -> f64) -> Spread {
     let last = curves.iter().map(Vec::len).max().unwrap_or(0);
     let at = |i: usize| {
         let values: Vec<f64> = curves.iter().filter_map(|c| c.get(i)).map(of).filter(|v| v.is_finite()).collect();
@@ -88,7 +91,7 @@ fn csv(curves: &[Curve], drawn: &[&Quantity]) -> String {
         }
     }
     let last = curves.iter().map(Vec::len).max().unwrap_or(0);
-    let columns: Vec<Vec<(f64, (f64, f64, f64))>> = drawn
+    let columns: Vec<Spread> = drawn
         .iter()
         .flat_map(|(_, of, _)| {
             let (train, val) = (move |e: &Epoch| of(&e.train), move |e: &Epoch| of(&e.val));

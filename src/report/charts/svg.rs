@@ -221,13 +221,13 @@ pub fn bars(id: &str, title: &str, values: &[(String, f64)], marked: usize, size
             value
         );
     }
-    // Names stand right of the bars that they belong to, one below the other.
+    // Names stand at the right, above the lowest bars.
     for (i, (name, value)) in finite.iter().take(marked).enumerate() {
         let short: String = name.chars().take(28).collect();
         let _ = write!(
             out,
-            "<text x=\"{}\" y=\"{}\">{}. {} {}</text>",
-            at(LEFT + step * marked as f64 + 8.0),
+            "<text class=\"end name\" x=\"{}\" y=\"{}\">{}. {} {}</text>",
+            at(width - RIGHT),
             at(TOP + 4.0 + 13.0 * i as f64),
             i + 1,
             escape(&short),
