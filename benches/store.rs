@@ -193,7 +193,7 @@ fn resident() -> f64 {
 
 fn memory(ours: &Ours) {
     let epochs = epochs(30);
-    let mut track = |from: usize, to: usize| (from..to).for_each(|i| ours.track(&format!("memory{i}"), &epochs, 20));
+    let track = |from: usize, to: usize| (from..to).for_each(|i| ours.track(&format!("memory{i}"), &epochs, 20));
     track(0, 500);
     let before = resident();
     track(500, 3000);

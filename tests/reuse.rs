@@ -206,8 +206,7 @@ fn any_value_that_matters_changes_the_fingerprints_of_the_cells_that_read_it_and
             let key = planned.cell.key();
             // `/with` is the end of the key, and not of `/without`.
             let named = |n: &&str| format!("{key}|").contains(&n.replace("/with", "/with|"));
-            let reads =
-                kinds.contains(&planned.cell.part.kind()) && (names.is_empty() || names.iter().any(|n| named(&n)));
+            let reads = kinds.contains(&planned.cell.part.kind()) && (names.is_empty() || names.iter().any(named));
             assert_eq!(after[&key] != expected[&key], reads, "{set}: {key}");
         }
     }

@@ -269,6 +269,9 @@ fn damage_is_named_and_never_a_panic() {
     std::fs::write(tiny.path("gone.db"), &whole).unwrap();
     tiny.sql("gone.db", &format!("DELETE FROM score WHERE run_id = '{run}'"));
     assert!(tiny.expect(3, &["verify", "--db", "gone.db"]).contains("it is done and has no scores"));
+    // Half of the last page is gone.
+    std::fs::write(tiny.path("cut.db"), &whole[..whole.len() - 2000]).unwrap();
+    assert!(tiny.expect(3, &["verify", "--db", "cut.db"]).contains("the file is cut off"));
     // A truncated file, and files with random bytes changed: told, by whatever verb, and never a panic.
     let mut random = Random(3);
     let mut broken: Vec<Vec<u8>> =
@@ -385,4 +388,99 @@ fn a_run_that_fails_is_tried_again_as_often_as_asked() {
     let attempts = tiny.query("runs.db", "SELECT DISTINCT attempt FROM run WHERE state = 'failed'");
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0]["attempt"], 3);
+}
+
+#[test]
+fn what_explains_a_run_is_kept_and_shown() {
+    let tiny = Tiny::new(3);
+    tiny.expect(
+        0,
+        &["run", "tiny", "--dataset", "data", "--db", "runs.db", "--set", "grid.generator=[lstm]", "--seeds", "5"],
+    );
+    let all = ids(&tiny, &["--db", "runs.db", "--where", "generator=lstm"]);
+    let shown = json(&tiny.expect(0, &["show", &all[0], "--db", "runs.db", "--json"]));
+    let environment = &shown["environment"];
+    for key in [
+        "version",
+        "commit",
+        "dirty",
+        "dirty_diff",
+        "lock",
+        "code",
+        "compiler",
+        "target",
+        "profile",
+        "opt_level",
+        "flags",
+        "target_features",
+        "features",
+        "os",
+        "host",
+        "cpu",
+        "cpu_features",
+        "cores",
+        "threads",
+        "workers",
+        "memory_bytes",
+        "device",
+        "gpu",
+        "driver",
+    ] {
+        assert!(environment.get(key).is_some(), "{key} in {environment}");
+    }
+    assert!(environment["compiler"].as_str().unwrap().starts_with("rustc "));
+    assert_eq!((&environment["opt_level"], &environment["threads"]), (&Value::from("3"), &Value::from(2)));
+    let run = &shown["run"];
+    for key in ["started_at", "finished_at", "seconds", "peak_memory", "host", "pid", "seed", "command", "spec"] {
+        assert!(!run[key].is_null(), "{key} in {run}");
+    }
+    assert!(run["command"].as_str().unwrap().ends_with("--set 'grid.generator=[lstm]' --seeds 5"), "{run}");
+    assert_eq!(shown["experiments"][0]["sets"][0], "grid.generator=[lstm]");
+    let text = tiny.expect(0, &["show", &all[0], "--db", "runs.db"]);
+    for part in ["in      tiny --set grid.generator=[lstm]", "call    ", "memory  ", "\nenvironment\n", "train loss"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+}
+
+#[test]
+fn the_run_of_a_dead_process_is_no_ghost() {
+    let tiny = Tiny::new(3);
+    tiny.train("runs.db");
+    tiny.sql("runs.db", "UPDATE run SET state = 'running', pid = 999999999, heartbeat_at = '2030' WHERE kind = 'bank'");
+    let dead = |db: &str| tiny.expect(0, &["ls", "--db", db, "--where", "kind=bank", "--columns", "state"]);
+    assert_eq!(dead("runs.db"), "state\ndead\n");
+    let status = tiny.expect(0, &["status", "--db", "runs.db"]);
+    assert!(
+        status.contains("  tiny: 13 done, 1 running\n") && status.contains("1 of the running are dead"),
+        "{status}"
+    );
+    assert!(tiny.expect(0, &["plan", "tiny", "--dataset", "data", "--db", "runs.db"]).contains("process that is gone"));
+    // Of another machine: as long as it gives signs of life.
+    let now = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now'";
+    tiny.sql("runs.db", &format!("UPDATE run SET host = 'elsewhere', heartbeat_at = {now}) WHERE kind = 'bank'"));
+    assert_eq!(dead("runs.db"), "state\nrunning\n");
+    tiny.sql("runs.db", &format!("UPDATE run SET heartbeat_at = {now}, '-3 minutes') WHERE kind = 'bank'"));
+    assert_eq!(dead("runs.db"), "state\ndead\n");
+    tiny.train("runs.db");
+    assert_eq!(dead("runs.db"), "state\ndone\n");
+    assert_eq!(tiny.query("runs.db", "SELECT attempt FROM run WHERE kind = 'bank'")[0]["attempt"], 2);
+}
+
+#[test]
+fn exports_are_data_frames() {
+    let tiny = Tiny::new(3);
+    tiny.train("runs.db");
+    let csv = tiny.expect(0, &["export", "runs", "--db", "runs.db"]);
+    let head: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let names: std::collections::BTreeSet<&&str> = head.iter().collect();
+    assert_eq!(names.len(), head.len(), "two columns of one name in {head:?}");
+    // The axis of the grid, and the number that the heads of the streams leave.
+    assert!(head.contains(&"loss") && head.contains(&"value.loss"));
+    let parquet = tiny.run(&["export", "runs", "--db", "runs.db", "--format", "parquet"]);
+    assert!(parquet.status.success());
+    assert!(parquet.stdout.starts_with(b"PAR1") && parquet.stdout.ends_with(b"PAR1"));
+    let first = parquet.stdout.windows(6).filter(|w| w == b"vggish").count();
+    assert!(first > 10, "names lie in it as they are");
+    let none = tiny.run(&["export", "runs", "--db", "runs.db", "--format", "parquet", "--where", "state=failed"]);
+    assert!(none.status.success() && none.stdout.ends_with(b"PAR1"));
 }

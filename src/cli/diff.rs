@@ -75,7 +75,7 @@ fn describe(a: &RunRecord, b: &RunRecord, comparison: &Comparison) -> String {
 fn cut(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.replace('\n', " "),
         other => other.to_string(),
     };
     match text.char_indices().nth(48) {

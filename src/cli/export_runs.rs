@@ -79,15 +79,14 @@ fn typed(values: &[&Value], known: Option<ColumnType>) -> Column {
             _ => ColumnType::Text,
         }
     });
-    // Seeds above i64 are kept as the same bits, as in the store.
-    let integer = |v: &&Value| v.as_i64().or_else(|| v.as_u64().map(|n| n as i64));
     let text = |v: &&Value| match v {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     };
     match kind {
-        ColumnType::Integer => Column::Integer(values.iter().map(integer).collect()),
+        ColumnType::Integer => Column::Integer(values.iter().map(|v| v.as_i64()).collect()),
+        ColumnType::Unsigned => Column::Unsigned(values.iter().map(|v| v.as_u64()).collect()),
         ColumnType::Real => Column::Real(values.iter().map(|v| v.as_f64()).collect()),
         ColumnType::Text => Column::Text(values.iter().map(text).collect()),
     }

@@ -3,9 +3,8 @@
 use super::args::{LsArgs, StoreArgs};
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::duration;
-use crate::store::{Filter, Name, Names, RunRecord, Selection, Values};
+use crate::store::{Counts, Filter, Name, Names, RunRecord, Selection, Values};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
 const USUAL: [&str; 7] = ["id", "key", "seed", "state", "top1", "top5", "seconds"];
 
@@ -130,7 +129,7 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
         }))?;
         return Ok(Exit::Done);
     }
-    let words = |counts: &BTreeMap<String, i64>| {
+    let words = |counts: &Counts| {
         let words: Vec<String> = counts.iter().map(|(state, n)| format!("{n} {state}")).collect();
         if words.is_empty() { "no runs".into() } else { words.join(", ") }
     };

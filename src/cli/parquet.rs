@@ -11,6 +11,8 @@ pub(super) enum Column {
     Text(Vec<Option<String>>),
     /// Whole numbers.
     Integer(Vec<Option<i64>>),
+    /// Whole numbers from 0 on.
+    Unsigned(Vec<Option<u64>>),
     /// Numbers.
     Real(Vec<Option<f64>>),
 }
@@ -57,6 +59,7 @@ impl Column {
         match self {
             Column::Text(values) => values.len(),
             Column::Integer(values) => values.len(),
+            Column::Unsigned(values) => values.len(),
             Column::Real(values) => values.len(),
         }
     }
@@ -64,7 +67,7 @@ impl Column {
     fn physical_type(&self) -> i64 {
         match self {
             Column::Text(_) => BYTE_ARRAY,
-            Column::Integer(_) => INT64,
+            Column::Integer(_) | Column::Unsigned(_) => INT64,
             Column::Real(_) => DOUBLE,
         }
     }
@@ -77,6 +80,9 @@ impl Column {
                 (texts.iter().map(Option::is_some).collect(), texts.iter().flatten().flat_map(bytes).collect())
             }
             Column::Integer(n) => {
+                (n.iter().map(Option::is_some).collect(), n.iter().flatten().flat_map(|v| v.to_le_bytes()).collect())
+            }
+            Column::Unsigned(n) => {
                 (n.iter().map(Option::is_some).collect(), n.iter().flatten().flat_map(|v| v.to_le_bytes()).collect())
             }
             Column::Real(n) => {
@@ -128,10 +134,15 @@ fn footer(chunks: &[Chunk<'_>], rows: usize) -> Vec<u8> {
                 // Optional.
                 t.i32(3, 1);
                 t.text(4, chunk.name);
-                if let Column::Text(_) = chunk.column {
-                    // ConvertedType UTF8, and LogicalType STRING for newer readers.
-                    t.i32(6, 0);
-                    t.structure(10, |t| t.structure(1, |_| ()));
+                match chunk.column {
+                    Column::Text(_) => {
+                        // ConvertedType UTF8, and LogicalType STRING for newer readers.
+                        t.i32(6, 0);
+                        t.structure(10, |t| t.structure(1, |_| ()));
+                    }
+                    // UINT_64.
+                    Column::Unsigned(_) => t.i32(6, 14),
+                    Column::Integer(_) | Column::Real(_) => {}
                 }
             });
         }
@@ -280,6 +291,10 @@ mod tests {
                 Column::Integer((0..300).map(|n| Some(if n < 150 { i64::MIN } else { i64::MAX })).collect()),
             ),
         ];
+        columns.push((
+            "seed".to_string(),
+            Column::Unsigned((0..300).map(|n| (n % 2 > 0).then_some(u64::MAX - n)).collect()),
+        ));
         // More than 14 columns take the long form of a list.
         columns.extend((0..12).map(|i| (format!("c{i}"), Column::Integer(vec![Some(i); 300]))));
         columns

@@ -80,7 +80,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     };
     let interrupt = stop_on_interrupt()?;
     let progress = RunProgress::new(open);
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let command = std::env::args().map(|arg| quoted(&arg)).collect::<Vec<_>>().join(" ");
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = match device {
@@ -103,6 +103,15 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         return Ok(Exit::NotAll);
     }
     Ok(Exit::Done)
+}
+
+/// An argument as it would be typed in a shell.
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
+    match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg.into(),
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    }
 }
 
 /// From now on Ctrl-C sets a flag that workers look at; pressed again, it ends the program.

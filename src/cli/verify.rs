@@ -5,9 +5,9 @@ use super::progress::{RunProgress, say, spinner};
 use super::{Exit, Failure, open, print, print_json, run};
 use crate::dataset::Dataset;
 use crate::report::format::number;
-use crate::runs::Options;
 use crate::runs::verify::{self, Verified};
 use crate::runs::why;
+use crate::runs::{Event, Options};
 use crate::store::{Check, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
@@ -60,7 +60,13 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
     let interrupt = run::stop_on_interrupt()?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
     let progress = RunProgress::new(runs.len());
-    let watch = |event| progress.event(event);
+    // The banks that they need are trained along, and not counted.
+    let names: HashSet<String> = runs.iter().map(name).collect();
+    let watch = |event: Event| {
+        if names.contains(event.name()) {
+            progress.event(event);
+        }
+    };
     let verified =
         verify::verify::<dfdx::tensor::Cpu>((), store, &experiments, dataset, &runs, &options, interrupt, &watch);
     progress.finish();
@@ -137,6 +143,10 @@ fn candidates(
     }
     let runs = verify::sample(runs, args.sample);
     Ok((of_data, runs))
+}
+
+fn name(run: &RunRecord) -> String {
+    run.seed.map_or(run.key.clone(), |seed| format!("{} seed {seed}", run.key))
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -98,10 +98,18 @@ fn proc_kib(path: &str, key: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Whether a process of this machine still runs.
+/// Whether a process of this machine still runs. One that has ended, and whose parent has not asked how, does not.
 pub fn process_runs(pid: i64) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+    let known = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    known.is_some_and(|known| !matches!(rustix::process::test_kill_process(known), Err(rustix::io::Errno::SRCH)))
+        && !stat(pid).is_some_and(|words| matches!(words.first().map(String::as_str), Some("Z" | "X")))
+}
+
+/// The words of `/proc/PID/stat` from the state on, where the system has it.
+fn stat(pid: i64) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything.
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(String::from).collect())
 }
 
 /// Ticks a second in /proc; Linux shows 100 of them to programs whatever the kernel counts.
@@ -110,9 +118,8 @@ const USER_HZ: i64 = 100;
 /// When a process of this machine began, as the store writes times, to the second and rather too early. `None`
 /// where the system does not say.
 pub fn process_began(pid: i64) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything; the start, in ticks since boot, is the 20th word behind it.
-    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    // In ticks since boot.
+    let ticks: i64 = stat(pid)?.get(19)?.parse().ok()?;
     let boot: i64 =
         std::fs::read_to_string("/proc/stat").ok()?.lines().find_map(|l| l.strip_prefix("btime "))?.parse().ok()?;
     Some(crate::store::timestamp(boot + ticks / USER_HZ - 2, 0))
@@ -126,6 +133,10 @@ mod tests {
     fn this_process_runs_and_began_before_now() {
         let pid = i64::from(std::process::id());
         assert!(process_runs(pid) && !process_runs(i64::MAX));
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!process_runs(i64::from(ended.id())), "it waits for its parent only");
+        ended.wait().unwrap();
         assert!(process_began(pid).is_none_or(|began| began < crate::store::now()));
     }
 }

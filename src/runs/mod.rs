@@ -76,6 +76,20 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The cell and seed that it is about.
+    pub fn name(&self) -> &str {
+        match self {
+            Event::Started { name, .. }
+            | Event::Step { name, .. }
+            | Event::Finished { name, .. }
+            | Event::Retried { name, .. }
+            | Event::Failed { name, .. }
+            | Event::Theirs { name, .. } => name,
+        }
+    }
+}
+
 /// How to run.
 pub struct Options {
     /// Runs worked on at once.
@@ -322,7 +336,7 @@ impl<D: Backend> Shared<'_, D> {
         };
         let work = || {
             let device = D::open(&self.which)?;
-            let job = self.job(planned, seed, &checkpoint)?;
+            let job = self.job(planned, seed, id, &checkpoint)?;
             let result = work::run(&device, job, &mut keeper);
             device.end_run();
             result
@@ -373,6 +387,7 @@ impl<D: Backend> Shared<'_, D> {
         &self,
         planned: &'p Planned,
         seed: Option<u64>,
+        id: &str,
         checkpoint: &std::path::Path,
     ) -> Result<work::Job<'p>, Error> {
         let view = planned.view.clone().ok_or_else(|| Error::Listener("a skipped cell".into()))?;
@@ -381,7 +396,15 @@ impl<D: Backend> Shared<'_, D> {
             Part::Generator { audio, .. } | Part::Control { audio, .. } => Some(self.bank(planned, audio, &view)?),
             _ => None,
         };
-        let from = checkpoint::load(checkpoint);
+        let from = match checkpoint::load(checkpoint) {
+            // One whose epochs the store does not have (an older copy of it was put back, say) would leave a hole in the curve.
+            Some(from) => {
+                let told = |e: store::Error| Error::Listener(e.to_string());
+                let kept = self.store.curve(id).map_err(told)?;
+                (1..=from.epoch).all(|n| kept.iter().any(|e| e.epoch == n)).then_some(from)
+            }
+            None => None,
+        };
         Ok(work::Job { cell: &planned.cell, seed: seed.unwrap_or(0), view, vision, bank, from })
     }
 

@@ -55,6 +55,9 @@ impl Store {
             }
             Err(e) => add(&mut check, format!("integrity: {}", why(&e))),
         }
+        if let Some(what) = self.cut_off()? {
+            add(&mut check, what);
+        }
         match self.rows(sqlx::query("PRAGMA foreign_key_check")) {
             Ok(rows) => {
                 for row in rows.iter().take(LINES) {
@@ -93,6 +96,15 @@ impl Store {
         let rows = self.rows(sqlx::query("PRAGMA quick_check(1)"))?;
         let line: String = rows.first().map_or_else(|| Ok("no answer".into()), |r| self.get(r, 0))?;
         Ok((line != "ok").then_some(line))
+    }
+
+    /// Whether the file ends in the middle of a page, which SQLite takes for a page of zeros where it only looks.
+    fn cut_off(&self) -> Result<Option<String>, Error> {
+        let rows = self.rows(sqlx::query("PRAGMA page_size"))?;
+        let page: i64 = rows.first().map_or(Ok(0), |r| self.get(r, 0))?;
+        let length = self.path.metadata().map_or(0, |m| m.len());
+        let cut = page > 0 && !length.is_multiple_of(page.unsigned_abs());
+        Ok(cut.then(|| format!("the file is cut off: {length} bytes are no whole number of pages of {page}")))
     }
 
     fn checked_runs(&self) -> Result<Vec<Checked>, Error> {
@@ -158,8 +170,14 @@ impl Store {
             Ok(bank) => *blobs += usize::from(bank.is_some()),
             Err(e) => wrong.push(why(&e)),
         }
-        if let Err(e) = self.curve(&run.id) {
-            wrong.push(format!("epochs: {}", why(&e)));
+        match self.curve(&run.id) {
+            Ok(curve) => {
+                let last = curve.last().map_or(0, |e| e.epoch);
+                if curve.len() != last {
+                    wrong.push(format!("epochs: {} of {last} are there", curve.len()));
+                }
+            }
+            Err(e) => wrong.push(format!("epochs: {}", why(&e))),
         }
         match self.run(&run.id) {
             Ok(Some(found)) if run.state == "done" && found.values.is_empty() => wrong.push("it has no values".into()),

@@ -82,6 +82,8 @@ impl Store {
         let environment = |run: &RunRecord| -> Result<Value, Error> {
             let mut all = run.environment_id.map_or(Ok(json!({})), |id| self.environment(id))?;
             if let Some(map) = all.as_object_mut() {
+                // Its hash is told; `show --json` has the text.
+                map.remove("dirty_diff");
                 map.insert("command".into(), json!(run.command));
                 map.insert("accepted_from".into(), json!(run.accepted_from));
             }

@@ -104,6 +104,10 @@ impl Error {
             Some(8 | 14) => Error::ReadOnly { path, why },
             Some(11) => Error::Damaged { path, why },
             Some(26) => Error::NotAStore { path, why },
+            // A page that ends early (SQLITE_IOERR_SHORT_READ, or SQLITE_IOERR_READ).
+            Some(10) if matches!(code, Some(266 | 522)) => {
+                Error::Damaged { path, why: "it ends in the middle of a page, or its disk cannot be read".into() }
+            }
             // SQLite reports a full file system as an I/O error while it grows the shared-memory file.
             Some(10) if is_full(&path) => Error::Full { path },
             Some(10) => Error::ReadOnly { path, why },

@@ -225,7 +225,7 @@ impl Parser<'_> {
             Ok(whole) => Some(Bind::Integer(whole)),
             // Seeds above i64 are kept as the same bits.
             Err(_) => (value.parse::<u64>().ok().map(|n| Bind::Integer(n as i64)))
-                .or_else(|| value.parse::<f64>().ok().map(Bind::Real)),
+                .or_else(|| value.parse::<f64>().ok().filter(|n| !n.is_nan()).map(Bind::Real)),
         };
         let text = || Bind::Text(value.into());
         match name {
@@ -283,7 +283,7 @@ mod tests {
             "\"generatr\" is not known; did you mean \"generator\"?\n  seed=1 and generatr=lstm\n             ^^^^^^^^"
         );
         assert!(told("generator=lsmt").contains("\"lsmt\" is no generator; did you mean \"lstm\"?"));
-        assert!(told("top1>high").contains("top1 is a number"));
+        assert!(told("top1>high").contains("top1 is a number") && told("top1>nan").contains("top1 is a number"));
         for wrong in ["", "(", ")", "seed", "seed=", "seed 1", "seed=1 seed=2", "(seed=1", "seed=1)", "'", "=", "é=1"]
         {
             assert!(parse(wrong).is_err(), "{wrong}");

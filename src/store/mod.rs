@@ -29,7 +29,7 @@ pub use merge::{Merged, Refused};
 pub use names::{ColumnType, FIELDS, Name, Names, flatten};
 pub use records::*;
 pub use schema::VERSION;
-pub use select::{Selection, Values};
+pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
 pub use vitals::{Disk, Running, Vitals, disk};
 pub use write::DatasetKey;
@@ -56,14 +56,12 @@ impl Store {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
         }
-        let options = SqliteConnectOptions::new()
-            .filename(plain(path))
+        let options = options(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // Consistent at any moment; what must also survive a power failure asks for it (`Store::transact`).
             .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(BUSY);
+            .foreign_keys(true);
         let runtime = runtime(path)?;
         let (writer, readers, migrated) = runtime.block_on(async {
             let fail = |e| Error::of_sqlx(path, e);
@@ -109,7 +107,7 @@ impl Store {
     fn open_current(path: &Path) -> Result<Store, Error> {
         let runtime = runtime(path)?;
         let readers = runtime.block_on(async {
-            let options = SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY);
+            let options = options(path);
             // A write-ahead log beside the file needs a writable folder; without one, and without a log, the file alone is
             // all there is.
             let options = match check(path, false).await {
@@ -189,7 +187,7 @@ fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {
 
 /// The schema version of a file that is there, without changing it.
 async fn check(path: &Path, immutable: bool) -> Result<i64, Error> {
-    let options = SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY);
+    let options = options(path);
     match check_with(path, options.clone().read_only(true).immutable(immutable)).await {
         // A process that was killed may have left a transaction to roll back, which only a writer can.
         Err(Error::ReadOnly { why, .. }) if !immutable => {
@@ -215,6 +213,14 @@ fn outdated(path: &Path, version: i64) -> Result<(), Error> {
         0 => Err(Error::NotAStore { path: path.into(), why: "it is empty".into() }),
         found => Err(Error::Outdated { path: path.into(), found, why: "it is only read".into() }),
     }
+}
+
+/// Rows that SQLite's thread may be ahead of the one that reads them; few would make the two wait for each other.
+const AHEAD: usize = 2048;
+
+/// What all connections have in common.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY).row_buffer_size(AHEAD)
 }
 
 /// A path that SQLite takes for nothing but a file's: not `:memory:`, not a URI, not the empty name of a temporary one.

@@ -37,6 +37,8 @@ pub enum ColumnType {
     Text,
     /// Whole numbers.
     Integer,
+    /// Whole numbers from 0 on.
+    Unsigned,
     /// Numbers.
     Real,
 }
@@ -47,6 +49,7 @@ impl Field {
         match (self.number, self.name) {
             (false, _) => ColumnType::Text,
             (true, "seconds") => ColumnType::Real,
+            (true, "seed") => ColumnType::Unsigned,
             (true, _) => ColumnType::Integer,
         }
     }

@@ -31,6 +31,9 @@ pub enum Values {
     Only(Vec<String>),
 }
 
+/// How many runs are in each state.
+pub type Counts = BTreeMap<String, i64>;
+
 /// Ids in one statement.
 const CHUNK: usize = 500;
 
@@ -73,15 +76,15 @@ impl Store {
     }
 
     /// How many runs are in each state.
-    pub fn counts(&self) -> Result<BTreeMap<String, i64>, Error> {
+    pub fn counts(&self) -> Result<Counts, Error> {
         let rows = self.rows(sqlx::query("SELECT state, count(*) FROM run GROUP BY state"))?;
         rows.iter().map(|r| Ok((self.get(r, 0)?, self.get(r, 1)?))).collect()
     }
 
     /// How many runs of each experiment, as it was last run, are in each state; the last used experiment first.
-    pub fn counts_by_experiment(&self) -> Result<Vec<(String, BTreeMap<String, i64>)>, Error> {
-        let mut all: Vec<(String, BTreeMap<String, i64>)> =
-            self.experiment_names()?.into_iter().map(|name| (name, BTreeMap::new())).collect();
+    pub fn counts_by_experiment(&self) -> Result<Vec<(String, Counts)>, Error> {
+        let mut all: Vec<(String, Counts)> =
+            self.experiment_names()?.into_iter().map(|name| (name, Counts::new())).collect();
         let rows = self.rows(sqlx::query(
             "SELECT e.name, r.state, count(DISTINCT r.id) FROM experiment e
              JOIN cell c ON c.experiment_id = e.id JOIN run r ON r.cell = c.fingerprint
