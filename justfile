@@ -13,7 +13,12 @@ default:
 reproduce experiment="experiments/icassp2019" dataset="":
     #!/usr/bin/env bash
     set -euo pipefail
-    cargo build --release --locked
+    # With a GPU and its compiler at hand, the program is built to use them.
+    if command -v nvcc >/dev/null && nvidia-smi >/dev/null 2>&1; then
+        cargo build --release --locked --features cuda
+    else
+        cargo build --release --locked
+    fi
     dataset="{{ dataset }}"
     reduce=()
     if [ -z "$dataset" ]; then
@@ -50,6 +55,11 @@ peer data *arguments:
     test -d .venv/peers || python3 -m venv .venv/peers
     .venv/peers/bin/pip install -q -r benches/peers/requirements.txt
     .venv/peers/bin/python benches/peers/grid.py grid {{ data }} {{ arguments }}
+
+# Build with CUDA into target/cuda, wherever nvcc and the CUDA libraries are; docs/cuda.md says what it takes
+build-cuda:
+    command -v nvcc >/dev/null || { echo "nvcc is not on the PATH; see docs/cuda.md" >&2; exit 1; }
+    cargo build --release --locked --features cuda --target-dir target/cuda
 
 # Write the JSON Schemas that editors use
 schemas:

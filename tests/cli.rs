@@ -161,7 +161,7 @@ fn exported_tables_have_every_field_and_say_what_is_skipped() {
     }
     assert!(entry(&tables, 4, "rgb+flow+vggish(autoencoder)", "top1")["mean"].is_number());
     for (format, text) in [
-        ("csv", "table,key,row,metric,mean,sd,n,published,delta,skipped\n"),
+        ("csv", "table,key,row,metric,mean,sd,n,published,delta,skipped,low,high,verdict\n"),
         ("md", "## Table 3."),
         ("latex", "\\toprule"),
     ] {

@@ -10,6 +10,7 @@ mod errors;
 mod experiment;
 mod interrupted;
 mod numerics;
+mod report;
 mod reuse;
 mod store;
 mod support;

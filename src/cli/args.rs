@@ -64,8 +64,18 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),
     /// Render the tables of an experiment as one HTML file, from the database alone
-    #[command(after_help = "Example:\n  unmute report experiments/corsmal --out reports/out")]
+    #[command(
+        after_help = "Examples:\n  unmute report experiments/corsmal --out reports/out\n  unmute report experiments/corsmal --db mine.db --against theirs.db"
+    )]
     Report(ReportArgs),
+    /// Run the alternatives of the ledger, one at a time, and show how far each moves the tables
+    #[command(after_help = "Examples:
+  unmute sensitivity experiments/corsmal --dataset data/corsmal
+  unmute sensitivity experiments/corsmal --dataset data/corsmal --only A4,A11 --json
+
+The experiment itself is run first; what is done is not run again, and alternatives that only change how scores are put
+together need no training. `unmute report` shows the movements beside the open choices.")]
+    Sensitivity(SensitivityArgs),
     /// Hold the paper's claims against our results, or against its own published tables
     #[command(after_help = "Examples:
   unmute claims experiments/icassp2019 --published
@@ -172,6 +182,18 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct SensitivityArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Only these open choices
+    #[arg(long, value_delimiter = ',', value_name = "A4,...")]
+    pub only: Option<Vec<String>>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct StoreArgs {
     #[command(flatten)]
     pub db: DbArg,
@@ -248,6 +270,9 @@ pub(super) struct ReportArgs {
     /// Where to write NAME.html
     #[arg(long, default_value = "reports/out", value_name = "DIR")]
     pub out: PathBuf,
+    /// Another store, whose numbers of the same experiment are set beside ours
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -62,7 +62,8 @@ fn text(judged: &[Judgement], published: &[Judgement]) -> String {
             out += &format!("{:<4} {}\n", j.id, j.claim);
         }
         let beside = published.get(i).map_or_else(String::new, |p| format!("published: {:<18}", p.verdict.word()));
-        out += &format!("     {:<5} {:<17} {beside}{}\n", j.metric, j.verdict.word(), j.detail);
+        let partial = j.partial.map_or_else(String::new, |p| format!("where it can be: {}; ", p.words()));
+        out += &format!("     {:<5} {:<17} {beside}{partial}{}\n", j.metric, j.verdict.word(), j.detail);
     }
     if judged.is_empty() {
         out += "the experiment has no claims.yaml\n";

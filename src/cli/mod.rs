@@ -17,6 +17,7 @@ mod progress;
 mod query;
 mod report;
 mod run;
+mod sensitivity;
 mod show;
 mod verify;
 
@@ -72,6 +73,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Verify(args) => verify::verify(&args),
         Command::Merge(args) => merge::merge(&args),
         Command::Report(args) => report::report(&args),
+        Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Export(args) => export::export(&args),
         Command::Data(args) => data::data(&args),

@@ -8,7 +8,12 @@ use crate::report::html;
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
     let record = open::recorded(&store, &args.experiment)?;
-    let page = html::render(&store, &record)?;
+    let other = args.against.as_ref().map(|db| open::store(db)).transpose()?;
+    let against = match &other {
+        Some(other) => Some((other, open::recorded(other, &args.experiment)?)),
+        None => None,
+    };
+    let page = html::render(&store, &record, against.as_ref().map(|(store, record)| (*store, record)))?;
     let path = args.out.join(format!("{}.html", record.name));
     let write = || {
         std::fs::create_dir_all(&args.out)?;

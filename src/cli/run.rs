@@ -13,34 +13,54 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
+static LISTENING: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let device = device(&args.device)?;
+    check(args)?;
+    let (experiment, plan) = open::plan(&args.experiment)?;
+    let store = open::writable(&args.experiment.db.db)?;
+    let exit = train(args, &experiment, &plan, &store)?;
+    if exit == Exit::Done {
+        let (folder, db) = (args.experiment.experiment.display(), args.experiment.db.db.display());
+        say(&format!("next: unmute report {folder} --db {db}"));
+    }
+    Ok(exit)
+}
+
+/// Whether the flags make sense, before any data is read.
+pub(super) fn check(args: &RunArgs) -> Result<(), Failure> {
+    device(&args.device)?;
+    checkpoint_every(args)?;
     if args.workers == Some(0) {
         return Err(Failure::usage("--workers 0: at least one is needed"));
     }
-    let checkpoint_every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
+    Ok(())
+}
+
+fn checkpoint_every(args: &RunArgs) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
         Failure::usage(format!("--checkpoint-every {}: should be seconds, 0 or more", args.checkpoint_every))
-    })?;
-    let (experiment, plan) = open::plan(&args.experiment)?;
+    })
+}
+
+/// Records an experiment and does what is not done of it.
+pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store: &Store) -> Result<Exit, Failure> {
+    let device = device(&args.device)?;
     let db = &args.experiment.db.db;
-    let store = open::writable(db)?;
-    record(&store, &experiment, &plan)?;
-    tell_changed_data(&store, &plan)?;
-    tell_other_code(&store, &plan, args)?;
+    record(store, experiment, plan)?;
+    tell_changed_data(store, plan)?;
+    tell_other_code(store, plan, args)?;
     let states = store.states()?;
     let open = plan.open(&states).len();
     let skipped = plan.cells.iter().filter(|p| p.skipped.is_some()).count();
-    for (why, cells) in skipped_by_reason(&plan) {
+    for (why, cells) in skipped_by_reason(plan) {
         say(&format!("skipped: {cells} cell(s): {why}"));
     }
     let all: std::collections::HashSet<&String> =
         plan.cells.iter().filter(|p| p.skipped.is_none()).flat_map(|p| p.runs.iter().map(|(_, id)| id)).collect();
     let done_before = all.len() - open;
-    let next = format!("next: unmute report {} --db {}", args.experiment.experiment.display(), db.display());
     if open == 0 {
         say(&format!("{done_before} runs of {} were done already; nothing to train", experiment.config.name));
-        say(&next);
         return Ok(Exit::Done);
     }
     say(&format!(
@@ -56,7 +76,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         threads,
         fail_fast: args.fail_fast,
         retries: args.retries,
-        checkpoint_every,
+        checkpoint_every: checkpoint_every(args)?,
     };
     let interrupt = stop_on_interrupt()?;
     let progress = RunProgress::new(open);
@@ -64,9 +84,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = match device {
-        Device::Cpu => runs::run_all::<dfdx::tensor::Cpu>((), &store, &plan, &options, &command, interrupt, &watch),
+        Device::Cpu => runs::run_all::<dfdx::tensor::Cpu>((), store, plan, &options, &command, interrupt, &watch),
         #[cfg(feature = "cuda")]
-        Device::Cuda(n) => runs::run_all::<dfdx::tensor::Cuda>(n, &store, &plan, &options, &command, interrupt, &watch),
+        Device::Cuda(n) => runs::run_all::<dfdx::tensor::Cuda>(n, store, plan, &options, &command, interrupt, &watch),
     };
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
@@ -82,7 +102,6 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::NotAll);
     }
-    say(&next);
     Ok(Exit::Done)
 }
 
@@ -97,6 +116,9 @@ fn quoted(arg: &str) -> String {
 
 /// From now on Ctrl-C sets a flag that workers look at; pressed again, it ends the program.
 pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool, Failure> {
+    if LISTENING.swap(true, Ordering::Relaxed) {
+        return Ok(&INTERRUPT);
+    }
     ctrlc::set_handler(|| {
         if INTERRUPT.swap(true, Ordering::Relaxed) {
             std::process::exit(Exit::Interrupted as i32);

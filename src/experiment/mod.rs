@@ -71,7 +71,9 @@ impl Experiment {
     }
 
     /// An experiment as a store kept it: its cells can be made again; the YAML that it was written in is not needed.
-    pub fn stored(config: Config, sets: Vec<String>) -> Result<Experiment, Problem> {
+    pub fn stored(mut config: Config, sets: Vec<String>) -> Result<Experiment, Problem> {
+        // A variant's name, `NAME~A4.1`, is none that a folder may have.
+        config.name = config.name.replace('~', ".");
         // JSON is YAML, so that problems have a document to point into.
         let text = serde_json::to_string_pretty(&config).unwrap_or_default();
         let layers = Layers::new(vec![Document::parse(Path::new("the stored experiment.yaml"), &text)?]);

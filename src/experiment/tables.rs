@@ -204,11 +204,25 @@ fn three() -> usize {
 }
 
 /// The contents of `tables.yaml`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
     /// The tables, in order.
     pub tables: Vec<Table>,
+    /// A number of ours agrees with the published one where their difference lies within so many points, all uncertainty
+    /// counted in.
+    #[serde(default = "two_points")]
+    pub agree_within: f64,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Tables { tables: Vec::new(), agree_within: two_points() }
+    }
+}
+
+fn two_points() -> f64 {
+    2.0
 }
 
 impl Tables {
@@ -217,6 +231,9 @@ impl Tables {
     /// `audios` are the experiment's audio features. Whether a data set has a stream is only known later.
     pub fn read(layers: &Layers, audios: &[String]) -> Result<Tables, Problem> {
         let tables: Tables = layers.read()?;
+        if !(tables.agree_within.is_finite() && tables.agree_within >= 0.0) {
+            return Err(layers.at("agree_within", "should be a number of points, 0 or more"));
+        }
         for (t, table) in tables.tables.iter().enumerate() {
             let path = format!("tables[{t}]");
             let kinds = [table.counts.is_empty(), table.accuracy.is_empty(), table.improvement.is_empty()];

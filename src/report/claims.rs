@@ -149,6 +149,8 @@ pub struct Judgement {
     pub metric: &'static str,
     /// The verdict.
     pub verdict: Verdict,
+    /// Of a claim that cannot be tested as a whole: what the comparisons say that can be made, if there are any.
+    pub partial: Option<Verdict>,
     /// Counts, and what breaks the claim.
     pub detail: String,
     /// The claim in words.
@@ -370,6 +372,11 @@ fn conclude(claim: &Claim, metric: Metric, comparisons: Vec<Outcome>) -> Judgeme
     } else {
         Verdict::Inconclusive
     };
+    let partial = (verdict == Verdict::CannotBeTested && absent < all).then(|| match (holds, fails) {
+        (_, 1..) => Verdict::Fails,
+        (h, 0) if h + absent == all => Verdict::Holds,
+        _ => Verdict::Inconclusive,
+    });
     let mut detail = match deciding[..] {
         [] => "the claim is given in words alone".to_string(),
         // Shared classes bring a count of their own.
@@ -379,7 +386,15 @@ fn conclude(claim: &Claim, metric: Metric, comparisons: Vec<Outcome>) -> Judgeme
     if !beside.is_empty() {
         detail += &format!("; beside: {}", tell(&beside, None));
     }
-    Judgement { id: claim.id.clone(), metric: metric.word(), verdict, detail, claim: claim.claim.clone(), comparisons }
+    Judgement {
+        id: claim.id.clone(),
+        metric: metric.word(),
+        verdict,
+        partial,
+        detail,
+        claim: claim.claim.clone(),
+        comparisons,
+    }
 }
 
 /// Counts, what breaks the claim, what is open and what is absent; everything where it is little.
@@ -591,6 +606,10 @@ mod tests {
         let j = verdict(None, vec![absent(), absent(), yes(), yes()]);
         assert_eq!(j.verdict, Verdict::CannotBeTested);
         assert!(j.detail.contains("2 of 4; 2 cannot be tested: no aenet"), "{}", j.detail);
+        assert_eq!(j.partial, Some(Verdict::Holds));
+        let unclear = measured(5.0, 1.0, 0.5, true);
+        assert_eq!(verdict(None, vec![absent(), absent(), yes(), unclear]).partial, Some(Verdict::Inconclusive));
+        assert_eq!(verdict(None, vec![absent(), absent(), absent(), absent()]).partial, None);
         // What is there decides where what is absent could not change it.
         assert_eq!(verdict(None, vec![absent(), absent(), yes(), no()]).verdict, Verdict::Fails);
         assert_eq!(verdict(Some(2), vec![absent(), absent(), yes(), yes()]).verdict, Verdict::Holds);

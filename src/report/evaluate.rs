@@ -1,6 +1,9 @@
 //! The declared tables, computed: mean and standard deviation over seeds beside the published values.
 
+use super::agreement::{self, Agreement, Terms};
+use super::resample::Sample;
 use super::scores::{Results, Scope};
+use crate::experiment::claims::Metric;
 use crate::experiment::tables::{Count, Published, Table};
 use crate::experiment::term::Fusion;
 use crate::experiment::{TableId, Tables};
@@ -33,6 +36,17 @@ pub struct Entry {
     pub delta: Option<f64>,
     /// Why there is no number.
     pub skipped: Option<String>,
+    /// 95 % interval of the mean, over clips and seeds.
+    pub interval: Option<(f64, f64)>,
+    /// How ours stands to the published value; `None` where there is none.
+    pub verdict: Option<Agreement>,
+    /// Why the verdict is not plain.
+    pub why: Option<String>,
+    /// Values that were declared, one a seed.
+    pub declared: usize,
+    /// Whether it depends on a seed.
+    #[serde(skip)]
+    pub seeded: bool,
     /// The published value as printed, or the published class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published_text: Option<String>,
@@ -58,6 +72,10 @@ pub struct Row {
     pub cells: Vec<(String, bool)>,
     /// Runs that went in.
     pub runs: Vec<String>,
+    /// Seeds, in the order of its entries' values; one `None` where it depends on none.
+    pub seeds: Vec<Option<u64>>,
+    /// In tables of classes: every class with its mean difference, the largest first.
+    pub gains: Vec<(String, f64)>,
 }
 
 /// A computed table.
@@ -94,9 +112,56 @@ pub struct Coverage {
 
 /// Computes every table of an experiment from the store.
 pub fn evaluate(store: &Store, experiment: &ExperimentRecord, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
-    let results = Results::new(store, experiment)?;
-    tables.tables.iter().map(|table| one(&results, table)).collect()
+    evaluate_at(&Results::new(store, experiment)?, tables)
 }
+
+/// The same from results that are open already.
+pub fn evaluate_at(results: &Results, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
+    let terms = Terms::of(results, tables)?;
+    let mut sample = Sample::default();
+    let mut columns = Vec::new();
+    let mut out = Vec::new();
+    for table in &tables.tables {
+        out.push(one(results, table, &mut |row, entry, fused, metric| {
+            // Rows of other clips than the rest have no interval; there are none in stores of ours.
+            if let Ok(of_row) = sample.add(fused, metric) {
+                let (seeds, places): (Vec<Option<u64>>, Vec<usize>) = of_row.into_iter().unzip();
+                columns.push(((table.table.clone(), row, entry, seeds.iter().any(Option::is_some)), places));
+            }
+        })?);
+    }
+    let places: Vec<Vec<usize>> = columns.iter().map(|(_, places)| places.clone()).collect();
+    for (((id, row, entry, seeded), _), interval) in columns.iter().zip(sample.levels(&places)) {
+        let table = out.iter_mut().find(|t| t.id == *id);
+        if let Some(entry) = table.and_then(|t| t.rows.get_mut(*row)).and_then(|r| r.entries.get_mut(*entry)) {
+            entry.interval = Some(interval);
+            entry.seeded = *seeded;
+        }
+    }
+    let seeds = results.experiment.config.seeds.len();
+    for (table, declared) in out.iter_mut().zip(&tables.tables) {
+        for (r, row) in table.rows.iter_mut().enumerate() {
+            for (e, entry) in row.entries.iter_mut().enumerate() {
+                entry.declared = if entry.seeded { seeds } else { 1 };
+                (entry.verdict, entry.why) = match (declared.counts.get(r), declared.accuracy.get(r)) {
+                    (Some(row), _) => {
+                        let of = [&row.published.train, &row.published.val];
+                        agreement::count(entry, of.get(e).and_then(|p| p.as_ref()), &terms)
+                    }
+                    (_, Some(row)) => {
+                        let of = [&row.published.top1, &row.published.top5];
+                        agreement::percentage(entry, of.get(e).and_then(|p| p.as_ref()), &terms)
+                    }
+                    _ => (None, None),
+                };
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Takes a row's scores to where its interval is drawn: row, entry, scores, metric.
+type Collect<'c> = dyn FnMut(usize, usize, &super::scores::Fused, Metric) + 'c;
 
 /// Counts runs.
 pub fn coverage(results: &Results) -> Result<Coverage, Error> {
@@ -122,7 +187,7 @@ pub fn coverage(results: &Results) -> Result<Coverage, Error> {
     Ok(coverage)
 }
 
-fn one(results: &Results, table: &Table) -> Result<EvaluatedTable, Error> {
+fn one(results: &Results, table: &Table, collect: &mut Collect) -> Result<EvaluatedTable, Error> {
     let at = point(results.experiment, table);
     let scope = Scope { audio: &table.audio, at: &at, table: &table.table };
     let mut out = EvaluatedTable {
@@ -146,8 +211,10 @@ fn one(results: &Results, table: &Table) -> Result<EvaluatedTable, Error> {
         out.columns = vec!["Train".into(), "Val".into()];
         counts(results, table, &mut out)?;
     } else if !table.accuracy.is_empty() {
-        for row in &table.accuracy {
-            out.rows.push(accuracy(results, table, &scope, row)?);
+        for (r, row) in table.accuracy.iter().enumerate() {
+            out.rows.push(accuracy(results, table, &scope, row, &mut |entry, fused, metric| {
+                collect(r, entry, fused, metric);
+            })?);
         }
     } else {
         out.kind = "improvement";
@@ -198,6 +265,8 @@ fn counts(results: &Results, table: &Table, out: &mut EvaluatedTable) -> Result<
             ],
             cells: Vec::new(),
             runs: Vec::new(),
+            seeds: Vec::new(),
+            gains: Vec::new(),
         });
     }
     Ok(())
@@ -228,6 +297,11 @@ fn number(
         published: published.map(|p| p.value),
         delta: mean.zip(published).map(|(m, p)| m - p.value),
         skipped,
+        interval: None,
+        verdict: None,
+        why: None,
+        declared: 1,
+        seeded: false,
         published_text: published.map(|p| super::format::number(p.value, p.decimals)),
         values,
     }
@@ -238,6 +312,7 @@ fn accuracy(
     table: &Table,
     scope: &Scope,
     row: &crate::experiment::tables::AccuracyRow,
+    collect: &mut dyn FnMut(usize, &super::scores::Fused, Metric),
 ) -> Result<Row, Error> {
     let fusion = Fusion::parse(&row.fuse).map_err(Error::NotFound)?;
     let fused = results.fused(scope, &fusion)?;
@@ -249,9 +324,16 @@ fn accuracy(
         number(&table.table, &row.key, &row.row, metric, values, published.as_ref(), skipped)
     };
     let entries = vec![entry("top1", 1, &row.published.top1), entry("top5", 5, &row.published.top5)];
-    let (cells, runs) = match fused {
-        Ok(f) => (f.cells.into_iter().map(|c| (c.key, c.chosen)).collect(), f.runs),
-        Err(_) => (Vec::new(), Vec::new()),
+    if let Ok(fused) = &fused {
+        collect(0, fused, Metric::Top1);
+        collect(1, fused, Metric::Top5);
+    }
+    let (cells, runs, seeds) = match fused {
+        Ok(f) => {
+            let seeds = f.seeds.iter().map(|(seed, _)| *seed).collect();
+            (f.cells.into_iter().map(|c| (c.key, c.chosen)).collect(), f.runs, seeds)
+        }
+        Err(_) => Default::default(),
     };
     Ok(Row {
         group: row.group.clone(),
@@ -261,6 +343,8 @@ fn accuracy(
         entries,
         cells,
         runs,
+        seeds,
+        gains: Vec::new(),
     })
 }
 
@@ -280,6 +364,8 @@ fn improvement(
         entries: Vec::new(),
         cells: Vec::new(),
         runs: Vec::new(),
+        seeds: Vec::new(),
+        gains: Vec::new(),
     };
     let classes = &results.dataset.manifest.classes;
     let mut ranked: Vec<(String, Vec<f64>)> = Vec::new();
@@ -298,6 +384,8 @@ fn improvement(
             ranked = classes.iter().cloned().zip(differences).filter(|(_, d)| !d.is_empty()).collect();
             let mean = |d: &[f64]| d.iter().sum::<f64>() / d.len() as f64;
             ranked.sort_by(|a, b| mean(&b.1).total_cmp(&mean(&a.1)).then_with(|| a.0.cmp(&b.0)));
+            row.gains = ranked.iter().map(|(class, d)| (class.clone(), mean(d))).collect();
+            row.seeds = of.seeds.iter().map(|(seed, _)| *seed).collect();
             row.cells = of.cells.iter().chain(&over.cells).map(|c| (c.key.clone(), c.chosen)).collect();
             row.cells.dedup();
             row.runs = of.runs.into_iter().chain(over.runs).collect();

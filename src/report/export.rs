@@ -35,7 +35,8 @@ fn entries(tables: &[EvaluatedTable]) -> impl Iterator<Item = (&EvaluatedTable, 
 
 fn csv(tables: &[EvaluatedTable]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = ["table", "key", "row", "metric", "mean", "sd", "n", "published", "delta", "skipped"];
+    let header =
+        ["table", "key", "row", "metric", "mean", "sd", "n", "published", "delta", "skipped", "low", "high", "verdict"];
     let mut lines = vec![header.map(String::from).to_vec()];
     for (_, e) in entries(tables) {
         let text = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
@@ -51,6 +52,9 @@ fn csv(tables: &[EvaluatedTable]) -> String {
             published,
             text(e.delta),
             e.skipped.clone().unwrap_or_default(),
+            text(e.interval.map(|(low, _)| low)),
+            text(e.interval.map(|(_, high)| high)),
+            e.verdict.map(|v| v.words().replace(' ', "-")).unwrap_or_default(),
         ]);
     }
     for line in lines {

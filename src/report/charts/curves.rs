@@ -1,0 +1,113 @@
+//! Training and validation curves of every generator cell, with the seeds' spread.
+
+use super::svg::{Plot, Series};
+use crate::report::scores::Results;
+use crate::store::{CellRecord, Curve, Error, Store};
+use crate::train::{Epoch, Measures};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// What is drawn: name, where it is found, and whether it means anything without a classifier.
+type Quantity = (&'static str, fn(&Measures) -> f64, bool);
+
+/// By epoch: mean, lowest, highest.
+type Spread = Vec<(f64, (f64, f64, f64))>;
+
+const QUANTITIES: [Quantity; 3] = [
+    ("loss", |m| m.loss, false),
+    ("feature error", |m| m.feature_error, false),
+    ("classifier top-1 (%)", |m| m.accuracy, true),
+];
+
+/// One figure for each generator cell that has runs: `{key, id, plots: [svg], csv}`.
+pub fn figures(store: &Store, results: &Results) -> Result<Vec<Value>, Error> {
+    let mut out = Vec::new();
+    for cell in &results.experiment.cells {
+        let crate::experiment::Part::Generator { classifier, .. } = &cell.part else { continue };
+        let mut curves: Vec<Curve> = Vec::new();
+        for run in results.done(cell)? {
+            curves.push(store.curve(&run.id)?);
+        }
+        curves.retain(|c| !c.is_empty());
+        if !curves.is_empty() {
+            out.push(figure(cell, &curves, *classifier == crate::experiment::config::Classifier::With));
+        }
+    }
+    Ok(out)
+}
+
+fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool) -> Value {
+    let id = format!("curve-{}", super::anchor(&cell.key));
+    let drawn: Vec<&Quantity> = QUANTITIES.iter().filter(|q| classifier || !q.2).collect();
+    let plots: Vec<String> = drawn
+        .iter()
+        .enumerate()
+        .filter_map(|(i, (name, of, _))| {
+            Plot {
+                id: format!("{id}-{i}"),
+                title: format!("{name} of {} over epochs, {} seeds", cell.key, curves.len()),
+                x: "epoch".into(),
+                y: (*name).into(),
+                size: (250.0, 150.0),
+                series: vec![series("train", 0, curves, &|e| of(&e.train)), series("val", 1, curves, &|e| of(&e.val))],
+            }
+            .draw()
+        })
+        .collect();
+    json!({ "key": cell.key, "id": id, "plots": plots, "csv": csv(curves, &drawn) })
+}
+
+/// Mean over seeds, and lowest to highest.
+fn series(name: &str, style: usize, curves: &[Curve], of: &dyn Fn(&Epoch) -> f64) -> Series {
+    let mut out = Series { name: name.into(), style, ..Default::default() };
+    for (epoch, (mean, low, high)) in spread(curves, of) {
+        out.points.push((epoch, mean));
+        if curves.len() > 1 {
+            out.band.push((epoch, low, high));
+        }
+    }
+    out
+}
+
+/// By epoch: mean, lowest, highest of the seeds that got so far.
+fn spread(curves: &[Curve], of: &dyn Fn(&Epoch) -> f64) -> Spread {
+    let last = curves.iter().map(Vec::len).max().unwrap_or(0);
+    let at = |i: usize| {
+        let values: Vec<f64> = curves.iter().filter_map(|c| c.get(i)).map(of).filter(|v| v.is_finite()).collect();
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (!values.is_empty()).then_some(((i + 1) as f64, (mean, low, high)))
+    };
+    (0..last).filter_map(at).collect()
+}
+
+fn csv(curves: &[Curve], drawn: &[&Quantity]) -> String {
+    let mut out = String::from("epoch");
+    for (name, ..) in drawn {
+        let name = name.split(" (").next().unwrap_or(name).replace(' ', "_");
+        for split in ["train", "val"] {
+            let _ = write!(out, ",{split}_{name},{split}_{name}_min,{split}_{name}_max");
+        }
+    }
+    let last = curves.iter().map(Vec::len).max().unwrap_or(0);
+    let columns: Vec<Spread> = drawn
+        .iter()
+        .flat_map(|(_, of, _)| {
+            let (train, val) = (move |e: &Epoch| of(&e.train), move |e: &Epoch| of(&e.val));
+            [spread(curves, &train), spread(curves, &val)]
+        })
+        .collect();
+    for i in 0..last {
+        let _ = write!(out, "\n{}", i + 1);
+        for column in &columns {
+            match column.iter().find(|(epoch, _)| *epoch == (i + 1) as f64) {
+                Some((_, (mean, low, high))) => {
+                    let _ = write!(out, ",{mean:.5},{low:.5},{high:.5}");
+                }
+                None => out.push_str(",,,"),
+            }
+        }
+    }
+    out
+}

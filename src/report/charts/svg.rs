@@ -1,0 +1,278 @@
+//! Line plots and bars as inline SVG: no script, no font, colours by class so that the page's style can turn them for dark
+//! mode and print.
+
+use std::fmt::Write;
+
+/// How many series the style has a colour and a dash for.
+pub const STYLES: usize = 8;
+
+/// One line of a plot.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// Its name in the legend and on hovering.
+    pub name: String,
+    /// Which colour, from 0.
+    pub style: usize,
+    /// Which dash, from 0: solid, long, short.
+    pub mark: usize,
+    /// (x, y), from left to right.
+    pub points: Vec<(f64, f64)>,
+    /// (x, lowest, highest), where there is a spread.
+    pub band: Vec<(f64, f64, f64)>,
+}
+
+/// A plot of lines over one x axis.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Unique on the page.
+    pub id: String,
+    /// What it shows, for those who do not see it.
+    pub title: String,
+    /// Below the x axis.
+    pub x: String,
+    /// Above the y axis.
+    pub y: String,
+    /// Width and height in units of the drawing.
+    pub size: (f64, f64),
+    /// The lines.
+    pub series: Vec<Series>,
+}
+
+/// Text that may stand anywhere in a page.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A coordinate with as many digits as can be seen.
+fn at(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), String::from)
+}
+
+/// Round numbers from the lowest to the highest value, about `count` of them.
+pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
+    let span = high - low;
+    if !(span.is_finite() && span > 0.0) || count == 0 {
+        return vec![low];
+    }
+    let rough = span / count as f64;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(10.0 * power);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    (first..=last).map(|i| i as f64 * step).collect()
+}
+
+/// A tick's label: no more decimals than the step asks for.
+fn label(value: f64, ticks: &[f64]) -> String {
+    let step = ticks.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(value.abs().max(1.0));
+    let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') {
+        "0".into()
+    } else {
+        text.replace('-', "\u{2212}")
+    }
+}
+
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 8.0;
+const TOP: f64 = 22.0;
+const BOTTOM: f64 = 34.0;
+
+fn open(id: &str, title: &str, (width, height): (f64, f64)) -> String {
+    format!(
+        "<svg class=\"plot\" role=\"img\" aria-labelledby=\"{id}-title\" viewBox=\"0 0 {} {}\"><title id=\"{id}-title\">{}</title>",
+        at(width),
+        at(height),
+        escape(title)
+    )
+}
+
+impl Plot {
+    /// The plot as SVG; nothing where no series has a finite point.
+    pub fn draw(&self) -> Option<String> {
+        let finite = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
+        let points = || self.series.iter().flat_map(|s| &s.points).filter(finite);
+        let bands = || self.series.iter().flat_map(|s| &s.band).filter(|b| b.1.is_finite() && b.2.is_finite());
+        points().next()?;
+        let lowest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
+        let highest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
+        let (x0, x1) = (lowest(&mut points().map(|p| p.0)), highest(&mut points().map(|p| p.0)));
+        let y0 = lowest(&mut points().map(|p| p.1).chain(bands().map(|b| b.1)));
+        let y1 = highest(&mut points().map(|p| p.1).chain(bands().map(|b| b.2)));
+        // A flat line still needs an axis around it.
+        let widen = |a: f64, b: f64, by: f64| if b - a > 1e-12 { (a, b) } else { (a - by, b + by) };
+        let (x0, x1) = widen(x0, x1, 0.5);
+        let (y0, y1) = widen(y0, y1, y0.abs().max(1e-3) * 0.1);
+        let (width, height) = self.size;
+        let sx = |x: f64| LEFT + (x - x0) / (x1 - x0) * (width - LEFT - RIGHT);
+        let sy = |y: f64| height - BOTTOM - (y - y0) / (y1 - y0) * (height - TOP - BOTTOM);
+        let mut out = open(&self.id, &self.title, self.size);
+        let yticks = ticks(y0, y1, 4);
+        for &y in &yticks {
+            let (px, py) = (at(width - RIGHT), at(sy(y)));
+            let _ = write!(out, "<path class=\"grid\" d=\"M{} {py}H{px}\"/>", at(LEFT));
+            let _ = write!(
+                out,
+                "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>",
+                at(LEFT - 5.0),
+                at(sy(y) + 3.5),
+                label(y, &yticks)
+            );
+        }
+        let xticks = ticks(x0, x1, 5);
+        for &x in &xticks {
+            let _ = write!(
+                out,
+                "<text x=\"{}\" y=\"{}\" class=\"mid\">{}</text>",
+                at(sx(x)),
+                at(height - BOTTOM + 14.0),
+                label(x, &xticks)
+            );
+        }
+        let _ = write!(out, "<path class=\"axis\" d=\"M{} {}H{}\"/>", at(LEFT), at(height - BOTTOM), at(width - RIGHT));
+        let _ = write!(out, "<text x=\"{}\" y=\"12\">{}</text>", at(2.0), escape(&self.y));
+        let middle = (LEFT + width - RIGHT) / 2.0;
+        let _ = write!(
+            out,
+            "<text x=\"{}\" y=\"{}\" class=\"mid\">{}</text>",
+            at(middle),
+            at(height - 4.0),
+            escape(&self.x)
+        );
+        for series in &self.series {
+            let (style, mark) = (series.style % STYLES, series.mark % 3);
+            let band: Vec<&(f64, f64, f64)> =
+                series.band.iter().filter(|b| b.1.is_finite() && b.2.is_finite()).collect();
+            if band.len() > 1 {
+                let upper = band.iter().map(|b| format!("{} {}", at(sx(b.0)), at(sy(b.2))));
+                let lower = band.iter().rev().map(|b| format!("{} {}", at(sx(b.0)), at(sy(b.1))));
+                let path: Vec<String> = upper.chain(lower).collect();
+                let _ = write!(out, "<path class=\"band s{style}\" d=\"M{}Z\"/>", path.join("L"));
+            }
+            let line: Vec<String> =
+                series.points.iter().filter(finite).map(|p| format!("{} {}", at(sx(p.0)), at(sy(p.1)))).collect();
+            if line.len() == 1 {
+                let p = line[0].split_once(' ').unwrap_or(("0", "0"));
+                let _ = write!(out, "<circle class=\"dot s{style}\" cx=\"{}\" cy=\"{}\" r=\"3\"/>", p.0, p.1);
+            } else if !line.is_empty() {
+                let _ = write!(
+                    out,
+                    "<path class=\"line s{style} m{mark}\" d=\"M{}\"><title>{}</title></path>",
+                    line.join("L"),
+                    escape(&series.name)
+                );
+            }
+        }
+        out.push_str("</svg>");
+        Some(out)
+    }
+}
+
+/// Bars from the highest to the lowest, the first `marked` of them named.
+pub fn bars(id: &str, title: &str, values: &[(String, f64)], marked: usize, size: (f64, f64)) -> Option<String> {
+    let finite: Vec<&(String, f64)> = values.iter().filter(|(_, v)| v.is_finite()).collect();
+    if finite.is_empty() {
+        return None;
+    }
+    let (width, height) = size;
+    let low = finite.iter().map(|(_, v)| *v).fold(0.0, f64::min);
+    let high = finite.iter().map(|(_, v)| *v).fold(0.0, f64::max);
+    let (low, high) = if high - low > 1e-12 { (low, high) } else { (-1.0, 1.0) };
+    let sy = |y: f64| height - 12.0 - (y - low) / (high - low) * (height - 12.0 - TOP);
+    let step = (width - LEFT - RIGHT) / finite.len() as f64;
+    let mut out = open(id, title, size);
+    let yticks = ticks(low, high, 4);
+    for &y in &yticks {
+        let _ = write!(out, "<path class=\"grid\" d=\"M{} {}H{}\"/>", at(LEFT), at(sy(y)), at(width - RIGHT));
+        let _ = write!(
+            out,
+            "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>",
+            at(LEFT - 5.0),
+            at(sy(y) + 3.5),
+            label(y, &yticks)
+        );
+    }
+    let _ = write!(out, "<text x=\"2\" y=\"12\">points</text>");
+    for (i, (name, value)) in finite.iter().enumerate() {
+        let (top, bottom) = (sy(value.max(0.0)), sy(value.min(0.0)));
+        let class = if i < marked { "bar s1" } else { "bar s0" };
+        // A bar of nothing still marks its place.
+        let _ = write!(
+            out,
+            "<rect class=\"{class}\" x=\"{:.2}\" y=\"{}\" width=\"{:.2}\" height=\"{}\"><title>{} {:+.2}</title></rect>",
+            LEFT + i as f64 * step,
+            at(top),
+            (step * 0.85).max(0.3),
+            at((bottom - top).max(0.6)),
+            escape(name),
+            value
+        );
+    }
+    // Names stand at the right, above the lowest bars.
+    for (i, (name, value)) in finite.iter().take(marked).enumerate() {
+        let short: String = name.chars().take(28).collect();
+        let _ = write!(
+            out,
+            "<text class=\"end name\" x=\"{}\" y=\"{}\">{}. {} {}</text>",
+            at(width - RIGHT),
+            at(TOP + 4.0 + 13.0 * i as f64),
+            i + 1,
+            escape(&short),
+            super::super::format::signed(*value, 1)
+        );
+    }
+    out.push_str("</svg>");
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_numbers_within() {
+        assert_eq!(ticks(0.0, 0.9, 5), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8]);
+        assert_eq!(ticks(23.0, 51.0, 4), [30.0, 40.0, 50.0]);
+        assert_eq!(ticks(1.0, 30.0, 5), [10.0, 20.0, 30.0]);
+        assert_eq!(ticks(2.0, 2.0, 4), [2.0]);
+        assert_eq!(label(0.6000000000000001, &[0.0, 0.2]), "0.6");
+        assert_eq!(label(-20.0, &[-20.0, 0.0]), "\u{2212}20");
+        assert_eq!(label(0.0, &[0.0, 0.2]), "0");
+    }
+
+    #[test]
+    fn odd_values_are_drawn_or_left_out() {
+        let plot = |points: Vec<(f64, f64)>| Plot {
+            id: "p".into(),
+            title: "<b>\"t\"".into(),
+            x: "epoch".into(),
+            y: "loss".into(),
+            size: (300.0, 200.0),
+            series: vec![Series { name: "a & b".into(), points, ..Default::default() }],
+        };
+        assert!(plot(vec![]).draw().is_none());
+        assert!(plot(vec![(1.0, f64::NAN)]).draw().is_none());
+        for points in
+            [vec![(1.0, 2.0)], vec![(1.0, 2.0), (2.0, 2.0)], vec![(1.0, 1e30), (2.0, f64::INFINITY), (3.0, -1e30)]]
+        {
+            let svg = plot(points).draw().unwrap();
+            assert!(svg.contains("&lt;b&gt;&quot;t&quot;") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+        assert!(bars("b", "t", &[], 3, (300.0, 100.0)).is_none());
+        let svg = bars("b", "t", &[("<x>".into(), 0.0)], 3, (300.0, 100.0)).unwrap();
+        assert!(svg.contains("&lt;x&gt;") && !svg.contains("NaN"), "{svg}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Accuracy along a further axis of the grid with numbers on it, such as the missing rate: every row of a table a line, every
+//! point of the other further axes a panel.
+
+use super::svg::{Plot, STYLES, Series};
+use crate::experiment::grid::AXES;
+use crate::experiment::tables::{AccuracyRow, Table};
+use crate::experiment::term::Fusion;
+use crate::report::scores::{Results, Scope};
+use crate::store::Error;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Panels in a figure, at most; more points of other axes are left to the tables.
+const PANELS: usize = 8;
+
+/// One line of a figure: row, then (x, values by seed) in the order of x.
+type Line<'a> = (&'a AccuracyRow, Vec<(f64, Vec<f64>)>);
+
+/// A figure for each accuracy table with an audio feature of its own and each further axis of at least three numbers.
+pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error> {
+    let grid = &results.experiment.config.grid;
+    let further: Vec<(&String, &Vec<Value>)> = grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str())).collect();
+    let mut out = Vec::new();
+    for (axis, values) in &further {
+        let numbers: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
+        if numbers.len() != values.len() || numbers.len() < 3 {
+            continue;
+        }
+        let others: Vec<(&String, &Vec<Value>)> = further.iter().filter(|(a, _)| a != axis).copied().collect();
+        for table in tables.iter().filter(|t| !t.accuracy.is_empty() && !t.audio.is_empty()) {
+            let scope = Scope { audio: &table.audio, at: &BTreeMap::new(), table: &table.table };
+            if results.audio_of(&scope).is_err() {
+                continue;
+            }
+            let mut panels = Vec::new();
+            let mut csv = format!("{},row,{axis},mean,sd,n", names(&others));
+            for point in points(&others).into_iter().take(PANELS) {
+                let lines = lines(results, table, axis, values, &point)?;
+                let id = format!(
+                    "sweep-{}-{}-{}",
+                    super::anchor(axis),
+                    super::anchor(&table.table.to_string()),
+                    panels.len()
+                );
+                let name = told(&point);
+                add_csv(&mut csv, &point, &lines);
+                let plot = Plot {
+                    id,
+                    title: format!(
+                        "Top-1 of table {} against {axis}{}{name}",
+                        table.table,
+                        if name.is_empty() { "" } else { ", " }
+                    ),
+                    x: (*axis).clone(),
+                    y: "top-1 (%)".into(),
+                    size: (420.0, 300.0),
+                    series: lines.iter().enumerate().map(|(i, line)| series(i, line)).collect(),
+                };
+                if let Some(svg) = plot.draw() {
+                    panels.push(json!({ "name": name, "svg": svg }));
+                }
+            }
+            if panels.is_empty() {
+                continue;
+            }
+            let legend: Vec<Value> = table
+                .accuracy
+                .iter()
+                .enumerate()
+                .map(|(i, row)| json!({ "style": i % STYLES, "mark": i / STYLES, "name": full_name(row) }))
+                .collect();
+            out.push(json!({
+                "id": format!("sweep-{}-{}", super::anchor(axis), super::anchor(&table.table.to_string())),
+                "title": format!("Table {} against {axis}", table.table),
+                "panels": panels, "legend": legend, "csv": csv,
+            }));
+        }
+    }
+    Ok(out)
+}
+
+fn full_name(row: &AccuracyRow) -> String {
+    let mut name = row.group.clone();
+    name.push(row.row.clone());
+    name.join(", ")
+}
+
+fn names(axes: &[(&String, &Vec<Value>)]) -> String {
+    if axes.is_empty() { "table".into() } else { axes.iter().map(|(a, _)| a.as_str()).collect::<Vec<_>>().join(",") }
+}
+
+/// Every combination of values of these axes.
+fn points(axes: &[(&String, &Vec<Value>)]) -> Vec<BTreeMap<String, Value>> {
+    let mut out = vec![BTreeMap::new()];
+    for (axis, values) in axes {
+        out = out
+            .into_iter()
+            .flat_map(|point| {
+                values.iter().map(move |value| {
+                    let mut point = point.clone();
+                    point.insert((*axis).clone(), value.clone());
+                    point
+                })
+            })
+            .collect();
+    }
+    out
+}
+
+fn told(point: &BTreeMap<String, Value>) -> String {
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), String::from);
+    point.iter().map(|(axis, value)| format!("{axis} {}", text(value))).collect::<Vec<_>>().join(", ")
+}
+
+fn lines<'t>(
+    results: &Results,
+    table: &'t Table,
+    axis: &str,
+    values: &[Value],
+    point: &BTreeMap<String, Value>,
+) -> Result<Vec<Line<'t>>, Error> {
+    let mut out = Vec::new();
+    for row in &table.accuracy {
+        let fusion = Fusion::parse(&row.fuse).map_err(Error::NotFound)?;
+        let mut line = Vec::new();
+        for value in values {
+            let mut at = point.clone();
+            at.insert(axis.into(), value.clone());
+            let scope = Scope { audio: &table.audio, at: &at, table: &table.table };
+            if let (Ok(fused), Some(x)) = (results.fused(&scope, &fusion)?, value.as_f64()) {
+                line.push((x, fused.top_k(1)));
+            }
+        }
+        line.sort_by(|a: &(f64, Vec<f64>), b| a.0.total_cmp(&b.0));
+        out.push((row, line));
+    }
+    Ok(out)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn series(i: usize, (row, line): &Line) -> Series {
+    Series {
+        name: full_name(row),
+        style: i,
+        mark: i / STYLES,
+        points: line.iter().map(|(x, values)| (*x, mean(values))).collect(),
+        band: Vec::new(),
+    }
+}
+
+fn add_csv(csv: &mut String, point: &BTreeMap<String, Value>, lines: &[Line]) {
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), String::from);
+    let place = if point.is_empty() { "-".into() } else { point.values().map(text).collect::<Vec<_>>().join(",") };
+    for (row, line) in lines {
+        for (x, values) in line {
+            let m = mean(values);
+            let sd = (values.len() > 1)
+                .then(|| (values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt());
+            let sd = sd.map_or_else(String::new, |sd| format!("{sd:.4}"));
+            let _ = write!(csv, "\n{place},{},{x},{m:.4},{sd},{}", row.key, values.len());
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Lists of facts: about the data and the runs, every setting, every environment, and the checklist that conferences ask for.
+
+use super::{Fact, fact};
+use crate::dataset::Kind;
+use crate::experiment::Part;
+use crate::report::evaluate::coverage;
+use crate::report::format::{bytes, duration, number};
+use crate::report::scores::Results;
+use crate::store::{CellRecord, Error, ExperimentRecord, RunRecord, Store};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// In what the results fall short of the declaration.
+pub(super) fn reductions(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<String>, Error> {
+    let mut lines: Vec<String> = Vec::new();
+    if !experiment.sets.is_empty() {
+        lines.push(format!("Changed on the command line: {}.", experiment.sets.join(", ")));
+    }
+    let coverage = coverage(results)?;
+    if coverage.done < coverage.declared {
+        let failed = if coverage.failed > 0 { format!(", {} failed", coverage.failed) } else { String::new() };
+        lines.push(format!("{} of {} declared runs are done{failed}.", coverage.done, coverage.declared));
+    }
+    Ok(lines)
+}
+
+/// What was run on what.
+pub(super) fn facts(experiment: &ExperimentRecord, results: &Results, runs: &[RunRecord]) -> Result<Vec<Fact>, Error> {
+    let m = &results.dataset.manifest;
+    let kind = match m.kind {
+        Kind::Real => "real features",
+        Kind::Synthetic => "synthetic features",
+    };
+    let shapes = |features: &[crate::dataset::Feature]| {
+        features.iter().map(|f| format!("{} {}", f.name, f.width)).collect::<Vec<_>>().join(", ")
+    };
+    let coverage = coverage(results)?;
+    let seeds: Vec<String> = experiment.config.seeds.iter().map(u64::to_string).collect();
+    let mut facts = vec![
+        fact("Data set", format!("{} ({kind}), {} classes, {} frames a clip", m.name, m.classes.len(), m.frames)),
+        fact("Features", format!("streams {}; audio {}", shapes(&m.streams), shapes(&m.audio))),
+    ];
+    if let Some(missing) = &experiment.config.missing {
+        let by = if missing.by == crate::dataset::MissingBy::Class { "with rates by class" } else { "at random" };
+        facts.push(fact(
+            "Missing sound",
+            format!("simulated: {} % {by}, seed {}", number(100.0 * missing.rate, 1), missing.seed),
+        ));
+    }
+    if !m.made_by.is_empty() {
+        facts.push(fact("Made by", m.made_by.clone()));
+    }
+    facts.push(fact("Fingerprint", results.dataset.fingerprint.clone()));
+    let skipped = match coverage.skipped_cells {
+        0 => String::new(),
+        n => format!("; {n} cells cannot run on this data set"),
+    };
+    facts.push(fact("Runs", format!("{} of {} done{skipped}", coverage.done, coverage.declared)));
+    facts.push(fact("Seeds", seeds.join(", ")));
+    if !experiment.config.published_on.is_empty() {
+        facts.push(fact("Published values", format!("measured on {}", experiment.config.published_on)));
+    }
+    let seconds: f64 = runs.iter().filter_map(|r| r.seconds).sum();
+    facts.push(fact("Time", format!("{} of work in {} runs", duration(seconds), runs.len())));
+    Ok(facts)
+}
+
+/// Generators and controls with their feature errors.
+pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<Value>, Error> {
+    let mut out = Vec::new();
+    let wanted = |c: &&CellRecord| matches!(c.part, Part::Generator { .. } | Part::Control { .. });
+    for cell in experiment.cells.iter().filter(wanted) {
+        let runs = results.done(cell)?;
+        let all = results.runs(cell)?;
+        let declared = if cell.part.seeded() { experiment.config.seeds.len() } else { 1 };
+        let mean = |of: &dyn Fn(&RunRecord) -> Option<f64>| -> Option<f64> {
+            let values: Vec<f64> = runs.iter().filter_map(of).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let value = |name: &str, decimals: usize| {
+            let mean = mean(&|r: &RunRecord| r.values.get(name).copied());
+            mean.map_or_else(|| "–".into(), |m| number(m, decimals).replace('-', "\u{2212}"))
+        };
+        let why = cell.skipped.clone().or_else(|| {
+            runs.is_empty().then(|| all.iter().find_map(|r| r.error.clone()).unwrap_or_else(|| "not run yet".into()))
+        });
+        out.push(json!({
+            "key": cell.key,
+            "runs": if cell.skipped.is_some() { "–".to_string() } else { format!("{}/{declared}", runs.len()) },
+            "why": why,
+            "values": [
+                value("top1/sounded", 2), value("top1/silent", 2), value("r2/sounded", 3), value("r2/silent", 3),
+                value("cosine/sounded", 3), value("cosine/silent", 3), value("parameters", 0),
+                mean(&|r: &RunRecord| r.seconds).map_or_else(|| "–".into(), duration),
+            ],
+        }));
+    }
+    Ok(out)
+}
+
+/// A JSON value as one would write it.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// Every key of the configuration with its value, by dotted name.
+pub(super) fn settings(experiment: &ExperimentRecord) -> Vec<Fact> {
+    fn walk(path: &str, value: &Value, out: &mut Vec<Fact>) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, value) in map {
+                    walk(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, out);
+                }
+            }
+            value => out.push(fact(path, plain(value))),
+        }
+    }
+    let mut config = serde_json::to_value(&experiment.config).unwrap_or_default();
+    if let Some(map) = config.as_object_mut() {
+        for said_above in ["name", "title", "description", "extends", "dataset", "published_on"] {
+            map.remove(said_above);
+        }
+    }
+    let mut out = Vec::new();
+    walk("", &config, &mut out);
+    out
+}
+
+/// The distinct environments of the runs.
+pub(super) fn environments(store: &Store, runs: &[RunRecord]) -> Result<Vec<Vec<Fact>>, Error> {
+    let ids: BTreeSet<i64> = runs.iter().filter_map(|r| r.environment_id).collect();
+    let mut out = Vec::new();
+    for id in ids {
+        let record = store.environment(id)?;
+        let of_it: Vec<&RunRecord> = runs.iter().filter(|r| r.environment_id == Some(id)).collect();
+        let text = |key: &str| record.get(key).filter(|v| !v.is_null()).map(plain);
+        let mut facts = Vec::new();
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value.filter(|v| !v.is_empty()) {
+                facts.push(fact(name, value));
+            }
+        };
+        let dirty = if text("dirty").is_some() { " with uncommitted changes" } else { "" };
+        add(
+            "Program",
+            text("version").map(|v| format!("unmute {v}, numeric code {}", text("code").unwrap_or_default())),
+        );
+        add("Commit", text("commit").map(|c| format!("{c}{dirty}")));
+        add("Cargo.lock", text("lock"));
+        add("Compiler", text("compiler").map(|c| format!("{c}, {}", text("target").unwrap_or_default())));
+        add("System", text("os"));
+        add("CPU", text("cpu").map(|c| format!("{c}, {} cores", text("cores").unwrap_or_default())));
+        let features =
+            record.get("cpu_features").and_then(Value::as_array).map(|f| f.iter().map(plain).collect::<Vec<_>>());
+        add("CPU features", features.map(|f| f.join(", ")));
+        add("Threads", text("threads").map(|t| format!("{t}, {} runs at once", text("workers").unwrap_or_default())));
+        add("Memory", record.get("memory_bytes").and_then(Value::as_u64).map(bytes));
+        add("Device", text("device"));
+        let commands: BTreeSet<&String> = of_it.iter().filter_map(|r| r.command.as_ref()).collect();
+        add("Commands", Some(commands.into_iter().cloned().collect::<Vec<_>>().join("; ")));
+        add("Runs", Some(format!("{}", of_it.len())));
+        add("First begun", of_it.iter().filter_map(|r| r.started_at.clone()).min());
+        add("Last ended", of_it.iter().filter_map(|r| r.finished_at.clone()).max());
+        add("Peak memory", of_it.iter().filter_map(|r| r.peak_memory).max().map(|m| bytes(m as u64)));
+        out.push(facts);
+    }
+    Ok(out)
+}
+
+/// What the checklists of conferences ask for, filled in from the store: (item, answer).
+pub(super) fn checklist(
+    experiment: &ExperimentRecord,
+    results: &Results,
+    store: &Store,
+    runs: &[RunRecord],
+) -> Result<Vec<Fact>, Error> {
+    let config = &experiment.config;
+    let m = &results.dataset.manifest;
+    let mut out = Vec::new();
+    let view = experiment.cells.iter().find_map(|c| c.view_id);
+    let clips = match view {
+        Some(id) => {
+            let counts = results.view(id)?.counts;
+            let told = |(sounded, silent): (usize, usize)| {
+                format!("{} clips, {} of them silent", number((sounded + silent) as f64, 0), number(silent as f64, 0))
+            };
+            format!("; train {}, val {}", told(counts.train), told(counts.val))
+        }
+        None => String::new(),
+    };
+    out.push(fact("Data", format!("{}, fingerprint {}{clips}", m.name, results.dataset.fingerprint)));
+    let (mut machines, mut programs) = (BTreeSet::new(), BTreeSet::new());
+    for id in runs.iter().filter_map(|r| r.environment_id).collect::<BTreeSet<i64>>() {
+        let record = store.environment(id)?;
+        let text = |key: &str| record.get(key).filter(|v| !v.is_null()).map_or_else(|| "unknown".into(), plain);
+        let memory = record.get("memory_bytes").and_then(Value::as_u64).map_or_else(|| "unknown".into(), bytes);
+        machines.insert(format!(
+            "{}, {} cores, {memory}, {}, on {}",
+            text("cpu"),
+            text("cores"),
+            text("os"),
+            text("device")
+        ));
+        programs.insert(format!(
+            "unmute {}, commit {}, {}, Cargo.lock {}",
+            text("version"),
+            text("commit"),
+            text("compiler"),
+            text("lock")
+        ));
+    }
+    let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join("; ");
+    out.push(fact("Computing infrastructure", list(machines)));
+    out.push(fact("Software", list(programs)));
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        times.entry(&run.kind).or_default().extend(run.seconds);
+    }
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    let told: Vec<String> =
+        times.iter().map(|(kind, t)| format!("{kind} {} on average ({} runs)", duration(mean(t)), t.len())).collect();
+    let total: f64 = runs.iter().filter_map(|r| r.seconds).sum();
+    out.push(fact("Run time", format!("{}; {} in all", told.join(", "), duration(total))));
+    let mut parameters: BTreeSet<String> = BTreeSet::new();
+    for cell in &experiment.cells {
+        if let (Part::Generator { audio, generator, .. }, Some(run)) = (&cell.part, results.done(cell)?.first())
+            && let Some(count) = run.values.get("parameters")
+        {
+            parameters.insert(format!("{generator} for {audio} {}", number(*count, 0)));
+        }
+    }
+    out.push(fact("Parameters", if parameters.is_empty() { "no generator has run".into() } else { list(parameters) }));
+    let coverage = coverage(results)?;
+    let seeds: Vec<String> = config.seeds.iter().map(u64::to_string).collect();
+    out.push(fact(
+        "Number of runs",
+        format!(
+            "{} of {} declared; seeds {} for everything that is trained by gradient",
+            coverage.done,
+            coverage.declared,
+            seeds.join(", ")
+        ),
+    ));
+    let axes: Vec<String> = config
+        .grid
+        .iter()
+        .map(|(axis, values)| format!("{axis}: {}", values.iter().map(plain).collect::<Vec<_>>().join(", ")))
+        .collect();
+    out.push(fact("Grid", axes.join("; ")));
+    let searched: Vec<&String> =
+        config.grid.keys().filter(|axis| !crate::experiment::grid::AXES.contains(&axis.as_str())).collect();
+    out.push(fact(
+        "Ranges searched",
+        match searched[..] {
+            [] => "none: every hyper-parameter has one value, listed under Set-up".to_string(),
+            _ => {
+                searched.iter().map(|a| a.as_str()).collect::<Vec<_>>().join(", ")
+                    + ", as in the grid; every point is reported"
+            }
+        },
+    ));
+    let selected = match config.fusion.select_on {
+        crate::experiment::config::SelectOn::Val => {
+            "the best generator of a group is chosen by its mean top-1 on the val clips that are reported (ledger A13)"
+        }
+        crate::experiment::config::SelectOn::Train => {
+            "the best generator of a group is chosen by its mean top-1 on silent train clips (ledger A13)"
+        }
+    };
+    out.push(fact("Selection", selected));
+    out.push(fact(
+        "Metrics",
+        "top-1 and top-5 accuracy over all val clips, in percent; a clip that no part of a row scores is wrong",
+    ));
+    out.push(fact(
+        "Summary statistics",
+        "mean and sample standard deviation over seeds; 95 % intervals and paired comparisons by a bootstrap over clips and seeds, corrected for all comparisons (Holm)",
+    ));
+    let commands: BTreeSet<String> = runs.iter().filter_map(|r| r.command.clone()).collect();
+    out.push(fact("Commands", list(commands)));
+    Ok(out)
+}

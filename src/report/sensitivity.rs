@@ -1,0 +1,209 @@
+//! How far each open choice moves the tables: variants of an experiment, one alternative of its ledger each, beside the
+//! experiment itself.
+//!
+//! A variant is kept in the store as an experiment of its own, `NAME~A4.1` for the first alternative of A4. It counts only
+//! where it is of the same data set and differs from the experiment in that alternative alone.
+
+use super::claims::{Judgement, judge};
+use super::evaluate::{EvaluatedTable, evaluate_at};
+use super::format::signed;
+use super::paired::Ours;
+use super::scores::Results;
+use crate::experiment::ledger::Alternative;
+use crate::store::{Error, ExperimentRecord, Store};
+use serde::Serialize;
+
+/// What an alternative does to one metric of one table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Move {
+    /// The table.
+    pub table: String,
+    /// `top1`, `top5`.
+    pub metric: String,
+    /// Rows with a number on both sides.
+    pub rows: usize,
+    /// Of them moved at all.
+    pub moved: usize,
+    /// Mean over rows of variant minus experiment, points.
+    pub mean: f64,
+    /// The movement that is furthest from 0, points.
+    pub largest: f64,
+    /// The row that moved so far.
+    pub row: String,
+}
+
+/// A claim whose verdict an alternative changes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Flip {
+    /// `C3`.
+    pub claim: String,
+    /// `top1`.
+    pub metric: String,
+    /// The experiment's verdict.
+    pub from: String,
+    /// The variant's.
+    pub to: String,
+}
+
+/// An alternative with what it does.
+#[derive(Clone, Debug, Serialize)]
+pub struct Movement {
+    /// The open choice, `A4`.
+    pub choice: String,
+    /// The alternative in words.
+    pub alternative: String,
+    /// The keys that it sets.
+    pub set: Vec<String>,
+    /// Why there is nothing to compare.
+    pub skipped: Option<String>,
+    /// Seeds of the variant, where they are fewer or others than the experiment's.
+    pub seeds: Option<Vec<u64>>,
+    /// By table and metric.
+    pub moves: Vec<Move>,
+    /// Claims that change.
+    pub flips: Vec<Flip>,
+}
+
+/// The name under which the store keeps a variant; alternatives count from 0.
+pub fn variant_name(experiment: &str, choice: &str, alternative: usize) -> String {
+    format!("{experiment}~{choice}.{}", alternative + 1)
+}
+
+/// An alternative as values for `--set`.
+pub fn sets(alternative: &Alternative) -> Vec<String> {
+    alternative.set.iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// Every alternative of the ledger that the store has something of; with `all`, also the others, and why they are not there.
+pub fn movements(
+    store: &Store,
+    results: &Results,
+    tables: &[EvaluatedTable],
+    judged: &[Judgement],
+    all: bool,
+) -> Result<Vec<Movement>, Error> {
+    let base = results.experiment;
+    let mut out = Vec::new();
+    for entry in &base.ledger.ledger {
+        for (i, alternative) in entry.alternatives.iter().enumerate() {
+            if alternative.set.is_empty() {
+                continue;
+            }
+            let mut movement = Movement {
+                choice: entry.id.clone(),
+                alternative: alternative.name.clone(),
+                set: sets(alternative),
+                skipped: None,
+                seeds: None,
+                moves: Vec::new(),
+                flips: Vec::new(),
+            };
+            let name = variant_name(&base.name, &entry.id, i);
+            let variant = store.latest_experiment(&name)?;
+            match variant.map(|v| comparable(base, v, &movement.set)) {
+                None if !all => continue,
+                None => movement.skipped = Some("not run".into()),
+                Some(Err(_)) if !all => continue,
+                Some(Err(why)) => movement.skipped = Some(why),
+                Some(Ok(variant)) => compare(store, &variant, tables, judged, &mut movement)?,
+            }
+            if variant_seeds(&movement, base) {
+                movement.seeds = None;
+            }
+            out.push(movement);
+        }
+    }
+    Ok(out)
+}
+
+fn variant_seeds(movement: &Movement, base: &ExperimentRecord) -> bool {
+    movement.seeds.as_ref() == Some(&base.config.seeds)
+}
+
+/// The variant with the experiment's own tables and claims; the reason where it is one of something else.
+fn comparable(base: &ExperimentRecord, variant: ExperimentRecord, set: &[String]) -> Result<ExperimentRecord, String> {
+    let expected: Vec<&String> = base.sets.iter().chain(set).collect();
+    if variant.dataset_id != base.dataset_id {
+        return Err("run on another data set".into());
+    }
+    if !variant.sets.iter().eq(expected) {
+        return Err("run with other settings than the experiment has now".into());
+    }
+    Ok(ExperimentRecord { tables: base.tables.clone(), claims: base.claims.clone(), ..variant })
+}
+
+fn compare(
+    store: &Store,
+    variant: &ExperimentRecord,
+    tables: &[EvaluatedTable],
+    judged: &[Judgement],
+    movement: &mut Movement,
+) -> Result<(), Error> {
+    let results = Results::new(store, variant)?;
+    let theirs = evaluate_at(&results, &variant.tables)?;
+    movement.seeds = Some(variant.config.seeds.clone());
+    for (ours, theirs) in tables.iter().zip(&theirs).filter(|(t, _)| t.kind == "accuracy") {
+        movement.moves.extend(["top1", "top5"].iter().filter_map(|metric| moved(ours, theirs, metric)));
+    }
+    if movement.moves.is_empty() {
+        movement.skipped = Some("none of its runs is done".into());
+        return Ok(());
+    }
+    let verdicts = judge(&variant.claims, &variant.tables, &Ours::new(&results, &variant.tables))?;
+    movement.flips = judged
+        .iter()
+        .zip(&verdicts)
+        .filter(|(a, b)| a.verdict != b.verdict)
+        .map(|(a, b)| Flip {
+            claim: a.id.clone(),
+            metric: a.metric.into(),
+            from: a.verdict.word().into(),
+            to: b.verdict.word().into(),
+        })
+        .collect();
+    Ok(())
+}
+
+fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: &str) -> Option<Move> {
+    let mut differences: Vec<(f64, &str)> = Vec::new();
+    // Controls do not train, and the movement of a table is that of the paper's rows.
+    for row in ours.rows.iter().filter(|r| !r.control) {
+        let other = theirs.rows.iter().find(|r| r.key == row.key);
+        let value = |row: &super::evaluate::Row| row.entries.iter().find(|e| e.metric == metric).and_then(|e| e.mean);
+        if let Some((a, b)) = value(row).zip(other.and_then(value)) {
+            differences.push((b - a, &row.key));
+        }
+    }
+    let largest = *differences.iter().max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
+    Some(Move {
+        table: ours.id.to_string(),
+        metric: metric.into(),
+        rows: differences.len(),
+        moved: differences.iter().filter(|(d, _)| d.abs() > 1e-9).count(),
+        mean: differences.iter().map(|(d, _)| d).sum::<f64>() / differences.len() as f64,
+        largest: largest.0,
+        row: largest.1.into(),
+    })
+}
+
+impl Move {
+    /// In words.
+    pub fn told(&self) -> String {
+        if self.moved == 0 {
+            return format!("table {} {}: nothing moves", self.table, self.metric);
+        }
+        let (mean, most) = (signed(self.mean, 2), signed(self.largest, 2));
+        format!(
+            "table {} {}: mean {mean}, most {most} ({}), {} of {} rows move",
+            self.table, self.metric, self.row, self.moved, self.rows
+        )
+    }
+}
+
+impl Flip {
+    /// In words.
+    pub fn told(&self) -> String {
+        let words = |verdict: &str| verdict.replace('-', " ");
+        format!("{} {}: {} \u{2192} {}", self.claim, self.metric, words(&self.from), words(&self.to))
+    }
+}
