@@ -251,8 +251,10 @@ fn damage_is_named_and_never_a_panic() {
     tiny.train("runs.db");
     let whole = std::fs::read(tiny.path("runs.db")).unwrap();
     // One bit of one blob.
-    let rows =
-        tiny.query("runs.db", "SELECT run_id, hex(substr(blob, 20, 12)) AS part FROM score WHERE what = 'generated'");
+    let rows = tiny.query(
+        "runs.db",
+        "SELECT run_id, hex(substr(blob, 20, 12)) AS part FROM score WHERE run_id IN (SELECT run_id FROM epoch)",
+    );
     let run = rows[0]["run_id"].as_str().unwrap();
     let hex = rows[0]["part"].as_str().unwrap();
     let part: Vec<u8> = (0..12).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
@@ -265,6 +267,26 @@ fn damage_is_named_and_never_a_panic() {
     let out = tiny.expect(3, &["verify", "--db", "flipped.db"]);
     assert!(out.contains(&run[..12]) && out.contains("do not match their hash"), "{out}");
     assert_eq!(out.matches("\n  run ").count(), 1, "{out}");
+    // One number in a plain column; which clips are there; a label.
+    for (i, sql) in [
+        format!("UPDATE value SET value = value + 1e-9 WHERE name = 'top1' AND run_id = '{run}'"),
+        format!("UPDATE epoch SET accuracy = 0.0 WHERE epoch = 2 AND split = 'val' AND run_id = '{run}'"),
+        format!("UPDATE score SET present = zeroblob(clips) WHERE run_id = '{run}'"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let db = format!("changed{i}.db");
+        std::fs::write(tiny.path(&db), &whole).unwrap();
+        tiny.sql(&db, sql);
+        let out = tiny.expect(3, &["verify", "--db", &db]);
+        assert!(out.contains(&run[..12]) && out.contains("not those that it was finished with"), "{sql}: {out}");
+        let out = tiny.expect(3, &["merge", "--db", &format!("taken{i}.db"), &db]);
+        assert!(out.contains("DAMAGED (not taken)") && out.contains(&run[..12]), "{sql}: {out}");
+    }
+    std::fs::write(tiny.path("label.db"), &whole).unwrap();
+    tiny.sql("label.db", "UPDATE view SET val = CAST(x'00' || substr(val, 2) AS BLOB) WHERE id = 1");
+    assert!(tiny.expect(3, &["verify", "--db", "label.db"]).contains("its val clips do not match their hash"));
     // Scores that are gone.
     std::fs::write(tiny.path("gone.db"), &whole).unwrap();
     tiny.sql("gone.db", &format!("DELETE FROM score WHERE run_id = '{run}'"));
@@ -328,14 +350,14 @@ fn gc_deletes_what_nothing_needs_and_says_how_much() {
         "runs.db",
         "INSERT INTO run SELECT 'aaaa' || substr(id, 5), 'old' || cell, kind, key, seed, view_id, json_set(spec, '$.code', 'old'),
              state, attempt, host, pid, heartbeat_at, '2020', '2020', '2020', seconds, peak_memory, command, environment_id, error,
-             NULL
+             NULL, NULL
          FROM run WHERE key LIKE '%lstm%' AND seed = 0;
          INSERT INTO score SELECT 'aaaa' || substr(run_id, 5), what, clips, classes, present, blob, hash FROM score
              WHERE run_id IN (SELECT id FROM run WHERE key LIKE '%lstm%' AND seed = 0 AND id NOT LIKE 'aaaa%');
          INSERT INTO value VALUES ('nobody', 'top1', 1.0);
          INSERT INTO environment VALUES (99, 'unused', '{}');
          INSERT INTO run SELECT 'bbbb' || substr(id, 5), cell, kind, key, 7, view_id, spec, 'interrupted', attempt, host, pid,
-             heartbeat_at, created_at, started_at, finished_at, seconds, peak_memory, command, environment_id, error, NULL
+             heartbeat_at, created_at, started_at, finished_at, seconds, peak_memory, command, environment_id, error, NULL, NULL
          FROM run WHERE kind = 'stream' AND seed = 0 LIMIT 1;",
     );
     let kept = tiny.query("runs.db", "SELECT id FROM run WHERE id LIKE 'bbbb%'")[0]["id"].as_str().unwrap().to_string();

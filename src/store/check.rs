@@ -26,6 +26,9 @@ pub struct Damage {
     pub what: String,
 }
 
+/// What is said of a run whose numbers do not match their hash.
+pub(super) const CHANGED: &str = "its epochs, values or scores are not those that it was finished with";
+
 /// Lines of SQLite's report that are shown.
 const LINES: usize = 20;
 
@@ -37,6 +40,7 @@ struct Checked {
     spec: String,
     seed: Option<i64>,
     view: i64,
+    hash: Option<String>,
 }
 
 impl Store {
@@ -98,6 +102,14 @@ impl Store {
         Ok((line != "ok").then_some(line))
     }
 
+    fn numbers_hash(&self, id: &str) -> Result<String, Error> {
+        let hash = async {
+            let mut connection = self.readers.acquire().await?;
+            super::numbers::hash(&mut connection, "main", id).await
+        };
+        self.runtime.block_on(hash).map_err(|e| Error::of_sqlx(&self.path, e))
+    }
+
     /// Whether the file ends in the middle of a page, which SQLite takes for a page of zeros where it only looks.
     pub(super) fn cut_off(&self) -> Result<Option<String>, Error> {
         let rows = self.rows(sqlx::query("PRAGMA page_size"))?;
@@ -108,8 +120,9 @@ impl Store {
     }
 
     fn checked_runs(&self) -> Result<Vec<Checked>, Error> {
-        let rows =
-            self.rows(sqlx::query("SELECT id, key, seed, kind, state, spec, view_id FROM run ORDER BY rowid"))?;
+        let rows = self.rows(sqlx::query(
+            "SELECT id, key, seed, kind, state, spec, view_id, numbers_hash FROM run ORDER BY rowid",
+        ))?;
         rows.iter()
             .map(|r| {
                 let (key, seed): (String, Option<i64>) = (self.get(r, 1)?, self.get(r, 2)?);
@@ -121,6 +134,7 @@ impl Store {
                     state: self.get(r, 4)?,
                     spec: self.get(r, 5)?,
                     view: self.get(r, 6)?,
+                    hash: self.get(r, 7)?,
                 })
             })
             .collect()
@@ -178,6 +192,14 @@ impl Store {
                 }
             }
             Err(e) => wrong.push(format!("epochs: {}", why(&e))),
+        }
+        // What is named already needs no second word.
+        if let (true, "done", Some(hash)) = (wrong.is_empty(), run.state.as_str(), &run.hash) {
+            match self.numbers_hash(&run.id) {
+                Ok(found) if found != *hash => wrong.push(CHANGED.into()),
+                Ok(_) => {}
+                Err(e) => wrong.push(why(&e)),
+            }
         }
         match self.run(&run.id) {
             Ok(Some(found)) if run.state == "done" && found.values.is_empty() => wrong.push("it has no values".into()),

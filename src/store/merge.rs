@@ -2,7 +2,7 @@
 
 use super::filter::Bind;
 use super::select::bound;
-use super::{Error, Store, VERSION, blob, schema};
+use super::{Error, Store, VERSION, blob, numbers, schema};
 use serde::Serialize;
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 use std::path::{Path, PathBuf};
@@ -114,8 +114,8 @@ async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> 
         "INSERT INTO dataset (fingerprint, name, kind, manifest, files, created_at)
              SELECT fingerprint, name, kind, manifest, files, created_at FROM other.dataset WHERE true
              ON CONFLICT (fingerprint) DO NOTHING",
-        "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at)
-             SELECT v.fingerprint, ours.id, v.missing, v.counts, v.val, v.created_at FROM other.view v
+        "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at, val_hash)
+             SELECT v.fingerprint, ours.id, v.missing, v.counts, v.val, v.created_at, v.val_hash FROM other.view v
              JOIN other.dataset theirs ON theirs.id = v.dataset_id
              JOIN main.dataset ours ON ours.fingerprint = theirs.fingerprint WHERE true
              ON CONFLICT (fingerprint) DO NOTHING",
@@ -298,7 +298,8 @@ async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<St
 
 /// What is wrong with a run of the other store, if anything.
 async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result<Option<String>, sqlx::Error> {
-    let spec = sqlx::query("SELECT spec, seed FROM other.run WHERE id = ?").bind(id).fetch_one(&mut **t).await?;
+    let spec =
+        sqlx::query("SELECT spec, seed, numbers_hash FROM other.run WHERE id = ?").bind(id).fetch_one(&mut **t).await?;
     if !super::check::names(id, spec.try_get(0)?, spec.try_get(1)?) {
         return Ok(Some("its id is not the fingerprint of what it says that it depends on".into()));
     }
@@ -318,6 +319,12 @@ async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result
             return Ok(Some("its SVM bank: its bytes do not match their hash".into()));
         }
     }
+    let hash: Option<String> = spec.try_get(2)?;
+    if let Some(hash) = hash.filter(|_| done)
+        && numbers::hash(t, "other", id).await? != hash
+    {
+        return Ok(Some(super::check::CHANGED.into()));
+    }
     Ok(None)
 }
 
@@ -325,10 +332,11 @@ async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result
 async fn copy(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Error> {
     for sql in [
         "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, heartbeat_at, created_at,
-                          started_at, finished_at, seconds, peak_memory, command, environment_id, error, accepted_from)
+                          started_at, finished_at, seconds, peak_memory, command, environment_id, error, accepted_from,
+                          numbers_hash)
              SELECT r.id, r.cell, r.kind, r.key, r.seed, ours.id, r.spec, r.state, r.attempt, r.host, r.pid, r.heartbeat_at,
                  r.created_at, r.started_at, r.finished_at, r.seconds, r.peak_memory, r.command, environment.id, r.error,
-                 r.accepted_from
+                 r.accepted_from, r.numbers_hash
              FROM other.run r JOIN other.view v ON v.id = r.view_id JOIN main.view ours ON ours.fingerprint = v.fingerprint
              LEFT JOIN other.environment e ON e.id = r.environment_id
              LEFT JOIN main.environment environment ON environment.digest = e.digest
@@ -337,7 +345,7 @@ async fn copy(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Err
              pid = excluded.pid, heartbeat_at = excluded.heartbeat_at, started_at = excluded.started_at,
              finished_at = excluded.finished_at, seconds = excluded.seconds, peak_memory = excluded.peak_memory,
              command = excluded.command, environment_id = excluded.environment_id, error = excluded.error,
-             accepted_from = excluded.accepted_from",
+             accepted_from = excluded.accepted_from, numbers_hash = excluded.numbers_hash",
         "DELETE FROM epoch WHERE run_id = ?1",
         "DELETE FROM value WHERE run_id = ?1",
         "DELETE FROM score WHERE run_id = ?1",

@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod merge;
 mod names;
+mod numbers;
 pub mod query;
 mod read;
 pub mod records;

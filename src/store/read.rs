@@ -110,6 +110,10 @@ impl Store {
         let rows = self.rows(sqlx::query("SELECT * FROM view WHERE id = ?").bind(id))?;
         let row = rows.first().ok_or_else(|| self.damaged(format!("no view {id}")))?;
         let packed: Vec<u8> = self.get(row, "val")?;
+        let hash: Option<String> = self.get(row, "val_hash")?;
+        if hash.is_some_and(|hash| blake3::hash(&packed).to_hex().as_str() != hash) {
+            return Err(self.damaged(format!("view {id}: its val clips do not match their hash")));
+        }
         let text = zstd::stream::decode_all(&packed[..]).map_err(|e| self.damaged(format!("view {id}: {e}")))?;
         let val: ValClips = self.json(&String::from_utf8_lossy(&text), "view.val")?;
         if val.labels.len() != val.clips.len() || val.sounded.len() != val.clips.len() {

@@ -1,7 +1,7 @@
 //! Everything that changes the store. Each call is one transaction.
 
 use super::records::*;
-use super::{Error, Store, blob, now};
+use super::{Error, Store, blob, now, numbers};
 use crate::dataset::{Dataset, View};
 use crate::experiment::Experiment;
 use crate::train::Epoch;
@@ -78,15 +78,16 @@ impl Store {
         let packed = zstd::bulk::compress(text.as_bytes(), 3).unwrap_or_default();
         self.transact(false, async |t| {
             sqlx::query(
-                "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at) VALUES (?, ?, ?, ?, ?, ?)
+                "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at, val_hash) VALUES (?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = excluded.fingerprint RETURNING id",
             )
             .bind(&view.fingerprint)
             .bind(dataset_id)
             .bind(view.missing.as_ref().map(json))
             .bind(json(&counts))
-            .bind(packed)
+            .bind(&packed)
             .bind(now())
+            .bind(blake3::hash(&packed).to_hex().to_string())
             .fetch_one(&mut **t)
             .await
             .map(|row| row.get(0))
@@ -175,15 +176,15 @@ impl Store {
         self.transact(true, async |t| {
             let accepted = sqlx::query(
                 "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, created_at, started_at,
-                                  finished_at, seconds, peak_memory, command, environment_id, accepted_from)
+                                  finished_at, seconds, peak_memory, command, environment_id, accepted_from, numbers_hash)
                      SELECT ?1, ?2, kind, ?3, seed, ?4, ?5, state, attempt, host, pid, ?6, started_at, finished_at, seconds,
-                         peak_memory, command, environment_id, coalesce(accepted_from, id)
+                         peak_memory, command, environment_id, coalesce(accepted_from, id), numbers_hash
                      FROM run WHERE id = ?7 AND state = 'done'
                  ON CONFLICT (id) DO UPDATE SET state = excluded.state, attempt = excluded.attempt, host = excluded.host,
                      pid = excluded.pid, heartbeat_at = NULL, error = NULL, started_at = excluded.started_at,
                      finished_at = excluded.finished_at, seconds = excluded.seconds, peak_memory = excluded.peak_memory,
                      command = excluded.command, environment_id = excluded.environment_id,
-                     accepted_from = excluded.accepted_from
+                     accepted_from = excluded.accepted_from, numbers_hash = excluded.numbers_hash
                      WHERE run.state NOT IN ('running', 'done')",
             )
             .bind(&run.id)
@@ -252,7 +253,8 @@ impl Store {
                                   started_at, command, environment_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'running', ?8, ?9, ?10, ?11, ?11, ?11, ?12, ?13)
                  ON CONFLICT (id) DO UPDATE SET state = 'running', attempt = ?8, host = ?9, pid = ?10, heartbeat_at = ?11,
-                     started_at = ?11, finished_at = NULL, error = NULL, command = ?12, environment_id = ?13, accepted_from = NULL",
+                     started_at = ?11, finished_at = NULL, error = NULL, command = ?12, environment_id = ?13, accepted_from = NULL,
+                     numbers_hash = NULL",
             )
             .bind(&run.id)
             .bind(&run.cell)
@@ -346,13 +348,15 @@ impl Store {
                     .execute(&mut **t)
                     .await?;
             }
+            let hash = numbers::hash(t, "main", id).await?;
             sqlx::query(
                 "UPDATE run SET state = 'done', finished_at = ?, heartbeat_at = NULL, error = NULL,
-                     seconds = coalesce(seconds, 0) + ?, peak_memory = ? WHERE id = ?",
+                     seconds = coalesce(seconds, 0) + ?, peak_memory = ?, numbers_hash = ? WHERE id = ?",
             )
             .bind(now())
             .bind(seconds)
             .bind(peak_memory.map(|p| p as i64))
+            .bind(hash)
             .bind(id)
             .execute(&mut **t)
             .await
