@@ -244,7 +244,7 @@ fn many(path: &Path, runs: usize) {
     bare.sql(format!(
         "BEGIN;
          INSERT INTO dataset VALUES (1, 'd', 'bench', 'synthetic', '{{}}', '{{}}', '2026');
-         INSERT INTO view VALUES (1, 'v', 1, NULL, '{{}}', x'00', '2026');
+         INSERT INTO view (id, fingerprint, dataset_id, counts, val, created_at) VALUES (1, 'v', 1, '{{}}', x'00', '2026');
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {runs})
          INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, created_at, seconds)
              SELECT lower(hex(randomblob(16))), 'c', 'generator', 'vggish/autoencoder/l2/with', i, 1,
