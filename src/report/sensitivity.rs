@@ -153,15 +153,23 @@ fn compare(
     movement.flips = judged
         .iter()
         .zip(&verdicts)
-        .filter(|(a, b)| a.verdict != b.verdict)
+        .filter(|(a, b)| (a.verdict, a.partial) != (b.verdict, b.partial))
         .map(|(a, b)| Flip {
             claim: a.id.clone(),
             metric: a.metric.into(),
-            from: a.verdict.word().into(),
-            to: b.verdict.word().into(),
+            from: verdict(a),
+            to: verdict(b),
         })
         .collect();
     Ok(())
+}
+
+/// A verdict, with that on the comparisons that can be made where not all can.
+fn verdict(judgement: &Judgement) -> String {
+    match judgement.partial {
+        Some(partial) => format!("{} ({} where it can be)", judgement.verdict.words(), partial.words()),
+        None => judgement.verdict.words(),
+    }
 }
 
 fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: &str) -> Option<Move> {
@@ -203,7 +211,6 @@ impl Move {
 impl Flip {
     /// In words.
     pub fn told(&self) -> String {
-        let words = |verdict: &str| verdict.replace('-', " ");
-        format!("{} {}: {} \u{2192} {}", self.claim, self.metric, words(&self.from), words(&self.to))
+        format!("{} {}: {} \u{2192} {}", self.claim, self.metric, self.from, self.to)
     }
 }
