@@ -133,6 +133,11 @@ fn alternatives_move_tables_and_leave_the_experiment_alone() {
     // Only the four autoencoder cells see another frame.
     assert!(table3(&of("A6"))["moved"].as_u64().unwrap() <= 4, "{moved}");
     assert!(of("A15")["seeds"] == serde_json::json!([0]), "{moved}");
+    // The one seed is among the two: a table moves where the seeds differ.
+    let seeds_differ = before.contains("\"sd\": 0.")
+        || before.lines().any(|l| l.contains("\"sd\": ") && !l.contains("null") && !l.contains("0.0,"));
+    let moves = of("A15")["moves"].as_array().unwrap().iter().any(|m| m["moved"] != 0);
+    assert_eq!(moves, seeds_differ, "{moved}");
     // Scores that are only put together anew are not trained again.
     let again = place.call("sensitivity experiment --only A11").success();
     assert!(again.stderr.contains("nothing to train") && !again.stderr.contains("to do"), "{}", again.stderr);
