@@ -133,6 +133,12 @@ fn alternatives_move_tables_and_leave_the_experiment_alone() {
     // Only the four autoencoder cells see another frame.
     assert!(table3(&of("A6"))["moved"].as_u64().unwrap() <= 4, "{moved}");
     assert!(of("A15")["seeds"] == serde_json::json!([0]), "{moved}");
+    // The one seed is among the two: a table moves where the seeds differ.
+    let entries: serde_json::Value = serde_json::from_str(&before).unwrap();
+    let spread = |e: &serde_json::Value| e["sd"].as_f64().is_some_and(|sd| sd > 0.0) && e["metric"] != "difference";
+    let seeds_differ = entries.as_array().unwrap().iter().any(spread);
+    let moves = of("A15")["moves"].as_array().unwrap().iter().any(|m| m["moved"] != 0);
+    assert_eq!(moves, seeds_differ, "{moved}");
     // Scores that are only put together anew are not trained again.
     let again = place.call("sensitivity experiment --only A11").success();
     assert!(again.stderr.contains("nothing to train") && !again.stderr.contains("to do"), "{}", again.stderr);

@@ -61,7 +61,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
     let results = Results::new(&store, &record)?;
     let tables = evaluate_at(&results, &record.tables)?;
     let judged = judge(&record.claims, &record.tables, &Ours::new(&results, &record.tables))?;
-    let mut moved = movements(&store, &results, &tables, &judged, true)?;
+    let mut moved = movements(&store, &record, &tables, &judged, true)?;
     moved.retain(|m| args.only.as_ref().is_none_or(|only| only.contains(&m.choice)));
     for m in &mut moved {
         if let Some(why) = impossible.get(&(m.choice.clone(), m.alternative.clone())) {

@@ -22,6 +22,8 @@ pub struct Results<'a> {
     /// Its data set.
     pub dataset: DatasetRecord,
     store: &'a Store,
+    /// Only runs with these seeds; all where it is `None`.
+    seeds: Option<Vec<u64>>,
     views: RefCell<HashMap<i64, Rc<ViewRecord>>>,
     runs: RefCell<HashMap<String, Rc<Vec<RunRecord>>>>,
     scores: RefCell<ScoreCache>,
@@ -71,10 +73,16 @@ impl<'a> Results<'a> {
             dataset: store.dataset(experiment.dataset_id)?,
             experiment,
             store,
+            seeds: None,
             views: RefCell::default(),
             runs: RefCell::default(),
             scores: RefCell::default(),
         })
+    }
+
+    /// The same, of these seeds alone.
+    pub fn only(self, seeds: &[u64]) -> Self {
+        Results { seeds: Some(seeds.to_vec()), ..self }
     }
 
     /// A view.
@@ -93,7 +101,12 @@ impl<'a> Results<'a> {
         if let Some(runs) = self.runs.borrow().get(fingerprint) {
             return Ok(runs.clone());
         }
-        let runs = Rc::new(self.store.runs_of_cell(fingerprint, false)?);
+        let mut runs = self.store.runs_of_cell(fingerprint, false)?;
+        runs.retain(|run| match (&self.seeds, run.seed) {
+            (Some(wanted), Some(seed)) => wanted.contains(&seed),
+            _ => true,
+        });
+        let runs = Rc::new(runs);
         self.runs.borrow_mut().insert(fingerprint.clone(), runs.clone());
         Ok(runs)
     }

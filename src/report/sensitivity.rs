@@ -12,6 +12,7 @@ use super::scores::Results;
 use crate::experiment::ledger::Alternative;
 use crate::store::{Error, ExperimentRecord, Store};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What an alternative does to one metric of one table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -74,21 +75,22 @@ pub fn sets(alternative: &Alternative) -> Vec<String> {
     alternative.set.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
+/// An experiment's tables and verdicts.
+type Judged = (Vec<EvaluatedTable>, Vec<Judgement>);
+
 /// Every alternative of the ledger that the store has something of; with `all`, also the others, and why they are not there.
+/// `tables` and `judged` are the experiment's own. A variant of fewer seeds is held against the experiment at these seeds.
 pub fn movements(
     store: &Store,
-    results: &Results,
+    base: &ExperimentRecord,
     tables: &[EvaluatedTable],
     judged: &[Judgement],
     all: bool,
 ) -> Result<Vec<Movement>, Error> {
-    let base = results.experiment;
+    let mut at_seeds: BTreeMap<Vec<u64>, Judged> = BTreeMap::new();
     let mut out = Vec::new();
     for entry in &base.ledger.ledger {
-        for (i, alternative) in entry.alternatives.iter().enumerate() {
-            if alternative.set.is_empty() {
-                continue;
-            }
+        for (i, alternative) in entry.alternatives.iter().enumerate().filter(|(_, a)| !a.set.is_empty()) {
             let mut movement = Movement {
                 choice: entry.id.clone(),
                 alternative: alternative.name.clone(),
@@ -98,17 +100,24 @@ pub fn movements(
                 moves: Vec::new(),
                 flips: Vec::new(),
             };
-            let name = variant_name(&base.name, &entry.id, i);
-            let variant = store.latest_experiment(&name)?;
+            let variant = store.latest_experiment(&variant_name(&base.name, &entry.id, i))?;
             match variant.map(|v| comparable(base, v, &movement.set)) {
                 None if !all => continue,
                 None => movement.skipped = Some("not run".into()),
                 Some(Err(_)) if !all => continue,
                 Some(Err(why)) => movement.skipped = Some(why),
-                Some(Ok(variant)) => compare(store, &variant, tables, judged, &mut movement)?,
-            }
-            if variant_seeds(&movement, base) {
-                movement.seeds = None;
+                Some(Ok(variant)) => {
+                    let seeds = variant.config.seeds.clone();
+                    movement.seeds = Some(seeds.clone()).filter(|s| *s != base.config.seeds);
+                    let mut beside = (tables, judged);
+                    if !alternative.set.contains_key("seeds") {
+                        if !at_seeds.contains_key(&seeds) {
+                            at_seeds.insert(seeds.clone(), evaluated(store, base, &seeds)?);
+                        }
+                        beside = at_seeds.get(&seeds).map_or(beside, |(t, j)| (t, j));
+                    }
+                    compare(&evaluated(store, &variant, &seeds)?, beside, &mut movement);
+                }
             }
             out.push(movement);
         }
@@ -116,8 +125,12 @@ pub fn movements(
     Ok(out)
 }
 
-fn variant_seeds(movement: &Movement, base: &ExperimentRecord) -> bool {
-    movement.seeds.as_ref() == Some(&base.config.seeds)
+/// Tables and verdicts of an experiment from these seeds alone.
+fn evaluated(store: &Store, experiment: &ExperimentRecord, seeds: &[u64]) -> Result<Judged, Error> {
+    let results = Results::new(store, experiment)?.only(seeds);
+    let tables = evaluate_at(&results, &experiment.tables)?;
+    let judged = judge(&experiment.claims, &experiment.tables, &Ours::new(&results, &experiment.tables))?;
+    Ok((tables, judged))
 }
 
 /// The variant with the experiment's own tables and claims; the reason where it is one of something else.
@@ -132,36 +145,29 @@ fn comparable(base: &ExperimentRecord, variant: ExperimentRecord, set: &[String]
     Ok(ExperimentRecord { tables: base.tables.clone(), claims: base.claims.clone(), ..variant })
 }
 
-fn compare(
-    store: &Store,
-    variant: &ExperimentRecord,
-    tables: &[EvaluatedTable],
-    judged: &[Judgement],
-    movement: &mut Movement,
-) -> Result<(), Error> {
-    let results = Results::new(store, variant)?;
-    let theirs = evaluate_at(&results, &variant.tables)?;
-    movement.seeds = Some(variant.config.seeds.clone());
-    for (ours, theirs) in tables.iter().zip(&theirs).filter(|(t, _)| t.kind == "accuracy") {
+fn compare((theirs, verdicts): &Judged, (tables, judged): (&[EvaluatedTable], &[Judgement]), movement: &mut Movement) {
+    for ours in tables.iter().filter(|t| t.kind == "accuracy") {
+        let Some(theirs) = theirs.iter().find(|t| t.id == ours.id) else { continue };
         movement.moves.extend(["top1", "top5"].iter().filter_map(|metric| moved(ours, theirs, metric)));
     }
     if movement.moves.is_empty() {
         movement.skipped = Some("none of its runs is done".into());
-        return Ok(());
+        return;
     }
-    let verdicts = judge(&variant.claims, &variant.tables, &Ours::new(&results, &variant.tables))?;
     movement.flips = judged
         .iter()
-        .zip(&verdicts)
-        .filter(|(a, b)| a.verdict != b.verdict)
-        .map(|(a, b)| Flip {
-            claim: a.id.clone(),
-            metric: a.metric.into(),
-            from: a.verdict.word().into(),
-            to: b.verdict.word().into(),
-        })
+        .zip(verdicts)
+        .filter(|(a, b)| (a.verdict, a.partial) != (b.verdict, b.partial))
+        .map(|(a, b)| Flip { claim: a.id.clone(), metric: a.metric.into(), from: verdict(a), to: verdict(b) })
         .collect();
-    Ok(())
+}
+
+/// A verdict, with that on the comparisons that can be made where not all can.
+fn verdict(judgement: &Judgement) -> String {
+    match judgement.partial {
+        Some(partial) => format!("{} ({} where it can be)", judgement.verdict.words(), partial.words()),
+        None => judgement.verdict.words(),
+    }
 }
 
 fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: &str) -> Option<Move> {
@@ -203,7 +209,6 @@ impl Move {
 impl Flip {
     /// In words.
     pub fn told(&self) -> String {
-        let words = |verdict: &str| verdict.replace('-', " ");
-        format!("{} {}: {} \u{2192} {}", self.claim, self.metric, words(&self.from), words(&self.to))
+        format!("{} {}: {} \u{2192} {}", self.claim, self.metric, self.from, self.to)
     }
 }

@@ -50,7 +50,7 @@ pub fn render(
     let results = Results::new(store, experiment)?;
     let evaluated = evaluate_at(&results, &experiment.tables)?;
     let judged = judge(&experiment.claims, &experiment.tables, &Ours::new(&results, &experiment.tables))?;
-    let moved = movements(store, &results, &evaluated, &judged, false)?;
+    let moved = movements(store, experiment, &evaluated, &judged, false)?;
     let runs = all_runs(&results)?;
     let config = &experiment.config;
     let environments = environment_rows(&runs);
