@@ -8,12 +8,14 @@ pub mod affine;
 pub mod batches;
 pub mod device;
 pub mod error;
+mod feed;
 mod gates;
 pub mod generator;
 pub mod loss;
 pub mod lstm;
 pub mod params;
 pub mod scratch;
+pub mod step;
 pub mod trainer;
 pub mod tsn;
 
