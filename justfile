@@ -45,10 +45,34 @@ torture:
 bench-store:
     cargo test --release --locked --test unmute store:: -- --ignored --nocapture
 
-# The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
-peer data *arguments:
+# Time the parts that cost: `just bench [parts [PART [KEY=VALUE...]]...]`
+bench kind="all" *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    case "{{ kind }}" in
+        all | parts) cargo bench --locked --bench parts -- {{ args }} ;;
+        *) echo 'kinds are: parts' >&2; exit 2 ;;
+    esac
+
+# Time unmute and its peers in turn and print the ratios: `just bench-peers [path/to/corsmal]`; without the data, not the grid
+bench-peers data="" *args: peers
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    cargo bench --locked --bench parts --no-run
+    parts=$(ls -t target/release/deps/parts-* | grep -v '\.d$' | head -1)
+    data=()
+    if [ -n "{{ data }}" ]; then data=(--data "{{ data }}"); fi
+    python3 benches/peers/compare.py --parts "$parts" --unmute {{ unmute }} --python .venv/peers/bin/python "${data[@]}" {{ args }}
+
+# The virtual environment of the peers
+[private]
+peers:
     test -d .venv/peers || python3 -m venv .venv/peers
     .venv/peers/bin/pip install -q -r benches/peers/requirements.txt
+
+# The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
+peer data *arguments: peers
     .venv/peers/bin/python benches/peers/grid.py grid {{ data }} {{ arguments }}
 
 # Write the JSON Schemas that editors use

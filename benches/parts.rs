@@ -8,6 +8,7 @@
 use dfdx::tensor::Cpu;
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 use unmute::dataset::Standardiser;
 use unmute::experiment::Config;
@@ -29,8 +30,8 @@ const PARTS: &[(&str, &str, fn(&mut Part) -> Outcome)] = &[
     ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
     ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
     ("autoencoder", "dims=2048 batch=128 audio=384 classes=200 repeat=100", autoencoder_step),
-    ("svm", "clips=20000 dims=1024 classes=100 c=1 tolerance=0.001 repeat=3", svm_bank),
-    ("platt", "clips=20000 dims=1024 classes=100 c=1 tolerance=0.001 repeat=3", platt_bank),
+    ("svm", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=3", svm_bank),
+    ("platt", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=1", platt_bank),
 ];
 
 /// One part with its arguments, and the seconds that it took.
@@ -179,7 +180,7 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
     let clips = part.size("batch")?;
     let mut generator = Generator::new(<Cpu as Backend>::open(&())?, architecture, &config, sizes, 0)?;
     let batch = Batch {
-        x: normal(rows * sizes.visual, "x"),
+        x: Arc::new(normal(rows * sizes.visual, "x")),
         rows,
         labels: (0..clips).map(|i| i % sizes.classes).collect(),
         target: normal(clips * sizes.audio, "target"),
@@ -193,22 +194,15 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
     })
 }
 
-/// Made-up audio features: rectified mixtures of a few places, as AENet's are, standardised; clip i is of class
-/// i mod K. With `data=FILE`, they are written there too (f32, row after row), for the peers to read.
+/// Made-up features, standardised: a centre for each class and three times as much noise; clip i is of class i mod K.
+/// With `data=FILE`, they are written there too (f32, row after row), for the peers to read.
 fn clips(part: &Part) -> Result<(Vec<f32>, Vec<usize>), Box<dyn std::error::Error>> {
     let (n, d, k) = (part.size("clips")?, part.size("dims")?, part.size("classes")?);
-    let places = 64;
-    let (centres, mixing) = (normal(k * places, "centres"), normal(places * d, "mixing"));
+    let (centres, mut x) = (normal(k * d, "centres"), normal(n * d, "clips"));
     let labels: Vec<usize> = (0..n).map(|i| i % k).collect();
-    let mut z = normal(n * places, "places");
-    for (z, &label) in z.chunks_exact_mut(places).zip(&labels) {
-        let centre = &centres[label * places..][..places];
-        z.iter_mut().zip(centre).for_each(|(z, c)| *z = (*z + 0.75 * c) / 8.0);
+    for (x, &label) in x.chunks_exact_mut(d).zip(&labels) {
+        x.iter_mut().zip(&centres[label * d..][..d]).for_each(|(x, c)| *x += 0.3 * c);
     }
-    let mut x = normal(n * d, "grain");
-    x.iter_mut().for_each(|x| *x *= 0.2);
-    product(&mut x, Mat::new(&z, n, places), Mat::new(&mixing, places, d), 1.0, true);
-    x.iter_mut().for_each(|x| *x = (*x - 0.4).max(0.0));
     Standardiser::of_matrix(&x, d).apply(&mut x);
     if let Some(file) = part.arguments.get("data") {
         let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();

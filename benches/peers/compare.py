@@ -147,7 +147,7 @@ class Comparison:
 
     def svm(self):
         timed, classes, data = 8, 100, self.folder / "x.f32"
-        sizes = ["clips=20000", "dims=1024", f"classes={classes}", "c=1", "repeat=1"]
+        sizes = ["clips=20000", "dims=1024", f"classes={classes}", "c=0.01", "repeat=1"]
         note = f"20,000 x 1024 x {classes} classes; theirs {timed} classes on {self.args.threads} processes, scaled"
         bank, _ = self.parts("svm", *sizes, "tolerance=0.001", f"data={data}")
         platt, _ = self.parts("platt", *sizes, "tolerance=0.001")
@@ -157,7 +157,7 @@ class Comparison:
         ]:
             row = self.row(name, "s", target, note=note)
             theirs, _, _ = self.peer(
-                "svm-classes", data, "--svm-c", 1, "--classes", classes, "--timed", timed, "--jobs", self.args.threads, *more
+                "svm-classes", data, "--svm-c", 0.01, "--classes", classes, "--timed", timed, "--jobs", self.args.threads, *more
             )
             row.ours.append(statistics.median(ours["seconds"]))
             row.theirs.append(theirs["timings"]["svm classes"]["median_s"] * classes / timed)

@@ -14,12 +14,11 @@ pub mod generator;
 pub mod loss;
 pub mod lstm;
 pub mod params;
-pub mod scratch;
 pub mod step;
 pub mod trainer;
 pub mod tsn;
 
 pub use batches::Vision;
-pub use device::{Backend, Matrix};
+pub use device::{Backend, Host, Matrix};
 pub use error::Error;
 pub use trainer::{Checkpoint, Epoch, Listener, Measures, Task, Trained};

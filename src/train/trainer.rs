@@ -8,11 +8,12 @@ use super::feed::feed;
 use super::generator::{Generator, Sizes};
 use super::loss;
 use super::params::{Saved, adam};
-use super::scratch::Scratch;
 use super::step::{Batch, Objective, one_hot, step};
 use crate::dataset::{Features, Standardiser, View};
 use crate::experiment::config::{Architecture, Classifier, Config, Loss, Target, TestFrame};
 use crate::random::Stream;
+use crate::scratch::Scratch;
+use dfdx::tensor::NoneTape;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -129,11 +130,11 @@ impl Task {
     fn gather_input(&self, clips: &[usize], frame: impl Fn(usize) -> usize, batch: &mut Batch) {
         match self.architecture {
             Architecture::Lstm => {
-                self.vision.sequences(clips, &mut batch.x);
+                self.vision.sequences(clips, batch.memory());
                 batch.rows = clips.len() * self.vision.frames();
             }
             Architecture::Autoencoder => {
-                self.vision.single_frames(clips, frame, &mut batch.x);
+                self.vision.single_frames(clips, frame, batch.memory());
                 batch.rows = clips.len();
             }
         }
@@ -277,7 +278,8 @@ impl<D: Backend> Trained<D> {
         let [sounded, silent] = [true, false]
             .map(|wanted| view.val.iter().copied().filter(|&c| view.sounded[c] == wanted).collect::<Vec<usize>>());
         let batches = sounded.chunks(EVAL_BATCH).map(|clips| (clips, true));
-        let batches: Vec<(&[usize], bool)> = batches.chain(silent.chunks(EVAL_BATCH).map(|clips| (clips, false))).collect();
+        let batches: Vec<(&[usize], bool)> =
+            batches.chain(silent.chunks(EVAL_BATCH).map(|clips| (clips, false))).collect();
         let gather = |(clips, _): &(&[usize], bool), batch: &mut Batch| {
             task.gather_input(clips, |_| task.centre(), batch);
             task.gather_truth(features, scale, clips, batch);
@@ -305,16 +307,15 @@ impl<D: Backend> Trained<D> {
 
     /// Logits and generated features of a batch, without a tape.
     fn outputs(&self, batch: &Batch) -> Result<(Scratch, Scratch), Error> {
-        let x = matrix(self.generator.params.device(), &batch.x, batch.rows, self.task.vision.width())?;
-        let output = self.generator.forward(x)?;
+        let output = self.generator.forward(&batch.input(), NoneTape)?;
         Ok((numbers(&output.logits), numbers(&output.audio)))
     }
 
     /// The generated feature of clips on the raw feature's scale, (N, D_a), row-major.
     pub fn generate(&self, clips: &[usize]) -> Result<Vec<f32>, Error> {
         let task = &self.task;
-        let mean_of_frames = task.architecture == Architecture::Autoencoder
-            && task.config.autoencoder.test_frame == TestFrame::Mean;
+        let mean_of_frames =
+            task.architecture == Architecture::Autoencoder && task.config.autoencoder.test_frame == TestFrame::Mean;
         let frames: Vec<usize> = if mean_of_frames { (0..task.vision.frames()).collect() } else { vec![task.centre()] };
         let batches: Vec<(&[usize], usize)> =
             clips.chunks(EVAL_BATCH).flat_map(|clips| frames.iter().map(move |&t| (clips, t))).collect();
