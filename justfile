@@ -50,10 +50,25 @@ torture:
 bench kind="all" *args:
     cargo bench --locked --bench "{{ if kind == "all" { "*" } else { kind } }}" -- {{ args }}
 
-# The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
-peer data *arguments:
+# Time unmute and its peers in turn and print the ratios: `just bench-peers [path/to/corsmal]`; without the data, not the grid
+bench-peers data="" *args: peers
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    cargo bench --locked --bench parts --no-run
+    parts=$(ls -t target/release/deps/parts-* | grep -v '\.d$' | head -1)
+    data=()
+    if [ -n "{{ data }}" ]; then data=(--data "{{ data }}"); fi
+    python3 benches/peers/compare.py --parts "$parts" --unmute {{ unmute }} --python .venv/peers/bin/python "${data[@]}" {{ args }}
+
+# The virtual environment of the peers
+[private]
+peers:
     test -d .venv/peers || python3 -m venv .venv/peers
     .venv/peers/bin/pip install -q -r benches/peers/requirements.txt
+
+# The same protocol as a PyTorch and scikit-learn script, for comparison: `just peer path/to/corsmal`
+peer data *arguments: peers
     .venv/peers/bin/python benches/peers/grid.py grid {{ data }} {{ arguments }}
 
 # Build with CUDA into target/cuda, wherever nvcc and the CUDA libraries are; docs/cuda.md says what it takes

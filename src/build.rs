@@ -11,6 +11,7 @@ const NUMERIC: &[&str] = &[
     "src/dataset/view.rs",
     "src/product.rs",
     "src/random.rs",
+    "src/simd.rs",
     "src/score",
     "src/train",
     "src/runs/work.rs",

@@ -4,7 +4,7 @@
 //!
 //! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face. [`product`], [`random`] and [`suggest`] serve them all.
+//! middle; [`cli`] is the face. [`product`], [`random`], [`scratch`], [`simd`] and [`suggest`] serve them all.
 
 #![warn(missing_docs)]
 
@@ -19,6 +19,8 @@ pub mod train;
 
 pub mod product;
 pub mod random;
+pub mod scratch;
+pub mod simd;
 pub mod suggest;
 
 /// What an operating system's error means for somebody who waits for a result.

@@ -13,7 +13,7 @@ use unmute::score::platt::Sigmoid;
 use unmute::score::svm::{self, Fit, Problem, Shared};
 use unmute::train::generator::{Generator, Output, Sizes};
 use unmute::train::params::{Params, Saved, adam};
-use unmute::train::{Matrix, affine, loss, lstm};
+use unmute::train::{Host, Matrix, affine, loss, lstm};
 
 /// Relative difference that f32 is allowed against a float64 reference.
 const TOLERANCE: f64 = 1e-4;
@@ -22,6 +22,12 @@ type Tape = OwnedTape<f32, Cpu>;
 
 fn config() -> Config {
     serde_json::from_value(serde_json::json!({ "name": "test", "grid": {} })).unwrap()
+}
+
+/// A network's input from a matrix.
+fn host(x: &Matrix<Cpu>) -> Host {
+    let (rows, cols) = *x.shape();
+    Host { numbers: x.as_vec().into(), rows, cols }
 }
 
 /// The loss a fixture's case declares.
@@ -99,7 +105,7 @@ fn generator(
 /// Runs every case through a generator (the fused forms) and checks outputs, losses and all gradients.
 fn check_generator(generator: &Generator<Cpu>, x: &Matrix<Cpu>, fixture: &Value, names: &[(&str, &str)]) {
     for case in cases(fixture) {
-        let output = generator.forward(x.leaky_trace()).unwrap();
+        let output = generator.forward(&host(x), Tape::default()).unwrap();
         let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
         let (losses, grads) = Objective::of(fixture, case).backward(output);
         check_losses(&name(case), case, losses, &logits, &audio);
@@ -164,8 +170,12 @@ fn both_forms_of_the_lstm_agree_with_pytorch() {
     for fused in [false, true] {
         for case in cases(&f) {
             let what = format!("{} {}", if fused { "fused" } else { "composite" }, name(case));
-            let form = if fused { lstm::fused } else { lstm::composite };
-            let h = form(x.leaky_trace(), steps, &p[0], &p[1], &p[2]).unwrap();
+            let h = if fused {
+                lstm::fused(&host(&x), Tape::default(), steps, &p[0], &p[1], &p[2])
+            } else {
+                lstm::composite(x.leaky_trace(), steps, &p[0], &p[1], &p[2])
+            }
+            .unwrap();
             assert_close(&format!("{what} h_T"), &h.as_vec(), &doubles(&case["h_t"]), TOLERANCE);
             let (h, tape) = h.split_tape();
             let output = Output {
@@ -230,8 +240,12 @@ fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
         let bias = matrix(random(4 * h, 0.5, "b"), 1, 4 * h);
         let weights = matrix(random(b * h, 1.0, "loss"), b, h);
         let both = [true, false].map(|fused| {
-            let form = if fused { lstm::fused } else { lstm::composite };
-            let out = form(x.leaky_trace(), t, &w, &u, &bias).unwrap();
+            let out = if fused {
+                lstm::fused(&host(&x), Tape::default(), t, &w, &u, &bias)
+            } else {
+                lstm::composite(x.leaky_trace(), t, &w, &u, &bias)
+            }
+            .unwrap();
             let h_t = out.as_vec();
             let grads = (out * weights.clone()).sum::<Rank0, _>().backward();
             [h_t, grads.get(&w).as_vec(), grads.get(&u).as_vec(), grads.get(&bias).as_vec()]
@@ -291,7 +305,7 @@ fn gradients_agree_with_finite_differences() {
             let mut saved = generator.params.save().unwrap();
             move_off_kinks(&mut saved);
             assert!(generator.params.restore(saved.clone(), 0).unwrap());
-            let (_, grads) = objective.backward(generator.forward(x.leaky_trace()).unwrap());
+            let (_, grads) = objective.backward(generator.forward(&host(&x), Tape::default()).unwrap());
             let gradients: Vec<Vec<f32>> = generator.params.iter().map(|p| grads.get(&p.value).as_vec()).collect();
             for (place, gradient) in gradients.iter().enumerate() {
                 let what = format!("{architecture} {loss} block {kl_block:?} d{}", saved[place].name);
@@ -302,7 +316,7 @@ fn gradients_agree_with_finite_differences() {
                     let mut moved: Vec<Saved> = saved.clone();
                     moved[place].value.iter_mut().zip(&direction).for_each(|(p, v)| *p += sign * step * v);
                     assert!(generator.params.restore(moved, 0).unwrap());
-                    let ([_, _, total], _) = objective.backward(generator.forward(x.leaky_trace()).unwrap());
+                    let ([_, _, total], _) = objective.backward(generator.forward(&host(&x), Tape::default()).unwrap());
                     f64::from(total)
                 };
                 let numeric = (at(1.0) - at(-1.0)) / (2.0 * f64::from(step));

@@ -22,6 +22,7 @@ import numpy as np
 import sklearn
 import torch
 import torch.nn.functional as F
+from joblib import Parallel, delayed
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
@@ -416,6 +417,35 @@ def run_svm(args, timings):
     return {"clips": len(x), "dims": x.shape[1], "train_top1": round(top_k(p, labels, 1), 3)}
 
 
+def fit_class(x, labels, k, args):
+    """One class against the rest; the objective (in float64) where it is not calibrated."""
+    positive = labels == k
+    svm = LinearSVC(
+        C=args.svm_c, loss="squared_hinge", dual=False, intercept_scaling=1.0, tol=args.tol, max_iter=10_000
+    )
+    if args.calibrated:
+        folds = StratifiedKFold(3, shuffle=True, random_state=0)
+        CalibratedClassifierCV(svm, method="sigmoid", cv=folds, ensemble=False).fit(x, positive)
+        return 0.0
+    svm.fit(x, positive)
+    w, b = svm.coef_[0].astype(np.float64), float(svm.intercept_[0])
+    margins = np.maximum(0.0, 1.0 - np.where(positive, 1.0, -1.0) * (x.astype(np.float64) @ w + b))
+    return 0.5 * (w @ w + b * b) + args.svm_c * float((margins**2).sum())
+
+
+def run_svm_classes(args, timings):
+    """Some classes of a one-vs-rest bank, shared among `jobs` processes: x is a file of float32 rows, clip i of class
+    i mod `classes`."""
+    x = np.fromfile(args.x, dtype=np.float32).reshape(-1, args.dims)
+    labels = np.arange(len(x)) % args.classes
+    with Parallel(n_jobs=args.jobs) as parallel:
+        parallel(delayed(abs)(k) for k in range(args.jobs))  # processes begin outside the time
+        for _ in range(args.repeat):
+            with timings.stage("svm classes"):
+                objectives = parallel(delayed(fit_class)(x, labels, k, args) for k in range(args.timed))
+    return {"objectives": objectives}
+
+
 def run_step(args, timings, kind):
     """Optimiser steps of one generator on made-up clips: forward, loss, backward, Adam."""
     torch.manual_seed(0)
@@ -496,6 +526,15 @@ def main():
     data(p, optional=True), svm(p), made_up(p)
     p.add_argument("--clips", type=int, default=2000, help="made-up clips, without a data folder")
     p.add_argument("--repeat", type=int, default=1)
+    p = command("svm-classes", "some classes of a one-vs-rest bank on given features, in parallel")
+    svm(p)
+    p.add_argument("x", help="file of float32 rows")
+    p.add_argument("--dims", type=int, default=1024)
+    p.add_argument("--classes", type=int, default=100)
+    p.add_argument("--timed", type=int, default=8, help="classes to fit")
+    p.add_argument("--tol", type=float, default=1e-4, help="of LinearSVC")
+    p.add_argument("--calibrated", action="store_true", help="with Platt's sigmoid over three folds")
+    p.add_argument("--repeat", type=int, default=1)
     for name in ["lstm-step", "ae-step"]:
         p = command(name, f"one optimiser step of the {name.split('-')[0]} generator alone, on made-up clips")
         generator(p), batch(p), made_up(p)
@@ -514,9 +553,11 @@ def main():
             results = run_heads(args, timings)
         elif args.command == "svm":
             results = run_svm(args, timings)
+        elif args.command == "svm-classes":
+            results = run_svm_classes(args, timings)
         else:
             results = run_step(args, timings, "lstm" if args.command == "lstm-step" else "autoencoder")
-    arguments = {key: value for key, value in vars(args).items() if key != "data"}
+    arguments = {key: value for key, value in vars(args).items() if key not in ["data", "x"]}
     report = {
         "environment": environment(),
         "arguments": arguments,

@@ -3,13 +3,13 @@
 use super::args::PlanArgs;
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::duration;
+use crate::runs::estimate::Estimates;
 use crate::runs::plan::cost;
 use crate::runs::why::History;
 use crate::runs::{Plan, Planned};
 use crate::store::{RunRecord, Selection, State, Values};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let (experiment, plan) = open::plan(&args.experiment)?;
@@ -23,14 +23,15 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     if args.experiment.accept_changed_code {
         states.extend(of_other_code.iter().map(|(_, _, id, _)| (id.to_string(), State::Done)));
     }
-    let rates = Rates::measure(&runs, &plan);
+    let mut rates = Rates::measure(&runs, &plan);
     let mut cells = Vec::new();
     let mut seconds = 0.0;
     let mut seen = std::collections::HashSet::new();
     for planned in &plan.cells {
         let done = planned.runs.iter().filter(|(_, id)| states.get(id) == Some(&State::Done)).count();
         let open: Vec<_> = planned.runs.iter().filter(|(_, id)| states.get(id) != Some(&State::Done)).collect();
-        let estimate = rates.seconds(planned);
+        // Nothing is timed for what is not going to run.
+        let estimate = if open.is_empty() || planned.skipped.is_some() { 0.0 } else { rates.seconds(planned) };
         if planned.skipped.is_none() {
             seconds += estimate * open.iter().filter(|(_, id)| seen.insert(id.clone())).count() as f64;
         }
@@ -94,11 +95,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Seconds per floating-point operation, by kind of cell: from finished runs where there are any, else from a product
-/// timed here.
+/// Seconds of a run: from finished runs of its kind where there are any, else from steps timed here.
 struct Rates {
+    /// Seconds per floating-point operation.
     by_kind: BTreeMap<String, f64>,
-    general: f64,
+    estimates: Estimates,
 }
 
 impl Rates {
@@ -115,11 +116,14 @@ impl Rates {
             }
         }
         let by_kind = sums.into_iter().map(|(kind, (seconds, cost))| (kind, seconds / cost.max(1.0))).collect();
-        Rates { by_kind, general: 2.0 * product_rate() }
+        Rates { by_kind, estimates: Estimates::new(rayon::current_num_threads()) }
     }
 
-    fn seconds(&self, planned: &Planned) -> f64 {
-        0.05 + cost(planned) * self.by_kind.get(&kind(planned)).copied().unwrap_or(self.general)
+    fn seconds(&mut self, planned: &Planned) -> f64 {
+        match self.by_kind.get(&kind(planned)) {
+            Some(rate) => 0.05 + cost(planned) * rate,
+            None => self.estimates.seconds(planned),
+        }
     }
 }
 
@@ -129,19 +133,4 @@ fn kind(planned: &Planned) -> String {
         crate::experiment::Part::Generator { generator, .. } => generator.word().into(),
         part => part.kind().into(),
     }
-}
-
-/// Seconds per operation of a product of moderate size on one thread.
-fn product_rate() -> f64 {
-    use crate::product::{Mat, product};
-    let (m, k, n) = (128, 256, 1024);
-    let (a, b, mut out) = (vec![0.5f32; m * k], vec![0.5f32; k * n], vec![0.0f32; m * n]);
-    let mut timed = || {
-        let start = Instant::now();
-        product(&mut out, Mat::new(&a, m, k), Mat::new(&b, k, n), 1.0, false);
-        start.elapsed().as_secs_f64()
-    };
-    timed();
-    let best = (0..5).map(|_| timed()).fold(f64::INFINITY, f64::min);
-    best * rayon::current_num_threads() as f64 / (2 * m * k * n) as f64
 }

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod environment;
+pub mod estimate;
 pub mod fingerprint;
 pub mod plan;
 pub mod verify;
@@ -347,7 +348,7 @@ impl<D: Backend> Shared<'_, D> {
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| t.to_string())).unwrap_or_default();
             Err(Error::Listener(format!("a bug in unmute: {text}\n  next: report it, with this message")))
         });
-        crate::train::scratch::clear();
+        crate::scratch::clear();
         let seconds = started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => {

@@ -127,6 +127,38 @@ fn check_blocks(experiment: &Experiment, cell: &Cell, dataset: &Dataset) -> Resu
     Ok(())
 }
 
+/// Operations of one clip in a generator.
+#[derive(Clone, Copy, Debug)]
+pub struct ClipCosts {
+    /// Forward, backward and update.
+    pub trained: f64,
+    /// Forward alone.
+    pub measured: f64,
+}
+
+/// What a clip costs a generator; `None` for other cells.
+pub fn clip_costs(planned: &Planned) -> Option<ClipCosts> {
+    let Part::Generator { generator, audio, .. } = &planned.cell.part else { return None };
+    let m = &planned.view.as_ref()?.dataset.manifest;
+    let config: &Config = &planned.cell.config;
+    let (t, dv, k) = (m.frames as f64, m.visual_width() as f64, m.classes.len() as f64);
+    let da = m.audio(audio).map_or(0.0, |a| a.width as f64);
+    let (measured, first) = match generator {
+        Architecture::Lstm => {
+            let h = config.lstm.hidden as f64;
+            (2.0 * t * (dv + h) * 4.0 * h + 2.0 * h * (da + k), 2.0 * t * dv * 4.0 * h)
+        }
+        Architecture::Autoencoder => {
+            let a = &config.autoencoder;
+            let inner = a.encoder.iter().chain(&a.decoder).map(|&w| w as f64);
+            let widths: Vec<f64> = [dv].into_iter().chain(inner).chain([da]).collect();
+            (widths.windows(2).map(|w| 2.0 * w[0] * w[1]).sum(), 2.0 * dv * widths[1])
+        }
+    };
+    // A training step: forward, gradients of inputs (but not of the first product) and of weights.
+    Some(ClipCosts { trained: 3.0 * measured - first, measured })
+}
+
 /// Floating-point operations of a run, roughly: what its products cost.
 pub fn cost(planned: &Planned) -> f64 {
     let Some(view) = &planned.view else { return 0.0 };
@@ -134,6 +166,7 @@ pub fn cost(planned: &Planned) -> f64 {
     let config: &Config = &planned.cell.config;
     let (t, dv, k) = (m.frames as f64, m.visual_width() as f64, m.classes.len() as f64);
     let (train, val) = (view.train_sounded.len() as f64, view.val.len() as f64);
+    let silent = view.train.len() as f64 - train;
     let da = planned.cell.part.audio().and_then(|a| m.audio(a)).map_or(0.0, |a| a.width as f64);
     match &planned.cell.part {
         Part::Stream { stream } => {
@@ -141,29 +174,12 @@ pub fn cost(planned: &Planned) -> f64 {
             4.0 * view.train.len() as f64 * d * k * config.tsn.epochs as f64
                 + (view.train.len() as f64 + val) * t * dv * 4.0
         }
-        // About 60 products with X in each direction, for all rows and the three folds.
-        Part::Bank { .. } => 4.0 * train * da * k * 60.0 * (1.0 + config.svm.folds as f64),
+        // Products with X in both directions: about 40 for all rows, and 25 for each fold, which begins warm.
+        Part::Bank { .. } => 4.0 * train * da * k * (40.0 + 25.0 * config.svm.folds as f64),
         Part::Control { .. } => 2.0 * train * val * dv + 2.0 * val * da * k,
-        Part::Generator { generator, .. } => {
-            let (forward, first) = match generator {
-                Architecture::Lstm => {
-                    let h = config.lstm.hidden as f64;
-                    (2.0 * t * (dv + h) * 4.0 * h + 2.0 * h * (da + k), 2.0 * t * dv * 4.0 * h)
-                }
-                Architecture::Autoencoder => {
-                    let a = &config.autoencoder;
-                    let widths: Vec<f64> = [dv]
-                        .into_iter()
-                        .chain(a.encoder.iter().chain(&a.decoder).map(|&w| w as f64))
-                        .chain([da])
-                        .collect();
-                    let products: f64 = widths.windows(2).map(|w| 2.0 * w[0] * w[1]).sum();
-                    (products, 2.0 * dv * widths[1])
-                }
-            };
+        Part::Generator { .. } => clip_costs(planned).map_or(0.0, |clip| {
             let epochs = config.train.epochs as f64;
-            // A training step: forward, gradients of inputs (but not of the first product) and of weights.
-            epochs * (train * (3.0 * forward - first) + val * forward) + view.train.len() as f64 * forward
-        }
+            epochs * (train * clip.trained + val * clip.measured) + (val + silent) * clip.measured
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! The SVM bank of one audio feature: standardise, one-vs-rest SVMs, probabilities.
 
 use super::platt::Sigmoid;
-use super::svm::{self, Fit, Problem, Shared};
+use super::svm::{self, Fit, Preconditioners, Problem, Shared};
 use crate::dataset::Standardiser;
 use crate::experiment::config::{Probability, Scale, Svm};
 use crate::random::Stream;
@@ -52,8 +52,13 @@ impl Bank {
             Shared { x: &x, width: width + 1, labels, folds: &folds, c: config.c as f32, tolerance: config.tolerance };
         let problems: Vec<Problem> = (0..classes).map(|class| Problem { class, without_fold: None }).collect();
         let mut weights = vec![0.0; classes * (width + 1)];
-        let fits = svm::train(&shared, &problems, &mut weights);
-        let sigmoids = if folds.is_empty() { Vec::new() } else { sigmoids(&shared, classes, config.folds, &weights) };
+        let mut preconditioners = Preconditioners::default();
+        let fits = svm::train_with(&shared, &problems, &mut weights, &mut preconditioners);
+        let sigmoids = if folds.is_empty() {
+            Vec::new()
+        } else {
+            sigmoids(&shared, classes, config.folds, &weights, &mut preconditioners)
+        };
         Bank { scale, weights, sigmoids, probability: config.probability, fits }
     }
 
@@ -97,13 +102,19 @@ impl Bank {
 
 /// Platt's sigmoids on decision values of rows that the SVM behind them has not seen. The folds' problems start from the
 /// weights trained on all rows.
-fn sigmoids(shared: &Shared, classes: usize, folds: usize, weights: &[f32]) -> Vec<Sigmoid> {
+fn sigmoids(
+    shared: &Shared,
+    classes: usize,
+    folds: usize,
+    weights: &[f32],
+    preconditioners: &mut Preconditioners,
+) -> Vec<Sigmoid> {
     let n = shared.labels.len();
     let mut held_out = vec![0.0f32; classes * n];
     for fold in 0..folds {
         let problems: Vec<Problem> = (0..classes).map(|class| Problem { class, without_fold: Some(fold) }).collect();
         let mut weights = weights.to_vec();
-        svm::train(shared, &problems, &mut weights);
+        svm::train_with(shared, &problems, &mut weights, preconditioners);
         let z = svm::decisions(shared.x, shared.width, &weights);
         for (out, z) in held_out.chunks_exact_mut(n).zip(z.chunks_exact(n)) {
             for ((out, z), f) in out.iter_mut().zip(z).zip(shared.folds) {

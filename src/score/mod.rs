@@ -3,6 +3,7 @@
 pub mod bank;
 pub mod controls;
 pub mod fusion;
+mod inverse;
 pub mod metrics;
 pub mod platt;
 pub mod svm;

@@ -6,12 +6,18 @@
 //! f(w) = 1/2 |w|^2 + C sum_i max(0, 1 - y_i w.x_i)^2   (LIBLINEAR's -s 2 -B 1)
 //!
 //! All problems share X, so each pass is one product for all of them: margins W X^T, gradients A X, and the same two for
-//! each step of conjugate gradients on the (generalised) Hessian I + 2 C X_I^T X_I. Problems that have converged leave the
-//! block. Since f is 1-strongly convex, f(w) - min f <= |gradient|^2 / 2; training stops when that bound is below
-//! `tolerance` f(w), so the tolerance bounds the relative error of the objective.
+//! each step of conjugate gradients on the (generalised) Hessian I + 2 C X_I^T X_I, I the rows with a loss. Problems that
+//! have converged leave the block. Since f is 1-strongly convex, f(w) - min f <= |gradient|^2 / 2; training stops when
+//! that bound is below `tolerance` f(w), so the tolerance bounds the relative error of the objective.
+//!
+//! Features of networks are far from independent, and conjugate gradients alone would take many steps. They are
+//! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, folds included, so one inverse of
+//! I + 2 C |I| / N X^T X serves them all.
 
+use super::inverse::{inverse_of, norm};
 use crate::product::{Mat, product};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// One binary problem over the rows of X.
 #[derive(Clone, Debug)]
@@ -60,10 +66,54 @@ const MAX_CG: usize = 100;
 /// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
 const BLOCK: usize = 256;
 
+/// How much is left of the energy of a Newton step's linear system when it counts as solved.
+const SOLVED: f64 = 0.01;
+
 /// Trains every problem from the given weights, (P, D + 1), in place.
 pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
+    let mut preconditioners = Preconditioners::default();
+    train_with(shared, problems, weights, &mut preconditioners)
+}
+
+/// [`train`] with preconditioners that other problems on the same X may have made already.
+pub fn train_with(
+    shared: &Shared,
+    problems: &[Problem],
+    weights: &mut [f32],
+    preconditioners: &mut Preconditioners,
+) -> Vec<Fit> {
     let blocks = problems.chunks(BLOCK).zip(weights.chunks_mut(BLOCK * shared.width));
-    blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights)).collect()
+    blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, preconditioners)).collect()
+}
+
+/// Approximate inverses of I + 2 C q X^T X for shares q of the rows, made when first asked for.
+#[derive(Default)]
+pub struct Preconditioners {
+    gram: Vec<f32>,
+    /// By j, q = 4^-j.
+    inverses: BTreeMap<i32, Vec<f32>>,
+}
+
+impl Preconditioners {
+    /// The one for problems whose rows with a loss are about this share of all.
+    fn nearest(&mut self, shared: &Shared, share: f64) -> &[f32] {
+        let d = shared.width;
+        if self.gram.is_empty() {
+            let x = Mat::new(shared.x, shared.x.len() / d, d);
+            self.gram = vec![0.0; d * d];
+            product(&mut self.gram, x.t(), x, 1.0, false);
+        }
+        let j = (-share.max(1e-9).log2() / 2.0).round() as i32;
+        let gram = &self.gram;
+        self.inverses.entry(j).or_insert_with(|| {
+            let scale = 2.0 * shared.c * 0.25f32.powi(j);
+            let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
+            // What f32 cannot resolve beside the largest eigenvalue would make the inverse indefinite.
+            let floor = 1.0 + 2e-6 * norm(&hessian) as f32;
+            hessian.iter_mut().step_by(d + 1).for_each(|h| *h += floor);
+            inverse_of(&hessian, d)
+        })
+    }
 }
 
 /// Decision values of all rows, (P, N): W X^T.
@@ -92,7 +142,12 @@ struct Active {
     fit: Fit,
 }
 
-fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
+fn train_block(
+    shared: &Shared,
+    problems: &[Problem],
+    weights: &mut [f32],
+    preconditioners: &mut Preconditioners,
+) -> Vec<Fit> {
     let d = shared.width;
     let n = shared.x.len() / d;
     let x = Mat::new(shared.x, n, d);
@@ -137,7 +192,7 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Ve
         if active.is_empty() {
             break;
         }
-        let (step, x_step) = newton_direction(shared, x, &a, &gradient, &mut active, n);
+        let (step, x_step) = newton_direction(shared, x, &a, &gradient, &mut active, preconditioners);
         // Exact line search along the step, then move.
         let lengths: Vec<f64> = (0..active.len())
             .into_par_iter()
@@ -184,11 +239,7 @@ fn retire(active: &mut Vec<Active>, keep: &[bool], fits: &mut [Fit], weights: &m
         }
     }
     retain_rows(w, d, keep);
-    let mut i = 0;
-    active.retain(|_| {
-        i += 1;
-        keep[i - 1]
-    });
+    retain(active, keep);
 }
 
 /// Keeps the rows that are marked, in order.
@@ -213,76 +264,126 @@ fn slopes(a: &mut [f32], z: &[f32], y: &[f32], c: f32) -> f64 {
     loss * f64::from(c)
 }
 
-/// Solves (I + 2 C X_I^T X_I) s = -gradient for every active problem by conjugate gradients, to a residual of a tenth
-/// of the gradient at most. Gives s (P, D + 1) and X s (P, N).
+/// Solves (I + 2 C X_I^T X_I) s = -gradient for every active problem. Gives s (P, D + 1) and X s (P, N).
 fn newton_direction(
     shared: &Shared,
     x: Mat,
     a: &[f32],
     gradient: &[f32],
     active: &mut [Active],
-    n: usize,
+    preconditioners: &mut Preconditioners,
 ) -> (Vec<f32>, Vec<f32>) {
     let d = shared.width;
-    let mut step = vec![0.0f32; gradient.len()];
+    let n = shared.x.len() / d;
+    let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
+    let inverse = preconditioners.nearest(shared, lossy as f64 / a.len() as f64);
+    let step = directions(shared, x, a, gradient, active, inverse);
     let mut x_step = vec![0.0f32; active.len() * n];
-    // Rows of these belong to the problems in `open`.
+    product(&mut x_step, Mat::new(&step, active.len(), d), x.t(), 1.0, false);
+    (step, x_step)
+}
+
+/// One problem's state of preconditioned conjugate gradients.
+struct Conjugate {
+    direction: Vec<f32>,
+    /// r . z, the energy that is left where the preconditioner is the inverse.
+    energy: f64,
+}
+
+impl Conjugate {
+    fn new(residual: &[f32], z: Vec<f32>) -> Conjugate {
+        let energy = dot(residual, &z);
+        if energy > 0.0 {
+            return Conjugate { energy, direction: z };
+        }
+        // Rounding made the preconditioner indefinite here.
+        Conjugate { energy: dot(residual, residual), direction: residual.to_vec() }
+    }
+
+    /// How far to go along the direction v, from H v.
+    fn length(&self, hv: &[f32]) -> f64 {
+        self.energy / dot(&self.direction, hv).max(f64::MIN_POSITIVE)
+    }
+
+    /// The next direction from the new residual and what the preconditioner makes of it.
+    fn turn(&mut self, residual: &[f32], z: &[f32]) {
+        let energy = dot(residual, z);
+        if energy < 0.0 {
+            self.energy = 0.0;
+            return;
+        }
+        let beta = energy / self.energy.max(f64::MIN_POSITIVE);
+        self.energy = energy;
+        self.direction.iter_mut().zip(z).for_each(|(v, z)| *v = z + beta as f32 * *v);
+    }
+}
+
+/// to += by from.
+fn add(to: &mut [f32], from: &[f32], by: f64) {
+    to.iter_mut().zip(from).for_each(|(t, f)| *t += by as f32 * f);
+}
+
+/// The steps alone: conjugate gradients, all problems in one block.
+fn directions(
+    shared: &Shared,
+    x: Mat,
+    a: &[f32],
+    gradient: &[f32],
+    active: &mut [Active],
+    inverse: &[f32],
+) -> Vec<f32> {
+    let d = shared.width;
+    let n = shared.x.len() / d;
+    let inverse = Mat::new(inverse, d, d);
+    let mut step = vec![0.0f32; gradient.len()];
+    // Rows of what follows belong to the problems in `open`.
     let mut open: Vec<usize> = (0..active.len()).collect();
     let mut residual: Vec<f32> = gradient.iter().map(|g| -g).collect();
-    let mut direction = residual.clone();
-    let mut r2: Vec<f64> = residual.par_chunks(d).map(|r| dot(r, r)).collect();
-    let goal: Vec<f64> = r2
-        .iter()
-        .zip(active.iter())
-        .map(|(r2, problem)| {
-            // Superlinear: the nearer the optimum, the more exact the step.
-            let near = (r2 / problem.fit.objective.max(1e-30)).powf(0.25);
-            r2 * near.clamp(1e-3, 0.1).powi(2)
-        })
-        .collect();
+    let mut z = vec![0.0f32; residual.len()];
+    product(&mut z, Mat::new(&residual, open.len(), d), inverse, 1.0, false);
+    let mut states: Vec<Conjugate> =
+        residual.chunks(d).zip(z.chunks(d)).map(|(r, z)| Conjugate::new(r, z.to_vec())).collect();
+    let mut goals: Vec<f64> = states.iter().map(|s| SOLVED * s.energy).collect();
     for _ in 0..MAX_CG {
+        let directions: Vec<f32> = states.iter().flat_map(|s| s.direction.iter().copied()).collect();
         let mut xv = vec![0.0f32; open.len() * n];
-        product(&mut xv, Mat::new(&direction, open.len(), d), x.t(), 1.0, false);
-        let mut masked = xv.clone();
-        masked.par_chunks_mut(n).zip(&open).for_each(|(row, &i)| {
+        product(&mut xv, Mat::new(&directions, open.len(), d), x.t(), 1.0, false);
+        xv.par_chunks_mut(n).zip(&open).for_each(|(row, &i)| {
             for (v, a) in row.iter_mut().zip(&a[i * n..][..n]) {
                 *v = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };
             }
         });
-        let mut hv = direction.clone();
-        product(&mut hv, Mat::new(&masked, open.len(), n), x, 1.0, true);
-        let mut keep = vec![true; open.len()];
+        let mut hv = directions;
+        product(&mut hv, Mat::new(&xv, open.len(), n), x, 1.0, true);
         for (k, &i) in open.iter().enumerate() {
-            let v = &mut direction[k * d..][..d];
             let hv = &hv[k * d..][..d];
-            let r = &mut residual[k * d..][..d];
-            let alpha = r2[k] / dot(v, hv).max(f64::MIN_POSITIVE);
-            let add =
-                |to: &mut [f32], from: &[f32], by: f64| to.iter_mut().zip(from).for_each(|(t, f)| *t += by as f32 * f);
-            add(&mut step[i * d..][..d], v, alpha);
-            add(&mut x_step[i * n..][..n], &xv[k * n..][..n], alpha);
-            add(r, hv, -alpha);
-            let next = dot(r, r);
-            let beta = next / r2[k].max(f64::MIN_POSITIVE);
-            r2[k] = next;
-            v.iter_mut().zip(r.iter()).for_each(|(v, r)| *v = r + beta as f32 * *v);
+            let alpha = states[k].length(hv);
+            add(&mut step[i * d..][..d], &states[k].direction, alpha);
+            add(&mut residual[k * d..][..d], hv, -alpha);
             active[i].fit.cg_steps += 1;
-            keep[k] = next > goal[i];
         }
-        retain_rows(&mut direction, d, &keep);
+        product(&mut z[..open.len() * d], Mat::new(&residual, open.len(), d), inverse, 1.0, false);
+        let turned = states.par_iter_mut().zip(residual.par_chunks(d)).zip(z.par_chunks(d));
+        turned.for_each(|((state, r), z)| state.turn(r, z));
+        let keep: Vec<bool> = states.iter().zip(&goals).map(|(s, goal)| s.energy > *goal).collect();
         retain_rows(&mut residual, d, &keep);
-        let retain = |k: &mut usize| {
-            *k += 1;
-            keep[*k - 1]
-        };
-        let (mut k, mut l) = (0, 0);
-        open.retain(|_| retain(&mut k));
-        r2.retain(|_| retain(&mut l));
+        retain(&mut states, &keep);
+        retain(&mut goals, &keep);
+        retain(&mut open, &keep);
         if open.is_empty() {
             break;
         }
     }
-    (step, x_step)
+    step
+}
+
+/// Keeps the items that are marked, in order.
+fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
+    let mut i = 0;
+    items.retain(|_| {
+        i += 1;
+        keep[i - 1]
+    });
 }
 
 /// The length t that minimises phi(t) = f(w + t s), a piecewise quadratic: Newton on phi' inside a bracket. 0 where s

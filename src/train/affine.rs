@@ -2,10 +2,10 @@
 //!
 //! Gradients: dW = x^T dy, db = sum over rows of dy, dx = dy W^T.
 
-use super::device::{Backend, Matrix, matrix, numbers};
+use super::device::{Backend, Host, Matrix, matrix, numbers};
 use super::error::Error;
-use super::scratch::Scratch;
 use crate::product::{Mat, product};
+use crate::scratch::Scratch;
 use dfdx::prelude::*;
 
 /// From dfdx's own operations; any device.
@@ -30,27 +30,56 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
 ) -> Result<Matrix<Cpu, T>, Error> {
     let ((n, d), (_, e)) = (*x.shape(), *w.shape());
     let (x, mut tape) = x.split_tape();
-    let (xs, ws, bs) = (numbers(&x), numbers(w), numbers(b));
-    let mut y = Scratch::repeat(&bs, n);
-    product(&mut y, Mat::new(&xs, n, d), Mat::new(&ws, d, e), 1.0, true);
-    let y = matrix(x.device(), &y, n, e)?;
+    let (xs, ws) = (numbers(&x), numbers(w));
+    let y = forward(&xs, &ws, b, [n, d, e])?;
     if T::OWNS_TAPE {
         let (x, w, b, y) = (x.ghost(), w.ghost(), b.ghost(), y.ghost());
         tape.add_backward_op(move |grads| {
-            let dy = grads.get(&y);
             let mut dys = Scratch::take(n * e);
-            dy.copy_into(&mut dys);
-            let dy = Mat::new(&dys, n, e);
-            product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), dy, 1.0, true);
-            let db = grads.get_or_alloc_mut(&b)?;
-            for row in dys.chunks_exact(e) {
-                db.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-            }
+            grads.get(&y).copy_into(&mut dys);
+            product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), Mat::new(&dys, n, e), 1.0, true);
+            add_rows(grads.get_or_alloc_mut(&b)?, &dys);
             if wants_dx {
-                product(grads.get_or_alloc_mut(&x)?, dy, Mat::new(&ws, d, e).t(), 1.0, true);
+                product(grads.get_or_alloc_mut(&x)?, Mat::new(&dys, n, e), Mat::new(&ws, d, e).t(), 1.0, true);
             }
             Ok(())
         });
     }
     Ok(y.put_tape(tape))
+}
+
+/// [`fused`] on a network's input, which gets no gradient and is not copied.
+pub fn of_input<T: Tape<f32, Cpu> + 'static>(
+    x: &Host,
+    mut tape: T,
+    w: &Matrix<Cpu>,
+    b: &Matrix<Cpu>,
+) -> Result<Matrix<Cpu, T>, Error> {
+    let (n, d, e) = (x.rows, x.cols, w.shape().1);
+    let xs = x.numbers.clone();
+    let y = forward(&xs, &numbers(w), b, [n, d, e])?;
+    if T::OWNS_TAPE {
+        let (w, b, y) = (w.ghost(), b.ghost(), y.ghost());
+        tape.add_backward_op(move |grads| {
+            let mut dys = Scratch::take(n * e);
+            grads.get(&y).copy_into(&mut dys);
+            product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), Mat::new(&dys, n, e), 1.0, true);
+            add_rows(grads.get_or_alloc_mut(&b)?, &dys);
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn forward(x: &[f32], w: &[f32], b: &Matrix<Cpu>, [n, d, e]: [usize; 3]) -> Result<Matrix<Cpu>, Error> {
+    let mut y = Scratch::repeat(&numbers(b), n);
+    product(&mut y, Mat::new(x, n, d), Mat::new(w, d, e), 1.0, true);
+    matrix(b.device(), &y, n, e)
+}
+
+/// sum += rows.
+pub(super) fn add_rows(sum: &mut [f32], rows: &[f32]) {
+    for row in rows.chunks_exact(sum.len()) {
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+    }
 }

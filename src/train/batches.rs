@@ -1,6 +1,5 @@
 //! Gathers batches from the memory map: streams side by side, standardised, time-major for sequences.
 
-use super::scratch::Scratch;
 use crate::dataset::{Features, Standardiser, View};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -38,22 +37,24 @@ impl Vision {
         self.view.dataset.frames()
     }
 
-    /// All frames of the clips, time-major: (T B, D_v), row t B + b is frame t of clip b.
-    pub fn sequences(&self, clips: &[usize]) -> Scratch {
-        let (frames, batch, width) = (self.frames(), clips.len(), self.width);
-        let mut out = Scratch::take(frames * batch * width);
-        let fill = |(row, out): (usize, &mut [f32])| self.frame(clips[row % batch], row / batch, out);
-        // Frames of one clip lie together on disk; the page cache makes the order of the rows harmless.
-        out.par_chunks_exact_mut(width).with_min_len(64).enumerate().for_each(fill);
-        out
+    /// All frames of the clips, time-major: (T B, D_v), row t B + b is frame t of clip b. `out` keeps its memory.
+    pub fn sequences(&self, clips: &[usize], out: &mut Vec<f32>) {
+        let (frames, batch) = (self.frames(), clips.len());
+        out.resize(frames * batch * self.width, 0.0);
+        // Clip by clip, since the frames of one lie together on disk.
+        for (b, &clip) in clips.iter().enumerate() {
+            for t in 0..frames {
+                self.frame(clip, t, &mut out[(t * batch + b) * self.width..][..self.width]);
+            }
+        }
     }
 
-    /// One frame of each clip: (B, D_v).
-    pub fn single_frames(&self, clips: &[usize], frames: &[usize]) -> Scratch {
-        let mut out = Scratch::take(clips.len() * self.width);
-        let fill = |(row, out): (usize, &mut [f32])| self.frame(clips[row], frames[row], out);
-        out.par_chunks_exact_mut(self.width).with_min_len(64).enumerate().for_each(fill);
-        out
+    /// One frame of each clip: (B, D_v). `out` keeps its memory.
+    pub fn single_frames(&self, clips: &[usize], frame: impl Fn(usize) -> usize, out: &mut Vec<f32>) {
+        out.resize(clips.len() * self.width, 0.0);
+        for (&clip, out) in clips.iter().zip(out.chunks_exact_mut(self.width)) {
+            self.frame(clip, frame(clip), out);
+        }
     }
 
     /// The mean over frames of each clip: (B, D_v).
@@ -94,14 +95,21 @@ impl Vision {
     }
 }
 
-/// Rows of an audio feature for clips that have it; (B, D_a), not standardised.
+/// Rows of an audio feature for clips that have it, zeros for others; (B, D_a), not standardised.
 pub fn audio_rows(view: &View, features: &Features, clips: &[usize]) -> Vec<f32> {
+    let mut out = Vec::new();
+    audio_rows_into(view, features, clips, &mut out);
+    out
+}
+
+/// [`audio_rows`] into a vector that keeps its memory.
+pub(super) fn audio_rows_into(view: &View, features: &Features, clips: &[usize], out: &mut Vec<f32>) {
     let width = features.row_len();
-    let mut out = vec![0.0; clips.len() * width];
+    out.resize(clips.len() * width, 0.0);
     for (&clip, out) in clips.iter().zip(out.chunks_exact_mut(width)) {
-        if let Some(row) = view.dataset.audio_row[clip] {
-            features.read_row(row, out);
+        match view.dataset.audio_row[clip] {
+            Some(row) => features.read_row(row, out),
+            None => out.fill(0.0),
         }
     }
-    out
 }

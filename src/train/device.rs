@@ -5,15 +5,34 @@
 //! reference that the fast forms are tested against.
 
 use super::error::Error;
-use super::scratch::Scratch;
 use super::{affine, lstm};
+use crate::scratch::Scratch;
 use dfdx::prelude::*;
+use std::sync::Arc;
 
 /// A matrix on a device, with or without a tape.
 pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 
 /// A device's storage of numbers.
 pub type Buffer<D> = <D as Storage<f32>>::Vec;
+
+/// A network's input on the host, which operations on the CPU read where it lies.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Row after row.
+    pub numbers: Arc<Vec<f32>>,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+impl Host {
+    /// The same numbers on a device.
+    pub fn to<D: Backend>(&self, device: &D) -> Result<Matrix<D>, Error> {
+        matrix(device, &self.numbers, self.rows, self.cols)
+    }
+}
 
 /// A device that generators and heads can be trained on.
 pub trait Backend: Device<f32> {
@@ -37,15 +56,26 @@ pub trait Backend: Device<f32> {
         affine::composite(x, w, b)
     }
 
-    /// h_T of an LSTM, (B, H), from x (T B, D), time-major, which gets no gradient; see [`lstm`].
+    /// The affine map of a network's input, which gets no gradient.
+    fn affine_of_input<T: Tape<f32, Self> + 'static>(
+        x: &Host,
+        tape: T,
+        w: &Matrix<Self>,
+        b: &Matrix<Self>,
+    ) -> Result<Matrix<Self, T>, Error> {
+        Self::affine(x.to(w.device())?.put_tape(tape), w, b, false)
+    }
+
+    /// h_T of an LSTM, (B, H), from a network's input x (T B, D), time-major, which gets no gradient; see [`lstm`].
     fn lstm<T: Tape<f32, Self> + 'static>(
-        x: Matrix<Self, T>,
+        x: &Host,
+        tape: T,
         steps: usize,
         w: &Matrix<Self>,
         u: &Matrix<Self>,
         b: &Matrix<Self>,
     ) -> Result<Matrix<Self, T>, Error> {
-        lstm::composite(x, steps, w, u, b)
+        lstm::composite(x.to(w.device())?.put_tape(tape), steps, w, u, b)
     }
 
     /// Gives back what the device of one run keeps for reuse; called when all of its tensors are gone.
@@ -80,14 +110,24 @@ impl Backend for Cpu {
         affine::fused(x, w, b, wants_dx)
     }
 
+    fn affine_of_input<T: Tape<f32, Self> + 'static>(
+        x: &Host,
+        tape: T,
+        w: &Matrix<Self>,
+        b: &Matrix<Self>,
+    ) -> Result<Matrix<Self, T>, Error> {
+        affine::of_input(x, tape, w, b)
+    }
+
     fn lstm<T: Tape<f32, Self> + 'static>(
-        x: Matrix<Self, T>,
+        x: &Host,
+        tape: T,
         steps: usize,
         w: &Matrix<Self>,
         u: &Matrix<Self>,
         b: &Matrix<Self>,
     ) -> Result<Matrix<Self, T>, Error> {
-        lstm::fused(x, steps, w, u, b)
+        lstm::fused(x, tape, steps, w, u, b)
     }
 
     fn end_run(&self) {

@@ -1,6 +1,8 @@
 //! The element-wise half of an LSTM step, vectorised: every function here is written so that the compiler turns its
 //! loops into the widest vectors of the machine, chosen at run time.
 
+use crate::simd;
+
 /// exp(x) for x clamped to [-87, 88]: x = n ln 2 + r, a polynomial of degree 6 in r, and 2^n by its bits.
 /// Relative error below 2e-7 (Cephes' coefficients).
 #[inline(always)]
@@ -140,7 +142,7 @@ pub(super) fn forward(
     tanh_c: &mut [f32],
     h: &mut [f32],
 ) {
-    pulp::Arch::new().dispatch(
+    simd::vectorise(
         #[inline(always)]
         || {
             let rows = gates.chunks_exact_mut(4 * hidden).zip(c_prev.chunks_exact(hidden));
@@ -154,7 +156,7 @@ pub(super) fn forward(
 
 /// [`backward_row`] for every clip of a step.
 pub(super) fn backward(hidden: usize, gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], dc: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    simd::vectorise(
         #[inline(always)]
         || {
             let rows = gates.chunks_exact_mut(4 * hidden).zip(c_prev.chunks_exact(hidden));

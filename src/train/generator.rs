@@ -3,7 +3,7 @@
 //! LSTM: x = h_T; p = softmax(x W_p + b_p), r = x W_r + b_r (Equations 2 to 4 of the paper).
 //! Autoencoder: latent l = encoder(frame), x = decoder(l), ReLU after every layer; p from l, r from x (Equations 5, 6).
 
-use super::device::{Backend, Matrix};
+use super::device::{Backend, Host, Matrix};
 use super::error::Error;
 use super::params::Params;
 use crate::experiment::config::{Architecture, Autoencoder, Config};
@@ -88,40 +88,38 @@ impl<D: Backend> Generator<D> {
     }
 
     /// Runs a batch. `x` is (T B, D_v), time-major, for the LSTM, and (B, D_v) for the autoencoder.
-    pub fn forward<T: Tape<f32, D> + 'static>(&self, x: Matrix<D, T>) -> Result<Output<D, T>, Error> {
+    pub fn forward<T: Tape<f32, D> + 'static>(&self, x: &Host, tape: T) -> Result<Output<D, T>, Error> {
         let (for_classes, for_audio) = match &self.trunk {
             Trunk::Lstm { w, u, b } => {
                 let p = |place: &usize| self.params.get(*place);
-                let h = D::lstm(x, self.frames, p(w), p(u), p(b))?;
+                let h = D::lstm(x, tape, self.frames, p(w), p(u), p(b))?;
                 let (h, tape) = h.split_tape();
                 (h.retaped::<T>(), h.put_tape(tape))
             }
             Trunk::Autoencoder { encoder, decoder } => {
-                let mut x = x;
-                for (i, layer) in encoder.iter().enumerate() {
-                    x = self.affine(x, *layer, i > 0)?.try_relu().map_err(Error::device)?;
+                let relu = |x: Matrix<D, T>| x.try_relu().map_err(Error::device);
+                let p = |place: usize| self.params.get(place);
+                let mut layers = encoder.iter();
+                let mut x = match layers.next() {
+                    Some(first) => relu(D::affine_of_input(x, tape, p(first.w), p(first.b))?)?,
+                    None => x.to(self.params.device())?.put_tape(tape),
+                };
+                for layer in layers {
+                    x = relu(self.affine(x, *layer)?)?;
                 }
                 let (latent, tape) = x.split_tape();
                 let mut x = latent.clone().put_tape(tape);
                 for layer in decoder {
-                    x = self.affine(x, *layer, true)?.try_relu().map_err(Error::device)?;
+                    x = relu(self.affine(x, *layer)?)?;
                 }
                 (latent.retaped::<T>(), x)
             }
         };
-        Ok(Output {
-            logits: self.affine(for_classes, self.classify, true)?,
-            audio: self.affine(for_audio, self.sound, true)?,
-        })
+        Ok(Output { logits: self.affine(for_classes, self.classify)?, audio: self.affine(for_audio, self.sound)? })
     }
 
-    fn affine<T: Tape<f32, D> + 'static>(
-        &self,
-        x: Matrix<D, T>,
-        layer: Layer,
-        wants_dx: bool,
-    ) -> Result<Matrix<D, T>, Error> {
-        D::affine(x, self.params.get(layer.w), self.params.get(layer.b), wants_dx)
+    fn affine<T: Tape<f32, D> + 'static>(&self, x: Matrix<D, T>, layer: Layer) -> Result<Matrix<D, T>, Error> {
+        D::affine(x, self.params.get(layer.w), self.params.get(layer.b), true)
     }
 }
 

@@ -4,11 +4,11 @@
 //! a_t = x_t W + h_{t-1} U + b; i, f, o = sigmoid(a), g = tanh(a); c_t = f c_{t-1} + i g; h_t = o tanh(c_t).
 //! The result is h_T, (B, H). The input is (T B, D), time-major: row t B + k is frame t of clip k. It gets no gradient.
 
-use super::device::{Backend, Matrix, matrix, numbers};
+use super::device::{Backend, Host, Matrix, matrix, numbers};
 use super::error::Error;
 use super::gates;
-use super::scratch::Scratch;
-use crate::product::{Mat, product};
+use crate::product::{Mat, Packed, product};
+use crate::scratch::Scratch;
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
@@ -71,21 +71,22 @@ struct Trace {
 const ROWS: usize = 16;
 
 /// One operation on dfdx's tape, on the CPU, with hand-derived gradients. Three large products (projection, dW, dU) and
-/// one small one for each step and direction; the rest in one vectorised pass a step.
+/// one small one for each step and direction, with U packed once for each direction; the rest in one vectorised pass a
+/// step.
 pub fn fused<T: Tape<f32, Cpu> + 'static>(
-    x: Matrix<Cpu, T>,
+    x: &Host,
+    mut tape: T,
     steps: usize,
     w: &Matrix<Cpu>,
     u: &Matrix<Cpu>,
     b: &Matrix<Cpu>,
 ) -> Result<Matrix<Cpu, T>, Error> {
-    let ((n, d), hidden) = (*x.shape(), u.shape().0);
+    let (n, d, hidden) = (x.rows, x.cols, u.shape().0);
     let batch = n / steps;
-    let (x, mut tape) = x.split_tape();
-    let (xs, ws, us, bs) = (numbers(&x), numbers(w), numbers(u), numbers(b));
+    let (xs, ws, us, bs) = (x.numbers.clone(), numbers(w), numbers(u), numbers(b));
     let trace = forward(&xs, &ws, &us, &bs, [steps, batch, d, hidden]);
     let last = &trace.h[steps * batch * hidden..];
-    let h = matrix(x.device(), last, batch, hidden)?;
+    let h = matrix(w.device(), last, batch, hidden)?;
     if T::OWNS_TAPE {
         let (w, u, b, out) = (w.ghost(), u.ghost(), b.ghost(), h.ghost());
         tape.add_backward_op(move |grads| {
@@ -99,10 +100,7 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
             let before = Mat::new(&h[batch * hidden..steps * batch * hidden], later, hidden);
             let after = Mat::new(&da[batch * 4 * hidden..], later, 4 * hidden);
             product(grads.get_or_alloc_mut(&u)?, before.t(), after, 1.0, true);
-            let db = grads.get_or_alloc_mut(&b)?;
-            for row in da.chunks_exact(4 * hidden) {
-                db.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-            }
+            super::affine::add_rows(grads.get_or_alloc_mut(&b)?, &da);
             Ok(())
         });
     }
@@ -119,13 +117,14 @@ fn forward(x: &[f32], w: &[f32], u: &[f32], b: &[f32], [steps, batch, d, hidden]
         tanh_c: Scratch::take(steps * step),
         h: Scratch::take((steps + 1) * step),
     };
+    let u = Packed::new(Mat::new(u, hidden, 4 * hidden));
     trace.c[..step].fill(0.0);
     trace.h[..step].fill(0.0);
     for t in 0..steps {
         let a = &mut trace.gates[t * wide..(t + 1) * wide];
         let (h_before, h) = trace.h[t * step..].split_at_mut(step);
         if t > 0 {
-            product(a, Mat::new(h_before, batch, hidden), Mat::new(u, hidden, 4 * hidden), 1.0, true);
+            u.product(a, h_before, true);
         }
         let (c_before, c) = trace.c[t * step..].split_at_mut(step);
         let tanh_c = &mut trace.tanh_c[t * step..(t + 1) * step];
@@ -143,6 +142,7 @@ fn forward(x: &[f32], w: &[f32], u: &[f32], b: &[f32], [steps, batch, d, hidden]
 fn backward(trace: Trace, mut dh: Scratch, u: &[f32], [steps, batch, hidden]: [usize; 3]) -> (Scratch, Scratch) {
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
+    let u = Packed::new(Mat::new(u, hidden, 4 * hidden).t());
     let mut dc = Scratch::zeros(step);
     for t in (0..steps).rev() {
         let a = &mut gates[t * wide..(t + 1) * wide];
@@ -153,7 +153,7 @@ fn backward(trace: Trace, mut dh: Scratch, u: &[f32], [steps, batch, hidden]: [u
             .zip(dc.par_chunks_mut(ROWS * hidden));
         rows.zip(ins).for_each(|((a, p), ((tanh_c, dh), dc))| gates::backward(hidden, a, p, tanh_c, dh, dc));
         if t > 0 {
-            product(&mut dh, Mat::new(a, batch, 4 * hidden), Mat::new(u, hidden, 4 * hidden).t(), 1.0, false);
+            u.product(&mut dh, a, false);
         }
     }
     (gates, h)

@@ -1,17 +1,19 @@
 //! The training loop of one generator. It emits events and prints nothing; whoever listens keeps metrics, shows a bar or
 //! saves checkpoints.
 
-use super::batches::{Vision, audio_rows};
+use super::batches::{Vision, audio_rows_into};
 use super::device::{Backend, matrix, numbers};
 use super::error::Error;
+use super::feed::feed;
 use super::generator::{Generator, Sizes};
 use super::loss;
 use super::params::{Saved, adam};
-use super::scratch::Scratch;
+use super::step::{Batch, Objective, one_hot, step};
 use crate::dataset::{Features, Standardiser, View};
 use crate::experiment::config::{Architecture, Classifier, Config, Loss, Target, TestFrame};
 use crate::random::Stream;
-use dfdx::prelude::*;
+use crate::scratch::Scratch;
+use dfdx::tensor::NoneTape;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -106,6 +108,11 @@ impl Task {
         })
     }
 
+    /// The frame that the autoencoder sees of a val clip.
+    fn centre(&self) -> usize {
+        self.vision.frames() / 2
+    }
+
     /// Batches of one epoch: a fresh order of the sounded train clips from the stream `order/EPOCH`.
     fn order(&self, epoch: usize) -> Vec<usize> {
         let mut clips = self.view.train_sounded.clone();
@@ -119,15 +126,26 @@ impl Task {
         (0..self.view.dataset.clips.len()).map(|_| stream.below(self.vision.frames())).collect()
     }
 
-    /// The network's input for clips; `frame` says which one the autoencoder sees.
-    fn input(&self, clips: &[usize], frame: &dyn Fn(usize) -> usize) -> (Scratch, usize) {
+    /// The network's input for clips, into `batch`; `frame` says which one the autoencoder sees.
+    fn gather_input(&self, clips: &[usize], frame: impl Fn(usize) -> usize, batch: &mut Batch) {
         match self.architecture {
-            Architecture::Lstm => (self.vision.sequences(clips), clips.len() * self.vision.frames()),
+            Architecture::Lstm => {
+                self.vision.sequences(clips, batch.memory());
+                batch.rows = clips.len() * self.vision.frames();
+            }
             Architecture::Autoencoder => {
-                let frames: Vec<usize> = clips.iter().map(|&c| frame(c)).collect();
-                (self.vision.single_frames(clips, &frames), clips.len())
+                self.vision.single_frames(clips, frame, batch.memory());
+                batch.rows = clips.len();
             }
         }
+    }
+
+    /// Labels and targets of clips, into `batch`.
+    fn gather_truth(&self, features: &Features, scale: &Standardiser, clips: &[usize], batch: &mut Batch) {
+        batch.labels.clear();
+        batch.labels.extend(clips.iter().map(|&c| self.view.dataset.clips[c].label));
+        audio_rows_into(&self.view, features, clips, &mut batch.target);
+        scale.apply(&mut batch.target);
     }
 
     /// Trains from the beginning, or from a checkpoint.
@@ -214,21 +232,6 @@ impl Tally {
 }
 
 impl<D: Backend> Trained<D> {
-    fn target(&self, clips: &[usize]) -> Result<Vec<f32>, Error> {
-        let mut rows = audio_rows(&self.task.view, self.task.features()?, clips);
-        self.scale.apply(&mut rows);
-        Ok(rows)
-    }
-
-    fn one_hot(&self, labels: &[usize]) -> Result<super::Matrix<D>, Error> {
-        let classes = self.task.view.dataset.classes();
-        let mut values = vec![0.0; labels.len() * classes];
-        for (row, &label) in values.chunks_exact_mut(classes).zip(labels) {
-            row[label] = 1.0;
-        }
-        matrix(self.generator.params.device(), &values, labels.len(), classes)
-    }
-
     /// One pass over the sounded train clips.
     fn epoch(
         &mut self,
@@ -237,119 +240,100 @@ impl<D: Backend> Trained<D> {
         steps: usize,
         listener: &mut dyn Listener,
     ) -> Result<Measures, Error> {
-        let e = Error::device;
-        let config = self.task.config.clone();
-        let (train, device) = (&config.train, self.generator.params.device().clone());
-        let adam = adam(train);
-        let order = self.task.order(epoch);
-        let frames = match self.task.architecture {
-            Architecture::Autoencoder => self.task.random_frames(epoch),
+        let Trained { task, generator, scale } = self;
+        let (train, features) = (&task.config.train, task.features()?);
+        let (adam, width, classes) = (adam(train), scale.width(), task.view.dataset.classes());
+        let objective = Objective { loss: task.loss, classifier: task.classifier, train };
+        let order = task.order(epoch);
+        let frames = match task.architecture {
+            Architecture::Autoencoder => task.random_frames(epoch),
             Architecture::Lstm => Vec::new(),
         };
+        let gather = |clips: &&[usize], batch: &mut Batch| {
+            task.gather_input(clips, |clip| frames[clip], batch);
+            task.gather_truth(features, scale, clips, batch);
+        };
         let mut tally = Tally::default();
-        for (i, clips) in order.chunks(train.batch).enumerate() {
-            let (x, rows) = self.task.input(clips, &|clip| frames[clip]);
-            let x = matrix(&device, &x, rows, self.task.vision.width())?;
-            let labels = self.task.view.labels(clips);
-            let target = self.target(clips)?;
-            let width = self.scale.width();
-            let output = self.generator.forward(x.put_tape(OwnedTape::default()))?;
-            tally.count_squares(&numbers(&output.audio), &target, width);
-            tally.count_right(&numbers(&output.logits), &labels, self.task.view.dataset.classes());
-            let target = matrix(&device, &target, clips.len(), width)?;
-            let rec = loss::reconstruction(self.task.loss, train, output.audio, target)?;
-            let rec_value = loss::value(&rec);
-            let rec = rec.try_mul(train.w_rec as f32).map_err(e)?;
-            let (total, cls_value) = match self.task.classifier {
-                Classifier::With => {
-                    let cls = loss::cross_entropy(output.logits, self.one_hot(&labels)?)?;
-                    let value = loss::value(&cls);
-                    (rec.try_add(cls.try_mul(train.w_cls as f32).map_err(e)?).map_err(e)?, value)
-                }
-                Classifier::Without => {
-                    let (logits, _) = output.logits.split_tape();
-                    (rec, loss::value(&loss::cross_entropy(logits, self.one_hot(&labels)?)?))
-                }
-            };
-            let value = loss::value(&total);
-            if !value.is_finite() {
-                return Err(Error::Diverged { epoch, value, lr: train.lr });
+        feed(&order.chunks(train.batch).collect::<Vec<_>>(), gather, |i, batch| {
+            let outcome = step(generator, &adam, &objective, batch)?;
+            if !outcome.loss.is_finite() {
+                return Err(Error::Diverged { epoch, value: outcome.loss, lr: train.lr });
             }
-            tally.clips += clips.len() as f64;
-            tally.loss_rec += f64::from(rec_value) * clips.len() as f64;
-            tally.loss_cls += f64::from(cls_value) * clips.len() as f64;
-            let mut grads = total.try_backward().map_err(e)?;
-            self.generator.params.update(&adam, &mut grads)?;
-            listener.step(steps_before + i + 1, steps)?;
-        }
-        Ok(tally.measures(&config, self.task.classifier))
+            let clips = batch.labels.len() as f64;
+            tally.clips += clips;
+            tally.loss_rec += f64::from(outcome.loss_rec) * clips;
+            tally.loss_cls += f64::from(outcome.loss_cls) * clips;
+            tally.count_squares(&outcome.audio, &batch.target, width);
+            tally.count_right(&outcome.logits, &batch.labels, classes);
+            listener.step(steps_before + i + 1, steps)
+        })?;
+        Ok(tally.measures(&task.config, task.classifier))
     }
 
     /// Losses on sounded val clips, classifier accuracy on all.
     fn measure(&self) -> Result<Measures, Error> {
-        let view = &self.task.view;
-        let device = self.generator.params.device();
-        let width = self.scale.width();
+        let Trained { task, generator, scale } = self;
+        let (view, device) = (&task.view, generator.params.device());
+        let (features, width, classes) = (task.features()?, scale.width(), view.dataset.classes());
+        let [sounded, silent] = [true, false]
+            .map(|wanted| view.val.iter().copied().filter(|&c| view.sounded[c] == wanted).collect::<Vec<usize>>());
+        let batches = sounded.chunks(EVAL_BATCH).map(|clips| (clips, true));
+        let batches: Vec<(&[usize], bool)> =
+            batches.chain(silent.chunks(EVAL_BATCH).map(|clips| (clips, false))).collect();
+        let gather = |(clips, _): &(&[usize], bool), batch: &mut Batch| {
+            task.gather_input(clips, |_| task.centre(), batch);
+            task.gather_truth(features, scale, clips, batch);
+        };
         let mut tally = Tally::default();
-        for sounded in [true, false] {
-            let clips: Vec<usize> = view.val.iter().copied().filter(|&c| view.sounded[c] == sounded).collect();
-            for clips in clips.chunks(EVAL_BATCH) {
-                let (logits, audio) = self.outputs(clips, &|_| self.centre())?;
-                let labels = view.labels(clips);
-                tally.count_right(&logits, &labels, view.dataset.classes());
-                if sounded {
-                    let target = self.target(clips)?;
-                    tally.count_squares(&audio, &target, width);
-                    let n = clips.len();
-                    let rec = loss::reconstruction(
-                        self.task.loss,
-                        &self.task.config.train,
-                        matrix(device, &audio, n, width)?,
-                        matrix(device, &target, n, width)?,
-                    )?;
-                    let cls = loss::cross_entropy(
-                        matrix(device, &logits, n, view.dataset.classes())?,
-                        self.one_hot(&labels)?,
-                    )?;
-                    tally.loss_rec += f64::from(loss::value(&rec)) * n as f64;
-                    tally.loss_cls += f64::from(loss::value(&cls)) * n as f64;
-                    tally.clips += n as f64;
-                }
+        feed(&batches, gather, |i, batch| {
+            let (logits, audio) = self.outputs(batch)?;
+            let (labels, target) = (&batch.labels, &batch.target);
+            tally.count_right(&logits, labels, classes);
+            if batches[i].1 {
+                tally.count_squares(&audio, target, width);
+                let n = labels.len();
+                let (audio, target) = (matrix(device, &audio, n, width)?, matrix(device, target, n, width)?);
+                let rec = loss::reconstruction(task.loss, &task.config.train, audio, target)?;
+                let logits = matrix(device, &logits, n, classes)?;
+                let cls = loss::cross_entropy(logits, one_hot(device, labels, classes)?)?;
+                tally.loss_rec += f64::from(loss::value(&rec)) * n as f64;
+                tally.loss_cls += f64::from(loss::value(&cls)) * n as f64;
+                tally.clips += n as f64;
             }
-        }
-        Ok(tally.measures(&self.task.config, self.task.classifier))
+            Ok(())
+        })?;
+        Ok(tally.measures(&task.config, task.classifier))
     }
 
-    fn centre(&self) -> usize {
-        self.task.vision.frames() / 2
-    }
-
-    /// Logits and generated features of clips, without a tape.
-    fn outputs(&self, clips: &[usize], frame: &dyn Fn(usize) -> usize) -> Result<(Scratch, Scratch), Error> {
-        let (x, rows) = self.task.input(clips, frame);
-        let x = matrix(self.generator.params.device(), &x, rows, self.task.vision.width())?;
-        let output = self.generator.forward(x)?;
+    /// Logits and generated features of a batch, without a tape.
+    fn outputs(&self, batch: &Batch) -> Result<(Scratch, Scratch), Error> {
+        let output = self.generator.forward(&batch.input(), NoneTape)?;
         Ok((numbers(&output.logits), numbers(&output.audio)))
     }
 
     /// The generated feature of clips on the raw feature's scale, (N, D_a), row-major.
     pub fn generate(&self, clips: &[usize]) -> Result<Vec<f32>, Error> {
-        let mean_of_frames = self.task.architecture == Architecture::Autoencoder
-            && self.task.config.autoencoder.test_frame == TestFrame::Mean;
-        let mut out = Vec::with_capacity(clips.len() * self.scale.width());
-        for clips in clips.chunks(EVAL_BATCH) {
-            if mean_of_frames {
-                let frames = self.task.vision.frames();
-                let mut sum = vec![0.0f32; clips.len() * self.scale.width()];
-                for t in 0..frames {
-                    let audio = self.outputs(clips, &|_| t)?.1;
-                    sum.iter_mut().zip(audio.iter()).for_each(|(s, a)| *s += a / frames as f32);
-                }
-                out.extend(sum);
-            } else {
-                out.extend_from_slice(&self.outputs(clips, &|_| self.centre())?.1);
+        let task = &self.task;
+        let mean_of_frames =
+            task.architecture == Architecture::Autoencoder && task.config.autoencoder.test_frame == TestFrame::Mean;
+        let frames: Vec<usize> = if mean_of_frames { (0..task.vision.frames()).collect() } else { vec![task.centre()] };
+        let batches: Vec<(&[usize], usize)> =
+            clips.chunks(EVAL_BATCH).flat_map(|clips| frames.iter().map(move |&t| (clips, t))).collect();
+        let gather = |(clips, t): &(&[usize], usize), batch: &mut Batch| task.gather_input(clips, |_| *t, batch);
+        let mut out: Vec<f32> = Vec::with_capacity(clips.len() * self.scale.width());
+        feed(&batches, gather, |i, batch| {
+            let audio = self.outputs(batch)?.1;
+            if frames.len() == 1 {
+                out.extend_from_slice(&audio);
+                return Ok(());
             }
-        }
+            if i % frames.len() == 0 {
+                out.resize(out.len() + audio.len(), 0.0);
+            }
+            let from = out.len() - audio.len();
+            out[from..].iter_mut().zip(audio.iter()).for_each(|(s, a)| *s += a / frames.len() as f32);
+            Ok(())
+        })?;
         self.scale.undo(&mut out);
         Ok(out)
     }

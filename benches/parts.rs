@@ -1,0 +1,246 @@
+//! Times the parts that cost: `cargo bench --bench parts -- [PART [KEY=VALUE...]]...`.
+//!
+//! Without a part, all of them at the sizes of docs/benchmarks.md. `repeat=N` sets how often a part is timed, `json=1`
+//! prints one line of JSON for each instead of a row. benches/peers/compare.py reads that and times the peers in turn.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use dfdx::tensor::Cpu;
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+use unmute::dataset::Standardiser;
+use unmute::experiment::Config;
+use unmute::experiment::config::{Architecture, Classifier, Loss, Svm};
+use unmute::product::{Mat, product};
+use unmute::random::Stream;
+use unmute::score::bank::Bank;
+use unmute::score::svm::{self, Problem, Shared};
+use unmute::train::Backend;
+use unmute::train::generator::{Generator, Sizes};
+use unmute::train::params::adam;
+use unmute::train::step::{Batch, Objective, step};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// A part's name, its default arguments, and what runs it.
+const PARTS: &[(&str, &str, fn(&mut Part) -> Outcome)] = &[
+    ("product", "m=2304 k=2048 n=2048 repeat=20", products),
+    ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
+    ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
+    ("autoencoder", "dims=2048 batch=128 audio=384 classes=200 repeat=100", autoencoder_step),
+    ("svm", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=3", svm_bank),
+    ("platt", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=1", platt_bank),
+];
+
+/// One part with its arguments, and the seconds that it took.
+struct Part {
+    name: &'static str,
+    arguments: BTreeMap<String, String>,
+    seconds: Vec<f64>,
+    /// Processor seconds of all threads: what a busy machine disturbs least.
+    busy: Vec<f64>,
+    /// Operations of one repetition, where counting them says something.
+    flops: f64,
+    facts: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Part {
+    fn number(&self, key: &str) -> Result<f64, String> {
+        let value = self.arguments.get(key).ok_or_else(|| format!("{}: no {key}=", self.name))?;
+        value.parse().map_err(|_| format!("{key}={value}: should be a number"))
+    }
+
+    fn size(&self, key: &str) -> Result<usize, String> {
+        self.number(key).map(|n| n as usize)
+    }
+
+    /// Runs `body` once to warm up where `warm`, then as often as `repeat` says.
+    fn time(&mut self, warm: usize, mut body: impl FnMut() -> Outcome) -> Outcome {
+        for _ in 0..warm {
+            body()?;
+        }
+        for _ in 0..self.size("repeat")? {
+            let (start, busy) = (Instant::now(), busy());
+            body()?;
+            self.seconds.push(start.elapsed().as_secs_f64());
+            self.busy.push(crate::busy() - busy);
+        }
+        Ok(())
+    }
+
+    fn print(&mut self) {
+        let settings = |part: &Part| {
+            let shown = part.arguments.iter().filter(|(k, _)| !["repeat", "json"].contains(&k.as_str()));
+            shown.map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ")
+        };
+        if self.arguments.contains_key("json") {
+            let line = serde_json::json!({
+                "part": self.name, "arguments": self.arguments, "threads": rayon::current_num_threads(),
+                "seconds": self.seconds, "busy": self.busy, "facts": self.facts,
+            });
+            println!("{line}");
+            return;
+        }
+        self.seconds.sort_by(f64::total_cmp);
+        self.busy.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (self.seconds.first(), self.seconds.last()) else { return };
+        let median = self.seconds[self.seconds.len() / 2];
+        let rate = if self.flops > 0.0 { format!("{:7.1} GFLOP/s", self.flops / median / 1e9) } else { String::new() };
+        let facts: String = self.facts.iter().map(|(k, v)| format!(" {k}={v}")).collect();
+        let times = [*min, median, *max].map(|s| format!("{:10.3}", 1e3 * s)).join(" ");
+        let busy = 1e3 * self.busy[self.busy.len() / 2];
+        println!("{:<12} {times} ms {busy:10.3} ms busy {rate:>16}  {}{facts}", self.name, settings(self));
+    }
+}
+
+fn main() -> Outcome {
+    let mut parts: Vec<(Part, fn(&mut Part) -> Outcome)> = Vec::new();
+    let part = |&(name, defaults, run): &(&'static str, &str, fn(&mut Part) -> Outcome)| {
+        let arguments = defaults.split(' ').filter_map(|a| a.split_once('='));
+        let arguments = arguments.map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        (Part { name, arguments, seconds: Vec::new(), busy: Vec::new(), flops: 0.0, facts: Default::default() }, run)
+    };
+    let mut for_all: Vec<(String, String)> = Vec::new();
+    // cargo itself adds --bench.
+    for argument in std::env::args().skip(1).filter(|a| a != "--bench") {
+        match argument.split_once('=') {
+            Some((key, value)) => match parts.last_mut() {
+                Some((part, _)) => drop(part.arguments.insert(key.into(), value.into())),
+                None => for_all.push((key.into(), value.into())),
+            },
+            None => {
+                let names = || PARTS.iter().map(|p| p.0).collect::<Vec<_>>().join(", ");
+                let found = PARTS.iter().find(|p| p.0 == argument);
+                parts.push(part(found.ok_or_else(|| format!("no part {argument:?}; there are {}", names()))?));
+            }
+        }
+    }
+    if parts.is_empty() {
+        parts = PARTS.iter().map(part).collect();
+    }
+    for (mut part, run) in parts {
+        part.arguments.extend(for_all.iter().cloned());
+        run(&mut part)?;
+        part.print();
+    }
+    Ok(())
+}
+
+/// Processor seconds of all threads so far, 0 where the system does not say.
+fn busy() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let of = |task: std::fs::DirEntry| -> Option<f64> {
+        std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(of).sum::<f64>() / 1e9
+}
+
+fn normal(n: usize, purpose: &str) -> Vec<f32> {
+    let mut stream = Stream::new(0, purpose);
+    (0..n).map(|_| stream.normal() as f32).collect()
+}
+
+fn products(part: &mut Part) -> Outcome {
+    let [m, k, n] = [part.size("m")?, part.size("k")?, part.size("n")?];
+    let (a, b, mut out) = (normal(m * k, "a"), normal(k * n, "b"), vec![0.0; m * n]);
+    // `ta=1` and `tb=1` store an operand transposed, as backward passes find it.
+    let (ta, tb) = (part.arguments.contains_key("ta"), part.arguments.contains_key("tb"));
+    part.flops = 2.0 * (m * k * n) as f64;
+    part.time(2, || {
+        let a = if ta { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
+        let b = if tb { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
+        product(black_box(&mut out), a, b, 1.0, false);
+        Ok(())
+    })
+}
+
+fn lstm_step(part: &mut Part) -> Outcome {
+    let (t, h) = (part.size("frames")?, part.size("hidden")?);
+    let (dims, batch) = (part.size("dims")?, part.size("batch")?);
+    // Projection and its weight gradient; recurrent product, its input's and its weight's gradient.
+    part.flops = 2.0 * (t * batch * 4 * h) as f64 * (2 * dims + 3 * h) as f64;
+    generator_step(part, Architecture::Lstm, t * batch, t)
+}
+
+fn autoencoder_step(part: &mut Part) -> Outcome {
+    let batch = part.size("batch")?;
+    generator_step(part, Architecture::Autoencoder, batch, 18)
+}
+
+/// Forward, losses, backward and Adam on one made-up batch.
+fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
+    let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "bench", "grid": {} }))?;
+    if architecture == Architecture::Lstm {
+        config.lstm.hidden = part.size("hidden")?;
+    }
+    let sizes =
+        Sizes { frames, visual: part.size("dims")?, audio: part.size("audio")?, classes: part.size("classes")? };
+    let clips = part.size("batch")?;
+    let mut generator = Generator::new(<Cpu as Backend>::open(&())?, architecture, &config, sizes, 0)?;
+    let batch = Batch {
+        x: Arc::new(normal(rows * sizes.visual, "x")),
+        rows,
+        labels: (0..clips).map(|i| i % sizes.classes).collect(),
+        target: normal(clips * sizes.audio, "target"),
+    };
+    let loss = part.arguments.get("loss").map_or(Some(Loss::L2), |word| Loss::of_word(word)).ok_or("loss=l2|kl")?;
+    let objective = Objective { loss, classifier: Classifier::With, train: &config.train };
+    let adam = adam(&config.train);
+    part.time(3, || {
+        black_box(step(&mut generator, &adam, &objective, &batch)?.loss);
+        Ok(())
+    })
+}
+
+/// Made-up features, standardised: a centre for each class and three times as much noise; clip i is of class i mod K.
+/// With `data=FILE`, they are written there too (f32, row after row), for the peers to read.
+fn clips(part: &Part) -> Result<(Vec<f32>, Vec<usize>), Box<dyn std::error::Error>> {
+    let (n, d, k) = (part.size("clips")?, part.size("dims")?, part.size("classes")?);
+    let (centres, mut x) = (normal(k * d, "centres"), normal(n * d, "clips"));
+    let labels: Vec<usize> = (0..n).map(|i| i % k).collect();
+    for (x, &label) in x.chunks_exact_mut(d).zip(&labels) {
+        x.iter_mut().zip(&centres[label * d..][..d]).for_each(|(x, c)| *x += 0.3 * c);
+    }
+    Standardiser::of_matrix(&x, d).apply(&mut x);
+    if let Some(file) = part.arguments.get("data") {
+        let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(file, bytes)?;
+    }
+    Ok((x, labels))
+}
+
+fn svm_bank(part: &mut Part) -> Outcome {
+    let (mut x, labels) = clips(part)?;
+    let (d, k) = (part.size("dims")?, part.size("classes")?);
+    x = x.chunks_exact(d).flat_map(|row| row.iter().copied().chain([1.0])).collect();
+    let (c, tolerance) = (part.number("c")? as f32, part.number("tolerance")?);
+    let problems: Vec<Problem> = (0..k).map(|class| Problem { class, without_fold: None }).collect();
+    let mut fits = Vec::new();
+    part.time(0, || {
+        let shared = Shared { x: &x, width: d + 1, labels: &labels, folds: &[], c, tolerance };
+        fits = svm::train(&shared, &problems, &mut vec![0.0; k * (d + 1)]);
+        Ok(())
+    })?;
+    let newton: usize = fits.iter().map(|f| f.newton_steps).sum();
+    let cg: usize = fits.iter().map(|f| f.cg_steps).sum();
+    part.facts.insert("newton".into(), (newton as f64 / k as f64).into());
+    part.facts.insert("cg".into(), (cg as f64 / k as f64).into());
+    part.facts.insert("worst_gap".into(), fits.iter().map(|f| f.duality_gap).fold(0.0, f64::max).into());
+    if part.arguments.contains_key("json") {
+        part.facts.insert("objectives".into(), fits.iter().map(|f| f.objective).collect::<Vec<_>>().into());
+    }
+    Ok(())
+}
+
+/// The whole bank, with three-fold calibration.
+fn platt_bank(part: &mut Part) -> Outcome {
+    let (x, labels) = clips(part)?;
+    let config = Svm { c: part.number("c")?, tolerance: part.number("tolerance")?, ..Svm::default() };
+    let classes = part.size("classes")?;
+    part.time(0, || {
+        black_box(Bank::train(&x, &labels, classes, &config));
+        Ok(())
+    })
+}

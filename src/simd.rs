@@ -1,0 +1,68 @@
+//! Which vectors the numeric code uses: the widest that the machine has, or fewer where `UNMUTE_SIMD` says so.
+//!
+//! `UNMUTE_SIMD=avx2` keeps to AVX2 on a machine with AVX-512, `UNMUTE_SIMD=scalar` to plain code. Numbers differ in
+//! their last bits, since sums are grouped otherwise.
+
+use pulp::Arch;
+use std::sync::OnceLock;
+
+/// A kind of vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// None.
+    Scalar,
+    /// ARM's: 4 numbers.
+    Neon,
+    /// AVX2 and FMA: 8 numbers.
+    Avx2,
+    /// AVX-512: 16 numbers.
+    Avx512,
+}
+
+/// What this process uses; looked up once.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let allowed = match std::env::var("UNMUTE_SIMD").as_deref() {
+            Ok("scalar") => Level::Scalar,
+            Ok("avx2") => Level::Avx2,
+            _ => Level::Avx512,
+        };
+        widest().min(allowed)
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn widest() -> Level {
+    match Arch::new() {
+        Arch::V4(_) => Level::Avx512,
+        Arch::V3(_) => Level::Avx2,
+        _ => Level::Scalar,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn widest() -> Level {
+    if cfg!(target_arch = "aarch64") { Level::Neon } else { Level::Scalar }
+}
+
+/// Runs element-wise code compiled for these vectors.
+#[inline(always)]
+pub fn vectorise<R>(body: impl FnOnce() -> R) -> R {
+    arch().dispatch(body)
+}
+
+fn arch() -> Arch {
+    #[cfg(target_arch = "x86_64")]
+    {
+        match (level(), pulp::x86::V3::try_new()) {
+            (Level::Avx512, _) => Arch::new(),
+            (Level::Avx2, Some(v3)) => Arch::V3(v3),
+            _ => Arch::Scalar,
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        Arch::new()
+    }
+}
