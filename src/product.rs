@@ -245,6 +245,11 @@ impl Packed {
         Packed { numbers, from, k, n }
     }
 
+    /// N.
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+
     /// out = a b, or out += a b where `add`; a (M, K) and out (M, N), row-major.
     ///
     /// # Panics

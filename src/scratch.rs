@@ -3,6 +3,7 @@
 //!
 //! Each thread keeps its own; [`clear`] gives them back to the system when a run ends.
 
+use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
@@ -37,7 +38,8 @@ impl Scratch {
     /// `row`, `times` times over.
     pub fn repeat(row: &[f32], times: usize) -> Scratch {
         let mut scratch = Scratch::take(row.len() * times);
-        scratch.chunks_exact_mut(row.len().max(1)).for_each(|to| to.copy_from_slice(row));
+        let rows = scratch.par_chunks_exact_mut(row.len().max(1)).with_min_len(64);
+        rows.for_each(|to| to.copy_from_slice(row));
         scratch
     }
 }

@@ -1,7 +1,7 @@
 //! The SVM bank of one audio feature: standardise, one-vs-rest SVMs, probabilities.
 
 use super::platt::Sigmoid;
-use super::svm::{self, Fit, Preconditioners, Problem, Shared};
+use super::svm::{self, Fit, Prepared, Problem, Shared};
 use crate::dataset::Standardiser;
 use crate::experiment::config::{Probability, Scale, Svm};
 use crate::random::Stream;
@@ -52,12 +52,12 @@ impl Bank {
             Shared { x: &x, width: width + 1, labels, folds: &folds, c: config.c as f32, tolerance: config.tolerance };
         let problems: Vec<Problem> = (0..classes).map(|class| Problem { class, without_fold: None }).collect();
         let mut weights = vec![0.0; classes * (width + 1)];
-        let mut preconditioners = Preconditioners::default();
-        let fits = svm::train_with(&shared, &problems, &mut weights, &mut preconditioners);
+        let mut prepared = Prepared::new(&x, width + 1);
+        let fits = svm::train_with(&shared, &problems, &mut weights, &mut prepared);
         let sigmoids = if folds.is_empty() {
             Vec::new()
         } else {
-            sigmoids(&shared, classes, config.folds, &weights, &mut preconditioners)
+            sigmoids(&shared, classes, config.folds, &weights, &mut prepared)
         };
         Bank { scale, weights, sigmoids, probability: config.probability, fits }
     }
@@ -102,20 +102,17 @@ impl Bank {
 
 /// Platt's sigmoids on decision values of rows that the SVM behind them has not seen. The folds' problems start from the
 /// weights trained on all rows.
-fn sigmoids(
-    shared: &Shared,
-    classes: usize,
-    folds: usize,
-    weights: &[f32],
-    preconditioners: &mut Preconditioners,
-) -> Vec<Sigmoid> {
+fn sigmoids(shared: &Shared, classes: usize, folds: usize, weights: &[f32], prepared: &mut Prepared) -> Vec<Sigmoid> {
     let n = shared.labels.len();
+    // All folds at once: the more problems share a pass over X, the cheaper it is for each.
+    let problems: Vec<Problem> = (0..folds)
+        .flat_map(|fold| (0..classes).map(move |class| Problem { class, without_fold: Some(fold) }))
+        .collect();
+    let mut all = weights.repeat(folds);
+    svm::train_with(shared, &problems, &mut all, prepared);
     let mut held_out = vec![0.0f32; classes * n];
-    for fold in 0..folds {
-        let problems: Vec<Problem> = (0..classes).map(|class| Problem { class, without_fold: Some(fold) }).collect();
-        let mut weights = weights.to_vec();
-        svm::train_with(shared, &problems, &mut weights, preconditioners);
-        let z = svm::decisions(shared.x, shared.width, &weights);
+    for (fold, weights) in all.chunks_exact(weights.len()).enumerate() {
+        let z = svm::decisions(shared.x, shared.width, weights);
         for (out, z) in held_out.chunks_exact_mut(n).zip(z.chunks_exact(n)) {
             for ((out, z), f) in out.iter_mut().zip(z).zip(shared.folds) {
                 if *f == fold {

@@ -15,9 +15,10 @@
 //! I + 2 C |I| / N X^T X serves them all.
 
 use super::inverse::{inverse_of, norm};
-use crate::product::{Mat, product};
+use crate::product::{Mat, Packed, product};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One binary problem over the rows of X.
 #[derive(Clone, Debug)]
@@ -64,39 +65,48 @@ const MAX_NEWTON: usize = 200;
 const MAX_CG: usize = 100;
 
 /// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
-const BLOCK: usize = 256;
+const BLOCK: usize = 320;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
 const SOLVED: f64 = 0.01;
 
 /// Trains every problem from the given weights, (P, D + 1), in place.
 pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
-    let mut preconditioners = Preconditioners::default();
-    train_with(shared, problems, weights, &mut preconditioners)
+    let mut prepared = Prepared::new(shared.x, shared.width);
+    train_with(shared, problems, weights, &mut prepared)
 }
 
-/// [`train`] with preconditioners that other problems on the same X may have made already.
-pub fn train_with(
-    shared: &Shared,
-    problems: &[Problem],
-    weights: &mut [f32],
-    preconditioners: &mut Preconditioners,
-) -> Vec<Fit> {
+/// [`train`] with what other problems on the same X may have prepared already.
+pub fn train_with(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
     let blocks = problems.chunks(BLOCK).zip(weights.chunks_mut(BLOCK * shared.width));
-    blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, preconditioners)).collect()
+    blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, prepared)).collect()
 }
 
-/// Approximate inverses of I + 2 C q X^T X for shares q of the rows, made when first asked for.
-#[derive(Default)]
-pub struct Preconditioners {
+/// What all problems on one X share beside it.
+pub struct Prepared {
+    /// X^T.
+    transposed: Packed,
+    /// X^T X, made when first asked for.
     gram: Vec<f32>,
-    /// By j, q = 4^-j.
-    inverses: BTreeMap<i32, Vec<f32>>,
+    /// Approximate inverses of I + 2 C q X^T X by j, q = 4^-j.
+    inverses: BTreeMap<i32, Arc<Vec<f32>>>,
 }
 
-impl Preconditioners {
-    /// The one for problems whose rows with a loss are about this share of all.
-    fn nearest(&mut self, shared: &Shared, share: f64) -> &[f32] {
+impl Prepared {
+    /// Lays out X, (N, `width`).
+    pub fn new(x: &[f32], width: usize) -> Prepared {
+        let transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
+        Prepared { transposed, gram: Vec::new(), inverses: BTreeMap::new() }
+    }
+
+    /// Decision values of all rows, (P, N): W X^T.
+    fn decisions(&self, weights: &[f32], problems: usize, z: &mut Vec<f32>) {
+        z.resize(problems * self.transposed.columns(), 0.0);
+        self.transposed.product(z, weights, false);
+    }
+
+    /// The preconditioner of problems whose rows with a loss are about this share of all.
+    fn inverse(&mut self, shared: &Shared, share: f64) -> Arc<Vec<f32>> {
         let d = shared.width;
         if self.gram.is_empty() {
             let x = Mat::new(shared.x, shared.x.len() / d, d);
@@ -105,14 +115,15 @@ impl Preconditioners {
         }
         let j = (-share.max(1e-9).log2() / 2.0).round() as i32;
         let gram = &self.gram;
-        self.inverses.entry(j).or_insert_with(|| {
+        let made = self.inverses.entry(j).or_insert_with(|| {
             let scale = 2.0 * shared.c * 0.25f32.powi(j);
             let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
             // What f32 cannot resolve beside the largest eigenvalue would make the inverse indefinite.
             let floor = 1.0 + 2e-6 * norm(&hessian) as f32;
             hessian.iter_mut().step_by(d + 1).for_each(|h| *h += floor);
-            inverse_of(&hessian, d)
-        })
+            inverse_of(&hessian, d).into()
+        });
+        made.clone()
     }
 }
 
@@ -142,12 +153,7 @@ struct Active {
     fit: Fit,
 }
 
-fn train_block(
-    shared: &Shared,
-    problems: &[Problem],
-    weights: &mut [f32],
-    preconditioners: &mut Preconditioners,
-) -> Vec<Fit> {
+fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
     let d = shared.width;
     let n = shared.x.len() / d;
     let x = Mat::new(shared.x, n, d);
@@ -157,7 +163,8 @@ fn train_block(
     let mut active: Vec<Active> = (0..problems.len()).map(|place| Active { place, fit: Fit::default() }).collect();
     // Rows of these belong to the active problems, in order.
     let mut w = weights.to_vec();
-    let mut z = decisions(shared.x, d, &w);
+    let mut z = Vec::new();
+    prepared.decisions(&w, problems.len(), &mut z);
     for newton in 0..=MAX_NEWTON {
         // a_i = -2 C y_i max(0, 1 - y_i z_i); gradient = w + a X.
         let mut a = vec![0.0f32; active.len() * n];
@@ -192,7 +199,7 @@ fn train_block(
         if active.is_empty() {
             break;
         }
-        let (step, x_step) = newton_direction(shared, x, &a, &gradient, &mut active, preconditioners);
+        let (step, x_step) = newton_direction(shared, x, &a, &gradient, &mut active, prepared);
         // Exact line search along the step, then move.
         let lengths: Vec<f64> = (0..active.len())
             .into_par_iter()
@@ -224,7 +231,7 @@ fn train_block(
         }
         // z drifts by rounding when it is only ever added to.
         if newton % 8 == 7 {
-            z = decisions(shared.x, d, &w);
+            prepared.decisions(&w, active.len(), &mut z);
         }
     }
     fits
@@ -271,15 +278,15 @@ fn newton_direction(
     a: &[f32],
     gradient: &[f32],
     active: &mut [Active],
-    preconditioners: &mut Preconditioners,
+    prepared: &mut Prepared,
 ) -> (Vec<f32>, Vec<f32>) {
     let d = shared.width;
     let n = shared.x.len() / d;
     let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
-    let inverse = preconditioners.nearest(shared, lossy as f64 / a.len() as f64);
-    let step = directions(shared, x, a, gradient, active, inverse);
-    let mut x_step = vec![0.0f32; active.len() * n];
-    product(&mut x_step, Mat::new(&step, active.len(), d), x.t(), 1.0, false);
+    let inverse = prepared.inverse(shared, lossy as f64 / a.len() as f64);
+    let step = directions(shared, x, a, gradient, active, prepared, &inverse);
+    let mut x_step = Vec::new();
+    prepared.decisions(&step, active.len(), &mut x_step);
     (step, x_step)
 }
 
@@ -330,6 +337,7 @@ fn directions(
     a: &[f32],
     gradient: &[f32],
     active: &mut [Active],
+    prepared: &Prepared,
     inverse: &[f32],
 ) -> Vec<f32> {
     let d = shared.width;
@@ -344,10 +352,10 @@ fn directions(
     let mut states: Vec<Conjugate> =
         residual.chunks(d).zip(z.chunks(d)).map(|(r, z)| Conjugate::new(r, z.to_vec())).collect();
     let mut goals: Vec<f64> = states.iter().map(|s| SOLVED * s.energy).collect();
+    let mut xv = Vec::new();
     for _ in 0..MAX_CG {
         let directions: Vec<f32> = states.iter().flat_map(|s| s.direction.iter().copied()).collect();
-        let mut xv = vec![0.0f32; open.len() * n];
-        product(&mut xv, Mat::new(&directions, open.len(), d), x.t(), 1.0, false);
+        prepared.decisions(&directions, open.len(), &mut xv);
         xv.par_chunks_mut(n).zip(&open).for_each(|(row, &i)| {
             for (v, a) in row.iter_mut().zip(&a[i * n..][..n]) {
                 *v = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };

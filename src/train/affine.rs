@@ -7,6 +7,10 @@ use super::error::Error;
 use crate::product::{Mat, product};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
+use rayon::prelude::*;
+
+/// Columns that one task of [`add_rows`] sums.
+const COLUMNS: usize = 256;
 
 /// From dfdx's own operations; any device.
 pub fn composite<D: Backend, T: Tape<f32, D>>(
@@ -77,9 +81,12 @@ fn forward(x: &[f32], w: &[f32], b: &Matrix<Cpu>, [n, d, e]: [usize; 3]) -> Resu
     matrix(b.device(), &y, n, e)
 }
 
-/// sum += rows.
+/// sum += rows. Threads share the columns, so that the order of the sums is always the same.
 pub(super) fn add_rows(sum: &mut [f32], rows: &[f32]) {
-    for row in rows.chunks_exact(sum.len()) {
-        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-    }
+    let width = sum.len();
+    sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(i, sum)| {
+        for row in rows.chunks_exact(width) {
+            sum.iter_mut().zip(&row[i * COLUMNS..]).for_each(|(s, v)| *s += v);
+        }
+    });
 }
