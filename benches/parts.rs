@@ -24,8 +24,11 @@ use unmute::train::step::{Batch, Objective, step};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// Runs and times a part.
+type Run = fn(&mut Part) -> Outcome;
+
 /// A part's name, its default arguments, and what runs it.
-const PARTS: &[(&str, &str, fn(&mut Part) -> Outcome)] = &[
+const PARTS: &[(&str, &str, Run)] = &[
     ("product", "m=2304 k=2048 n=2048 repeat=20", products),
     ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
     ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
@@ -96,8 +99,8 @@ impl Part {
 }
 
 fn main() -> Outcome {
-    let mut parts: Vec<(Part, fn(&mut Part) -> Outcome)> = Vec::new();
-    let part = |&(name, defaults, run): &(&'static str, &str, fn(&mut Part) -> Outcome)| {
+    let mut parts: Vec<(Part, Run)> = Vec::new();
+    let part = |&(name, defaults, run): &(&'static str, &str, Run)| {
         let arguments = defaults.split(' ').filter_map(|a| a.split_once('='));
         let arguments = arguments.map(|(k, v)| (k.to_string(), v.to_string())).collect();
         (Part { name, arguments, seconds: Vec::new(), busy: Vec::new(), flops: 0.0, facts: Default::default() }, run)

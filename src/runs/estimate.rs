@@ -77,7 +77,6 @@ fn step_seconds(planned: &Planned, architecture: Architecture, loss: Loss, audio
             steps += 1.0;
         }
         let seconds = start.elapsed().as_secs_f64() / steps;
-        drop(once);
         generator.params.device().end_run();
         crate::scratch::clear();
         Ok(seconds)
