@@ -65,7 +65,7 @@ const MAX_NEWTON: usize = 200;
 const MAX_CG: usize = 100;
 
 /// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
-const BLOCK: usize = 320;
+const BLOCK: usize = 256;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
 const SOLVED: f64 = 0.01;
@@ -78,7 +78,8 @@ pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<
 
 /// [`train`] with what other problems on the same X may have prepared already.
 pub fn train_with(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
-    let blocks = problems.chunks(BLOCK).zip(weights.chunks_mut(BLOCK * shared.width));
+    let block = problems.len().div_ceil(problems.len().div_ceil(BLOCK).max(1)).max(1);
+    let blocks = problems.chunks(block).zip(weights.chunks_mut(block * shared.width));
     blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, prepared)).collect()
 }
 
