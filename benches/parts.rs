@@ -24,11 +24,7 @@ use unmute::train::step::{Batch, Objective, step};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-<<<<<<< HEAD
-/// Runs a part as often as it says.
-=======
 /// Runs and times a part.
->>>>>>> speed
 type Run = fn(&mut Part) -> Outcome;
 
 /// A part's name, its default arguments, and what runs it.
