@@ -2,12 +2,11 @@
 
 use super::agreement::{self, Agreement, Terms};
 use super::resample::Sample;
-use super::scores::{Results, Scope};
+use super::scores::{Results, Scope, per_class};
 use crate::experiment::claims::Metric;
 use crate::experiment::tables::{Count, Published, Table};
 use crate::experiment::term::Fusion;
 use crate::experiment::{TableId, Tables};
-use crate::score::metrics::per_class;
 use crate::store::{Error, ExperimentRecord, State, Store};
 use serde::Serialize;
 use serde_json::Value;
@@ -374,9 +373,10 @@ fn improvement(
         (Ok(of), Ok(over)) => {
             // Per-class differences, seed by seed.
             let mut differences: Vec<Vec<f64>> = vec![Vec::new(); classes.len()];
-            for (seed, scores) in &of.seeds {
+            let of_classes = |ranks, labels| per_class(ranks, labels, classes.len());
+            for (seed, ranks) in &of.seeds {
                 let Some((_, base)) = over.seeds.iter().find(|(s, _)| s == seed || s.is_none()) else { continue };
-                let (a, b) = (per_class(scores, &of.view.val.labels), per_class(base, &over.view.val.labels));
+                let (a, b) = (of_classes(ranks, &of.view.val.labels), of_classes(base, &over.view.val.labels));
                 for (class, (a, b)) in a.into_iter().zip(b).enumerate() {
                     differences[class].extend(a.zip(b).map(|(a, b)| a - b));
                 }

@@ -11,7 +11,6 @@ use super::stats::quantile;
 use crate::experiment::TableId;
 use crate::experiment::claims::Metric;
 use crate::random::Stream;
-use crate::score::Scores;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -68,13 +67,10 @@ impl Sample {
         } else if self.clips != val.clips || self.labels != val.labels {
             return Err("its rows are not of the same val clips".into());
         }
-        let right = |scores: &Scores| -> Vec<u8> {
-            let labels = self.labels.iter().enumerate();
-            labels.map(|(clip, &label)| u8::from(scores.right(clip, label, metric.k()))).collect()
-        };
+        let right = |ranks: &[u32]| -> Vec<u8> { ranks.iter().map(|r| u8::from((*r as usize) < metric.k())).collect() };
         let mut out = Vec::new();
-        for (seed, scores) in &fused.seeds {
-            let column = right(scores);
+        for (seed, ranks) in &fused.seeds {
+            let column = right(ranks);
             // A row that stands in several tables is one column.
             let place = self.columns.iter().position(|c| *c == column).unwrap_or(self.columns.len());
             if place == self.columns.len() {
