@@ -30,6 +30,7 @@ fn chromium() -> Option<PathBuf> {
 fn check_in_browser(report: &Path) {
     let tools = root().join("tests/browser");
     let Some(chromium) = chromium().filter(|_| tools.join("node_modules/axe-core").is_dir()) else {
+        assert!(std::env::var_os("UNMUTE_BROWSER").is_none(), "a browser is required and not there");
         eprintln!("skipped: no Chromium, or `npm ci` was not run in {}", tools.display());
         return;
     };

@@ -48,6 +48,8 @@ impl Agreement {
 /// What verdicts depend on besides the numbers themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
+    /// Whether the data were made up; then not even a count of clips can agree.
+    pub synthetic: bool,
     /// Why no number can count as a reproduction.
     pub obstacle: Option<String>,
     /// Val clips behind a published percentage, where the tables say it.
@@ -66,7 +68,8 @@ impl Terms {
             Some(why) => Some(why),
             None => reduced(&results.experiment.sets),
         };
-        Ok(Terms { obstacle, published_clips: val.map(|p| p.value), within: tables.agree_within })
+        let synthetic = results.dataset.manifest.kind == Kind::Synthetic;
+        Ok(Terms { synthetic, obstacle, published_clips: val.map(|p| p.value), within: tables.agree_within })
     }
 }
 
@@ -129,7 +132,7 @@ pub fn count(entry: &Entry, published: Option<&Published>, terms: &Terms) -> (Op
     let Some(published) = published else { return (None, None) };
     let Some(own) = entry.mean else { return (Some(Agreement::NotRun), entry.skipped.clone()) };
     match &terms.obstacle {
-        Some(why) if why.starts_with("synthetic") => (Some(Agreement::Inconclusive), Some(why.clone())),
+        why if terms.synthetic => (Some(Agreement::Inconclusive), why.clone()),
         _ if own == published.value => (Some(Agreement::Agrees), None),
         _ => (Some(Agreement::Differs), None),
     }
@@ -169,7 +172,7 @@ mod tests {
 
     #[test]
     fn both_uncertainties_and_the_rounding_count() {
-        let terms = Terms { obstacle: None, published_clips: Some(10_000.0), within: 2.0 };
+        let terms = Terms { published_clips: Some(10_000.0), within: 2.0, ..Default::default() };
         // 4.70 % of 10,000 has a standard error of 0.21: 1.96 of it is 0.41; with 0.4 of ours 0.58, and the rounding.
         assert_eq!(verdict(&entry(5.2, 0.4, 3), "4.70", &terms).0, Agreement::Agrees);
         assert_eq!(verdict(&entry(5.28, 0.4, 3), "4.70", &terms).0, Agreement::Agrees);
@@ -184,7 +187,7 @@ mod tests {
 
     #[test]
     fn nothing_less_than_the_declaration_is_a_reproduction() {
-        let terms = Terms { obstacle: None, published_clips: Some(10_000.0), within: 2.0 };
+        let terms = Terms { published_clips: Some(10_000.0), within: 2.0, ..Default::default() };
         let why = |entry: &Entry, terms: &Terms| match verdict(entry, "4.70", terms) {
             (Agreement::Inconclusive, Some(why)) => why,
             other => panic!("{other:?}"),

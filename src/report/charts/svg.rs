@@ -100,6 +100,15 @@ fn open(id: &str, title: &str, (width, height): (f64, f64)) -> String {
     )
 }
 
+/// A line across the plot at each tick of the y axis, with its label.
+fn levels(out: &mut String, ticks: &[f64], sy: impl Fn(f64) -> f64, width: f64) {
+    for &y in ticks {
+        let (left, label) = (LEFT - 5.0, label(y, ticks));
+        let _ = write!(out, "<path class=\"grid\" d=\"M{} {}H{}\"/>", at(LEFT), at(sy(y)), at(width - RIGHT));
+        let _ = write!(out, "<text x=\"{}\" y=\"{}\" class=\"end\">{label}</text>", at(left), at(sy(y) + 3.5));
+    }
+}
+
 impl Plot {
     /// The plot as SVG; nothing where no series has a finite point.
     pub fn draw(&self) -> Option<String> {
@@ -120,18 +129,7 @@ impl Plot {
         let sx = |x: f64| LEFT + (x - x0) / (x1 - x0) * (width - LEFT - RIGHT);
         let sy = |y: f64| height - BOTTOM - (y - y0) / (y1 - y0) * (height - TOP - BOTTOM);
         let mut out = open(&self.id, &self.title, self.size);
-        let yticks = ticks(y0, y1, 4);
-        for &y in &yticks {
-            let (px, py) = (at(width - RIGHT), at(sy(y)));
-            let _ = write!(out, "<path class=\"grid\" d=\"M{} {py}H{px}\"/>", at(LEFT));
-            let _ = write!(
-                out,
-                "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>",
-                at(LEFT - 5.0),
-                at(sy(y) + 3.5),
-                label(y, &yticks)
-            );
-        }
+        levels(&mut out, &ticks(y0, y1, 4), sy, width);
         let xticks = ticks(x0, x1, 5);
         for &x in &xticks {
             let _ = write!(
@@ -194,17 +192,7 @@ pub fn bars(id: &str, title: &str, values: &[(String, f64)], marked: usize, size
     let sy = |y: f64| height - 12.0 - (y - low) / (high - low) * (height - 12.0 - TOP);
     let step = (width - LEFT - RIGHT) / finite.len() as f64;
     let mut out = open(id, title, size);
-    let yticks = ticks(low, high, 4);
-    for &y in &yticks {
-        let _ = write!(out, "<path class=\"grid\" d=\"M{} {}H{}\"/>", at(LEFT), at(sy(y)), at(width - RIGHT));
-        let _ = write!(
-            out,
-            "<text x=\"{}\" y=\"{}\" class=\"end\">{}</text>",
-            at(LEFT - 5.0),
-            at(sy(y) + 3.5),
-            label(y, &yticks)
-        );
-    }
+    levels(&mut out, &ticks(low, high, 4), sy, width);
     let _ = write!(out, "<text x=\"2\" y=\"12\">points</text>");
     for (i, (name, value)) in finite.iter().enumerate() {
         let (top, bottom) = (sy(value.max(0.0)), sy(value.min(0.0)));
