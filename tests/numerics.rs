@@ -12,7 +12,8 @@ use unmute::score::bank::Bank;
 use unmute::score::platt::Sigmoid;
 use unmute::score::svm::{self, Fit, Problem, Shared};
 use unmute::train::generator::{Generator, Output, Sizes};
-use unmute::train::params::{Params, Saved, adam};
+use unmute::train::params::{Params, Saved, adam, adam_with_decay};
+use unmute::train::weight::{InPlace, OnTape, State, Weight};
 use unmute::train::{Host, Matrix, affine, loss, lstm};
 
 /// Relative difference that f32 is allowed against a float64 reference.
@@ -28,6 +29,17 @@ fn config() -> Config {
 fn host(x: &Matrix<Cpu>) -> Host {
     let (rows, cols) = *x.shape();
     Host { numbers: x.as_vec().into(), rows, cols }
+}
+
+/// A trained matrix of the CPU from numbers.
+fn in_place_of(values: Vec<f32>, rows: usize, cols: usize) -> InPlace {
+    Weight::new(&Cpu::default(), State::fresh(values), rows, cols).unwrap()
+}
+
+/// The same from a matrix.
+fn in_place(matrix: &Matrix<Cpu>) -> InPlace {
+    let (rows, cols) = *matrix.shape();
+    in_place_of(matrix.as_vec(), rows, cols)
 }
 
 /// The loss a fixture's case declares.
@@ -95,8 +107,8 @@ fn generator(
         names.iter().map(|n| n.0).collect::<Vec<_>>()
     );
     for (s, (_, theirs)) in saved.iter_mut().zip(names) {
-        s.value = floats(&fixture[theirs]);
-        assert_eq!(s.value.len(), s.shape.0 * s.shape.1, "{theirs}");
+        s.state.value = floats(&fixture[theirs]);
+        assert_eq!(s.state.value.len(), s.shape.0 * s.shape.1, "{theirs}");
     }
     assert!(generator.params.restore(saved, 0).unwrap());
     generator
@@ -107,10 +119,10 @@ fn check_generator(generator: &Generator<Cpu>, x: &Matrix<Cpu>, fixture: &Value,
     for case in cases(fixture) {
         let output = generator.forward(&host(x), Tape::default()).unwrap();
         let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
-        let (losses, grads) = Objective::of(fixture, case).backward(output);
+        let (losses, mut grads) = Objective::of(fixture, case).backward(output);
         check_losses(&name(case), case, losses, &logits, &audio);
         for (param, (ours, theirs)) in generator.params.iter().zip(names) {
-            let grad = grads.get(&param.value).as_vec();
+            let grad = param.take_gradient(&mut grads).unwrap();
             assert_close(&format!("{} d{ours}", name(case)), &grad, &doubles(&case["grads"][theirs]), TOLERANCE);
         }
     }
@@ -141,7 +153,7 @@ const AUTOENCODER_NAMES: [(&str, &str); 10] = [
 
 /// The fixture's parameters as matrices, with the shapes that the generators give them.
 fn parameters(fixture: &Value, generator: &Generator<Cpu>, names: &[(&str, &str)]) -> Vec<Matrix<Cpu>> {
-    let shapes = generator.params.iter().map(|p| *p.value.shape());
+    let shapes = generator.params.iter().map(|p| p.shape());
     names.iter().zip(shapes).map(|((_, theirs), (r, c))| matrix(floats(&fixture[theirs]), r, c)).collect()
 }
 
@@ -163,32 +175,24 @@ fn the_lstm_generator_agrees_with_pytorch() {
 }
 
 #[test]
-fn both_forms_of_the_lstm_agree_with_pytorch() {
+fn the_composite_lstm_agrees_with_pytorch() {
     let (f, generator, x) = lstm_fixture();
     let steps = size(&f["dims"]["t"]);
     let p = parameters(&f, &generator, &LSTM_NAMES);
-    for fused in [false, true] {
-        for case in cases(&f) {
-            let what = format!("{} {}", if fused { "fused" } else { "composite" }, name(case));
-            let h = if fused {
-                lstm::fused(&host(&x), Tape::default(), steps, &p[0], &p[1], &p[2])
-            } else {
-                lstm::composite(x.leaky_trace(), steps, &p[0], &p[1], &p[2])
-            }
-            .unwrap();
-            assert_close(&format!("{what} h_T"), &h.as_vec(), &doubles(&case["h_t"]), TOLERANCE);
-            let (h, tape) = h.split_tape();
-            let output = Output {
-                logits: affine::composite(h.retaped::<Tape>(), &p[3], &p[4]).unwrap(),
-                audio: affine::composite(h.put_tape(tape), &p[5], &p[6]).unwrap(),
-            };
-            let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
-            let (losses, grads) = Objective::of(&f, case).backward(output);
-            check_losses(&what, case, losses, &logits, &audio);
-            for (p, (_, theirs)) in p.iter().zip(&LSTM_NAMES) {
-                let expected = doubles(&case["grads"][theirs]);
-                assert_close(&format!("{what} d{theirs}"), &grads.get(p).as_vec(), &expected, TOLERANCE);
-            }
+    for case in cases(&f) {
+        let h = lstm::composite(x.leaky_trace(), steps, [&p[0], &p[1], &p[2]]).unwrap();
+        assert_close(&format!("{} h_T", name(case)), &h.as_vec(), &doubles(&case["h_t"]), TOLERANCE);
+        let (h, tape) = h.split_tape();
+        let output = Output {
+            logits: affine::composite(h.retaped::<Tape>(), &p[3], &p[4]).unwrap(),
+            audio: affine::composite(h.put_tape(tape), &p[5], &p[6]).unwrap(),
+        };
+        let (logits, audio) = (output.logits.as_vec(), output.audio.as_vec());
+        let (losses, grads) = Objective::of(&f, case).backward(output);
+        check_losses(&name(case), case, losses, &logits, &audio);
+        for (p, (_, theirs)) in p.iter().zip(&LSTM_NAMES) {
+            let expected = doubles(&case["grads"][theirs]);
+            assert_close(&format!("{} d{theirs}", name(case)), &grads.get(p).as_vec(), &expected, TOLERANCE);
         }
     }
 }
@@ -239,18 +243,21 @@ fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
         let u = matrix(random(h * 4 * h, 1.0 / (h as f64).sqrt(), "u"), h, 4 * h);
         let bias = matrix(random(4 * h, 0.5, "b"), 1, 4 * h);
         let weights = matrix(random(b * h, 1.0, "loss"), b, h);
-        let both = [true, false].map(|fused| {
-            let out = if fused {
-                lstm::fused(&host(&x), Tape::default(), t, &w, &u, &bias)
-            } else {
-                lstm::composite(x.leaky_trace(), t, &w, &u, &bias)
-            }
-            .unwrap();
+        let loss = |out: Matrix<Cpu, Tape>| (out * weights.clone()).sum::<Rank0, _>().backward();
+        let composite = {
+            let out = lstm::composite(x.leaky_trace(), t, [&w, &u, &bias]).unwrap();
             let h_t = out.as_vec();
-            let grads = (out * weights.clone()).sum::<Rank0, _>().backward();
+            let grads = loss(out);
             [h_t, grads.get(&w).as_vec(), grads.get(&u).as_vec(), grads.get(&bias).as_vec()]
-        });
-        let [fused, composite] = both;
+        };
+        let fused = {
+            let [w, u, b] = [&w, &u, &bias].map(in_place);
+            let out = lstm::fused(&Cpu::default(), &host(&x), Tape::default(), t, [&w, &u, &b]).unwrap();
+            let h_t = out.as_vec();
+            let mut grads = loss(out);
+            let [dw, du, db] = [w, u, b].map(|p| p.take_gradient(&mut grads).unwrap());
+            [h_t, dw, du, db]
+        };
         for ((name, ours), reference) in ["h_T", "dW", "dU", "db"].iter().zip(&fused).zip(&composite) {
             if t == 1 && *name == "dU" {
                 assert!(ours.iter().all(|g| *g == 0.0), "h_0 = 0 meets U in the only step");
@@ -267,15 +274,21 @@ fn the_fused_affine_map_agrees_with_the_composite_one_on_random_inputs() {
         let random = |len: usize, name: &str| normal(len, 1.0, &format!("affine {n} {d} {e} {name}"));
         let (x, w) = (matrix(random(n * d, "x"), n, d), matrix(random(d * e, "w"), d, e));
         let (b, weights) = (matrix(random(e, "b"), 1, e), matrix(random(n * e, "loss"), n, e));
-        let both = [true, false].map(|fused| {
-            let x_taped = x.leaky_trace();
-            let y =
-                if fused { affine::fused(x_taped, &w, &b, true) } else { affine::composite(x_taped, &w, &b) }.unwrap();
+        let loss = |y: Matrix<Cpu, Tape>| (y * weights.clone()).sum::<Rank0, _>().backward();
+        let composite = {
+            let y = affine::composite(x.leaky_trace(), &w, &b).unwrap();
             let values = y.as_vec();
-            let grads = (y * weights.clone()).sum::<Rank0, _>().backward();
+            let grads = loss(y);
             [values, grads.get(&x).as_vec(), grads.get(&w).as_vec(), grads.get(&b).as_vec()]
-        });
-        let [fused, composite] = both;
+        };
+        let fused = {
+            let [w, b] = [&w, &b].map(in_place);
+            let y = affine::fused(x.leaky_trace(), &w, &b, true).unwrap();
+            let values = y.as_vec();
+            let mut grads = loss(y);
+            let [dw, db] = [w, b].map(|p| p.take_gradient(&mut grads).unwrap());
+            [values, grads.get(&x).as_vec(), dw, db]
+        };
         for ((name, ours), reference) in ["y", "dx", "dW", "db"].iter().zip(&fused).zip(&composite) {
             assert_close(&format!("{n} {d} {e} {name}"), ours, &wide(reference), TOLERANCE);
         }
@@ -305,8 +318,9 @@ fn gradients_agree_with_finite_differences() {
             let mut saved = generator.params.save().unwrap();
             move_off_kinks(&mut saved);
             assert!(generator.params.restore(saved.clone(), 0).unwrap());
-            let (_, grads) = objective.backward(generator.forward(&host(&x), Tape::default()).unwrap());
-            let gradients: Vec<Vec<f32>> = generator.params.iter().map(|p| grads.get(&p.value).as_vec()).collect();
+            let (_, mut grads) = objective.backward(generator.forward(&host(&x), Tape::default()).unwrap());
+            let gradients: Vec<Vec<f32>> =
+                generator.params.iter().map(|p| p.take_gradient(&mut grads).unwrap()).collect();
             for (place, gradient) in gradients.iter().enumerate() {
                 let what = format!("{architecture} {loss} block {kl_block:?} d{}", saved[place].name);
                 let direction = normal(gradient.len(), 1.0, &format!("direction {what}"));
@@ -314,7 +328,7 @@ fn gradients_agree_with_finite_differences() {
                 let step = 2e-3f32;
                 let mut at = |sign: f32| {
                     let mut moved: Vec<Saved> = saved.clone();
-                    moved[place].value.iter_mut().zip(&direction).for_each(|(p, v)| *p += sign * step * v);
+                    moved[place].state.value.iter_mut().zip(&direction).for_each(|(p, v)| *p += sign * step * v);
                     assert!(generator.params.restore(moved, 0).unwrap());
                     let ([_, _, total], _) = objective.backward(generator.forward(&host(&x), Tape::default()).unwrap());
                     f64::from(total)
@@ -336,7 +350,7 @@ fn move_off_kinks(saved: &mut [Saved]) {
             Some(("encoder1" | "decoder0", _)) => 10.0,
             _ => continue,
         };
-        p.value.iter_mut().enumerate().for_each(|(j, b)| *b = if j % 3 == 0 { -far } else { far });
+        p.state.value.iter_mut().enumerate().for_each(|(j, b)| *b = if j % 3 == 0 { -far } else { far });
     }
 }
 
@@ -355,13 +369,15 @@ fn adam_follows_pytorchs_trajectory() {
     };
     let mut params = Params::new(Cpu::default());
     params.add("p", start.clone(), 1, n).unwrap();
+    params.add("b", vec![0.0; n], 1, n).unwrap();
+    let one = host(&matrix(vec![1.0], 1, 1));
     let steps = f["grads"].as_array().unwrap().iter().zip(f["after"].as_array().unwrap());
     for (step, (grads, after)) in steps.enumerate() {
-        // The gradient of sum_i g_i p_i is g.
-        let weights = matrix(floats(grads), 1, n);
-        let mut gradients = (params.get(0).leaky_trace() * weights).sum::<Rank0, _>().backward();
+        // The gradient of sum_i g_i (1 p_i + b_i) is g.
+        let y = affine::of_input(&Cpu::default(), &one, Tape::default(), params.get(0), params.get(1)).unwrap();
+        let mut gradients = (y * matrix(floats(grads), 1, n)).sum::<Rank0, _>().backward();
         params.update(&adam(&train), &mut gradients).unwrap();
-        let (ours, theirs) = (params.get(0).as_vec(), doubles(after));
+        let (ours, theirs) = (params.get(0).state().unwrap().value, doubles(after));
         for i in 0..n {
             // A step is at most about lr long; f32 holds a parameter near 1 to 6e-8.
             let off = (f64::from(ours[i]) - theirs[i]).abs();
@@ -369,7 +385,45 @@ fn adam_follows_pytorchs_trajectory() {
         }
     }
     assert_eq!(params.step(), 7);
-    assert_eq!(params.get(0).as_vec()[0], start[0], "a parameter without a gradient stays");
+    assert_eq!(params.get(0).state().unwrap().value[0], start[0], "a parameter without a gradient stays");
+}
+
+/// The vectorised Adam of the CPU against dfdx's, with and without weight decay, also where the loss does not reach a
+/// parameter any more.
+#[test]
+fn adam_in_place_gives_the_same_bits_as_dfdxs() {
+    let (rows, cols) = (37, 1100);
+    let start = normal(rows * cols, 0.1, "adam start");
+    for decay in [0.0, 0.01] {
+        let adam = adam_with_decay(0.003, decay);
+        let device = Cpu::default();
+        let fresh = || State::fresh(start.clone());
+        let mut on_tape: OnTape<Cpu> = Weight::new(&device, fresh(), rows, cols).unwrap();
+        let mut in_place: InPlace = Weight::new(&device, fresh(), rows, cols).unwrap();
+        let bias = in_place_of(vec![0.0; cols], 1, cols);
+        for step in 1..=6 {
+            let x = matrix(normal(5 * rows, 1.0, &format!("adam x {step}")), 5, rows);
+            let y = affine::of_input(&device, &host(&x), Tape::default(), &in_place, &bias).unwrap();
+            let mut grads = y.square().sum::<Rank0, _>().backward();
+            // The same gradient, to the bit, for both.
+            let gradient = if step < 6 {
+                let gradient = in_place.take_gradient(&mut grads).unwrap();
+                let y = affine::of_input(&device, &host(&x), Tape::default(), &in_place, &bias).unwrap();
+                y.square().sum::<Rank0, _>().backward();
+                gradient
+            } else {
+                in_place.take_gradient(&mut grads).unwrap();
+                vec![0.0; rows * cols]
+            };
+            let mut reference =
+                (on_tape.value.leaky_trace() * matrix(gradient, rows, cols)).sum::<Rank0, _>().backward();
+            on_tape.update(&adam, step, &mut reference).unwrap();
+            in_place.update(&adam, step, &mut grads).unwrap();
+            let bits =
+                |w: State| [w.value, w.moment1, w.moment2].map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>());
+            assert!(bits(on_tape.state().unwrap()) == bits(in_place.state().unwrap()), "step {step}, decay {decay}");
+        }
+    }
 }
 
 /// Primal value, dual value of alpha_i = 2 C max(0, 1 - y_i w.x_i), all in f64: an opinion on a solution that owes the

@@ -2,6 +2,7 @@
 
 use crate::train::Checkpoint;
 use crate::train::params::Saved;
+use crate::train::weight::State;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ pub fn path(db: &Path, run: &str) -> PathBuf {
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
     let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
     for p in &checkpoint.params {
-        for (what, values) in [("value", &p.value), ("moment1", &p.moment1), ("moment2", &p.moment2)] {
+        for (what, values) in [("value", &p.state.value), ("moment1", &p.state.moment1), ("moment2", &p.state.moment2)]
+        {
             let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             tensors.push((format!("{}/{what}", p.name), bytes, vec![p.shape.0, p.shape.1]));
         }
@@ -82,7 +84,7 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
             let (value, shape) = numbers(format!("{name}/value"))?;
             let (moment1, _) = numbers(format!("{name}/moment1"))?;
             let (moment2, _) = numbers(format!("{name}/moment2"))?;
-            Some(Saved { name: name.into(), shape, value, moment1, moment2 })
+            Some(Saved { name: name.into(), shape, state: State { value, moment1, moment2 } })
         })
         .collect::<Option<Vec<_>>>()?;
     Some(Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params })
@@ -99,9 +101,11 @@ mod tests {
         let saved = |name: &str| Saved {
             name: name.into(),
             shape: (2, 2),
-            value: vec![1.0, -2.5, f32::MIN_POSITIVE, 0.1],
-            moment1: vec![0.0; 4],
-            moment2: vec![1e-30; 4],
+            state: State {
+                value: vec![1.0, -2.5, f32::MIN_POSITIVE, 0.1],
+                moment1: vec![0.0; 4],
+                moment2: vec![1e-30; 4],
+            },
         };
         let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![saved("z"), saved("a")] };
         save(&path, &checkpoint).unwrap();

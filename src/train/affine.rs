@@ -4,6 +4,7 @@
 
 use super::device::{Backend, Host, Matrix, matrix, numbers};
 use super::error::Error;
+use super::weight::{InPlace, Weight};
 use crate::product::{Mat, product};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
@@ -28,23 +29,23 @@ pub fn composite<D: Backend, T: Tape<f32, D>>(
 /// One operation on dfdx's tape, on the CPU: no gradient of x unless asked for, the bias added in the product's pass.
 pub fn fused<T: Tape<f32, Cpu> + 'static>(
     x: Matrix<Cpu, T>,
-    w: &Matrix<Cpu>,
-    b: &Matrix<Cpu>,
+    w: &InPlace,
+    b: &InPlace,
     wants_dx: bool,
 ) -> Result<Matrix<Cpu, T>, Error> {
-    let ((n, d), (_, e)) = (*x.shape(), *w.shape());
+    let ((n, d), e) = (*x.shape(), w.shape().1);
     let (x, mut tape) = x.split_tape();
-    let (xs, ws) = (numbers(&x), numbers(w));
-    let y = forward(&xs, &ws, b, [n, d, e])?;
+    let xs = numbers(&x);
+    let y = forward(x.device(), &xs, w, b, [n, d, e])?;
     if T::OWNS_TAPE {
-        let (x, w, b, y) = (x.ghost(), w.ghost(), b.ghost(), y.ghost());
+        let (x, w, b, out) = (x.ghost(), w.clone(), b.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
-            let mut dys = Scratch::take(n * e);
-            grads.get(&y).copy_into(&mut dys);
-            product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), Mat::new(&dys, n, e), 1.0, true);
-            add_rows(grads.get_or_alloc_mut(&b)?, &dys);
+            let mut dy = Scratch::take(n * e);
+            grads.get(&out).copy_into(&mut dy);
+            backward(&xs, &dy, &w, &b, [n, d, e]);
             if wants_dx {
-                product(grads.get_or_alloc_mut(&x)?, Mat::new(&dys, n, e), Mat::new(&ws, d, e).t(), 1.0, true);
+                let (dy, w) = (Mat::new(&dy, n, e), w.value());
+                product(grads.get_or_alloc_mut(&x)?, dy, Mat::new(&w, d, e).t(), 1.0, true);
             }
             Ok(())
         });
@@ -54,37 +55,48 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
 
 /// [`fused`] on a network's input, which gets no gradient and is not copied.
 pub fn of_input<T: Tape<f32, Cpu> + 'static>(
+    device: &Cpu,
     x: &Host,
     mut tape: T,
-    w: &Matrix<Cpu>,
-    b: &Matrix<Cpu>,
+    w: &InPlace,
+    b: &InPlace,
 ) -> Result<Matrix<Cpu, T>, Error> {
     let (n, d, e) = (x.rows, x.cols, w.shape().1);
-    let xs = x.numbers.clone();
-    let y = forward(&xs, &numbers(w), b, [n, d, e])?;
+    let y = forward(device, &x.numbers, w, b, [n, d, e])?;
     if T::OWNS_TAPE {
-        let (w, b, y) = (w.ghost(), b.ghost(), y.ghost());
+        let (xs, w, b, out) = (x.numbers.clone(), w.clone(), b.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
-            let mut dys = Scratch::take(n * e);
-            grads.get(&y).copy_into(&mut dys);
-            product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), Mat::new(&dys, n, e), 1.0, true);
-            add_rows(grads.get_or_alloc_mut(&b)?, &dys);
+            let mut dy = Scratch::take(n * e);
+            grads.get(&out).copy_into(&mut dy);
+            backward(&xs, &dy, &w, &b, [n, d, e]);
             Ok(())
         });
     }
     Ok(y.put_tape(tape))
 }
 
-fn forward(x: &[f32], w: &[f32], b: &Matrix<Cpu>, [n, d, e]: [usize; 3]) -> Result<Matrix<Cpu>, Error> {
-    let mut y = Scratch::repeat(&numbers(b), n);
-    product(&mut y, Mat::new(x, n, d), Mat::new(w, d, e), 1.0, true);
-    matrix(b.device(), &y, n, e)
+fn forward(device: &Cpu, x: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) -> Result<Matrix<Cpu>, Error> {
+    let mut y = Scratch::repeat(&b.value(), n);
+    product(&mut y, Mat::new(x, n, d), Mat::new(&w.value(), d, e), 1.0, true);
+    matrix(device, &y, n, e)
 }
 
-/// sum += rows. Threads share the columns, so that the order of the sums is always the same.
-pub(super) fn add_rows(sum: &mut [f32], rows: &[f32]) {
+/// dW and db.
+fn backward(x: &[f32], dy: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) {
+    let (mut dw, add) = w.gradient();
+    product(&mut dw, Mat::new(x, n, d).t(), Mat::new(dy, n, e), 1.0, add);
+    let (mut db, add) = b.gradient();
+    add_rows(&mut db, dy, add);
+}
+
+/// sum = rows added up, or sum += them where `add`. Threads share the columns, so that the order of the sums is always the
+/// same.
+pub(super) fn add_rows(sum: &mut [f32], rows: &[f32], add: bool) {
     let width = sum.len();
     sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(i, sum)| {
+        if !add {
+            sum.fill(0.0);
+        }
         for row in rows.chunks_exact(width) {
             sum.iter_mut().zip(&row[i * COLUMNS..]).for_each(|(s, v)| *s += v);
         }

@@ -1,10 +1,13 @@
 //! What training asks of a device beyond dfdx's own operations.
 //!
-//! Everything is generic over [`Backend`], a dfdx device with two operations that have a faster form on some devices:
-//! the affine map and the LSTM. Their default forms are compositions of dfdx's operations, which run anywhere and are the
-//! reference that the fast forms are tested against.
+//! Everything is generic over [`Backend`], a dfdx device with what may have a faster form on it: trained matrices with
+//! their optimiser, the affine map, and the LSTM. Their plain forms ([`super::weight::OnTape`], `composite`) are made of dfdx's own
+//! operations, run anywhere, and are the reference that the fast forms are tested against.
 
 use super::error::Error;
+#[cfg(feature = "cuda")]
+use super::weight::OnTape;
+use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
@@ -45,38 +48,34 @@ pub trait Backend: Device<f32> {
     /// `cpu`, `cuda:0`.
     fn name(which: &Self::Which) -> String;
 
-    /// y = x W + b; x (N, D), W (D, E), b (1, E). The gradient of x is computed only where `wants_dx`.
+    /// A trained matrix.
+    type Weight: Weight<Self>;
+
+    /// y = x W + b; x (N, D), W (D, E), b (1, E), y (N, E). The gradient of x is computed only where `wants_dx`.
     fn affine<T: Tape<f32, Self> + 'static>(
         x: Matrix<Self, T>,
-        w: &Matrix<Self>,
-        b: &Matrix<Self>,
+        w: &Self::Weight,
+        b: &Self::Weight,
         wants_dx: bool,
-    ) -> Result<Matrix<Self, T>, Error> {
-        let _ = wants_dx;
-        affine::composite(x, w, b)
-    }
+    ) -> Result<Matrix<Self, T>, Error>;
 
     /// The affine map of a network's input, which gets no gradient.
     fn affine_of_input<T: Tape<f32, Self> + 'static>(
+        &self,
         x: &Host,
         tape: T,
-        w: &Matrix<Self>,
-        b: &Matrix<Self>,
-    ) -> Result<Matrix<Self, T>, Error> {
-        Self::affine(x.to(w.device())?.put_tape(tape), w, b, false)
-    }
+        w: &Self::Weight,
+        b: &Self::Weight,
+    ) -> Result<Matrix<Self, T>, Error>;
 
     /// h_T of an LSTM, (B, H), from a network's input x (T B, D), time-major, which gets no gradient; see [`lstm`].
     fn lstm<T: Tape<f32, Self> + 'static>(
+        &self,
         x: &Host,
         tape: T,
         steps: usize,
-        w: &Matrix<Self>,
-        u: &Matrix<Self>,
-        b: &Matrix<Self>,
-    ) -> Result<Matrix<Self, T>, Error> {
-        lstm::composite(x.to(w.device())?.put_tape(tape), steps, w, u, b)
-    }
+        weights: [&Self::Weight; 3],
+    ) -> Result<Matrix<Self, T>, Error>;
 
     /// Gives back what the device of one run keeps for reuse; called when all of its tensors are gone.
     fn end_run(&self);
@@ -101,33 +100,35 @@ impl Backend for Cpu {
         "cpu".into()
     }
 
+    type Weight = InPlace;
+
     fn affine<T: Tape<f32, Self> + 'static>(
         x: Matrix<Self, T>,
-        w: &Matrix<Self>,
-        b: &Matrix<Self>,
+        w: &InPlace,
+        b: &InPlace,
         wants_dx: bool,
     ) -> Result<Matrix<Self, T>, Error> {
         affine::fused(x, w, b, wants_dx)
     }
 
     fn affine_of_input<T: Tape<f32, Self> + 'static>(
+        &self,
         x: &Host,
         tape: T,
-        w: &Matrix<Self>,
-        b: &Matrix<Self>,
+        w: &InPlace,
+        b: &InPlace,
     ) -> Result<Matrix<Self, T>, Error> {
-        affine::of_input(x, tape, w, b)
+        affine::of_input(self, x, tape, w, b)
     }
 
     fn lstm<T: Tape<f32, Self> + 'static>(
+        &self,
         x: &Host,
         tape: T,
         steps: usize,
-        w: &Matrix<Self>,
-        u: &Matrix<Self>,
-        b: &Matrix<Self>,
+        weights: [&InPlace; 3],
     ) -> Result<Matrix<Self, T>, Error> {
-        lstm::fused(x, tape, steps, w, u, b)
+        lstm::fused(self, x, tape, steps, weights)
     }
 
     fn end_run(&self) {
@@ -158,6 +159,37 @@ impl Backend for Cuda {
 
     fn name(ordinal: &usize) -> String {
         format!("cuda:{ordinal}")
+    }
+
+    type Weight = OnTape<Self>;
+
+    fn affine<T: Tape<f32, Self> + 'static>(
+        x: Matrix<Self, T>,
+        w: &OnTape<Self>,
+        b: &OnTape<Self>,
+        _wants_dx: bool,
+    ) -> Result<Matrix<Self, T>, Error> {
+        affine::composite(x, &w.value, &b.value)
+    }
+
+    fn affine_of_input<T: Tape<f32, Self> + 'static>(
+        &self,
+        x: &Host,
+        tape: T,
+        w: &OnTape<Self>,
+        b: &OnTape<Self>,
+    ) -> Result<Matrix<Self, T>, Error> {
+        affine::composite(x.to(self)?.put_tape(tape), &w.value, &b.value)
+    }
+
+    fn lstm<T: Tape<f32, Self> + 'static>(
+        &self,
+        x: &Host,
+        tape: T,
+        steps: usize,
+        weights: [&OnTape<Self>; 3],
+    ) -> Result<Matrix<Self, T>, Error> {
+        lstm::composite(x.to(self)?.put_tape(tape), steps, weights.map(|w| &w.value))
     }
 
     fn end_run(&self) {}

@@ -92,7 +92,7 @@ impl<D: Backend> Generator<D> {
         let (for_classes, for_audio) = match &self.trunk {
             Trunk::Lstm { w, u, b } => {
                 let p = |place: &usize| self.params.get(*place);
-                let h = D::lstm(x, tape, self.frames, p(w), p(u), p(b))?;
+                let h = self.params.device().lstm(x, tape, self.frames, [p(w), p(u), p(b)])?;
                 let (h, tape) = h.split_tape();
                 (h.retaped::<T>(), h.put_tape(tape))
             }
@@ -101,7 +101,7 @@ impl<D: Backend> Generator<D> {
                 let p = |place: usize| self.params.get(place);
                 let mut layers = encoder.iter();
                 let mut x = match layers.next() {
-                    Some(first) => relu(D::affine_of_input(x, tape, p(first.w), p(first.b))?)?,
+                    Some(first) => relu(self.params.device().affine_of_input(x, tape, p(first.w), p(first.b))?)?,
                     None => x.to(self.params.device())?.put_tape(tape),
                 };
                 for layer in layers {

@@ -4,9 +4,10 @@
 //! a_t = x_t W + h_{t-1} U + b; i, f, o = sigmoid(a), g = tanh(a); c_t = f c_{t-1} + i g; h_t = o tanh(c_t).
 //! The result is h_T, (B, H). The input is (T B, D), time-major: row t B + k is frame t of clip k. It gets no gradient.
 
-use super::device::{Backend, Host, Matrix, matrix, numbers};
+use super::device::{Backend, Host, Matrix, matrix};
 use super::error::Error;
 use super::gates;
+use super::weight::{InPlace, Weight};
 use crate::product::{Mat, Packed, product};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
@@ -16,9 +17,7 @@ use rayon::prelude::*;
 pub fn composite<D: Backend, T: Tape<f32, D>>(
     x: Matrix<D, T>,
     steps: usize,
-    w: &Matrix<D>,
-    u: &Matrix<D>,
-    b: &Matrix<D>,
+    [w, u, b]: [&Matrix<D>; 3],
 ) -> Result<Matrix<D, T>, Error> {
     let (batch, hidden) = (x.shape().0 / steps, u.shape().0);
     let device = x.device().clone();
@@ -74,33 +73,33 @@ const ROWS: usize = 16;
 /// one small one for each step and direction, with U packed once for each direction; the rest in one vectorised pass a
 /// step.
 pub fn fused<T: Tape<f32, Cpu> + 'static>(
+    device: &Cpu,
     x: &Host,
     mut tape: T,
     steps: usize,
-    w: &Matrix<Cpu>,
-    u: &Matrix<Cpu>,
-    b: &Matrix<Cpu>,
+    [w, u, b]: [&InPlace; 3],
 ) -> Result<Matrix<Cpu, T>, Error> {
     let (n, d, hidden) = (x.rows, x.cols, u.shape().0);
     let batch = n / steps;
-    let (xs, ws, us, bs) = (x.numbers.clone(), numbers(w), numbers(u), numbers(b));
-    let trace = forward(&xs, &ws, &us, &bs, [steps, batch, d, hidden]);
+    let trace = forward(&x.numbers, &w.value(), &u.value(), &b.value(), [steps, batch, d, hidden]);
     let last = &trace.h[steps * batch * hidden..];
-    let h = matrix(w.device(), last, batch, hidden)?;
+    let h = matrix(device, last, batch, hidden)?;
     if T::OWNS_TAPE {
-        let (w, u, b, out) = (w.ghost(), u.ghost(), b.ghost(), h.ghost());
+        let (x, w, u, b, out) = (x.numbers.clone(), w.clone(), u.clone(), b.clone(), h.ghost());
         tape.add_backward_op(move |grads| {
             let mut dh = Scratch::take(batch * hidden);
             grads.get(&out).copy_into(&mut dh);
-            let (da, h) = backward(trace, dh, &us, [steps, batch, hidden]);
-            let da_all = Mat::new(&da, n, 4 * hidden);
-            product(grads.get_or_alloc_mut(&w)?, Mat::new(&xs, n, d).t(), da_all, 1.0, true);
+            let (da, h) = backward(trace, dh, &u.value(), [steps, batch, hidden]);
+            let (mut dw, add) = w.gradient();
+            product(&mut dw, Mat::new(&x, n, d).t(), Mat::new(&da, n, 4 * hidden), 1.0, add);
             // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
             let later = (steps - 1) * batch;
             let before = Mat::new(&h[batch * hidden..steps * batch * hidden], later, hidden);
             let after = Mat::new(&da[batch * 4 * hidden..], later, 4 * hidden);
-            product(grads.get_or_alloc_mut(&u)?, before.t(), after, 1.0, true);
-            super::affine::add_rows(grads.get_or_alloc_mut(&b)?, &da);
+            let (mut du, add) = u.gradient();
+            product(&mut du, before.t(), after, 1.0, add);
+            let (mut db, add) = b.gradient();
+            super::affine::add_rows(&mut db, &da, add);
             Ok(())
         });
     }

@@ -17,6 +17,7 @@ pub mod params;
 pub mod step;
 pub mod trainer;
 pub mod tsn;
+pub mod weight;
 
 pub use batches::Vision;
 pub use device::{Backend, Host, Matrix};

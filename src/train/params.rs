@@ -1,42 +1,29 @@
-//! Named parameters, their initial values, and Adam with moments of our own, so that all of it can be saved.
+//! Named parameters and their initial values; all of it, Adam's moments included, can be saved.
 
-use super::device::{Backend, Buffer, Matrix, matrix, numbers};
+use super::device::Backend;
 use super::error::Error;
+use super::weight::{State, Weight};
 use crate::experiment::config::Train;
 use crate::random::Stream;
 use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::prelude::*;
 
-/// One parameter matrix with Adam's moments.
-pub struct Param<D: Backend> {
-    /// `lstm.w`, `audio.b`, ...
-    pub name: String,
-    /// Its values; vectors are (1, n).
-    pub value: Matrix<D>,
-    moment1: Buffer<D>,
-    moment2: Buffer<D>,
-}
-
-/// A flat list of parameters and the number of steps taken.
+/// A flat list of named parameters and the number of steps taken.
 pub struct Params<D: Backend> {
     device: D,
-    list: Vec<Param<D>>,
+    list: Vec<(String, D::Weight)>,
     step: i32,
 }
 
 /// A parameter as plain numbers, for checkpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
-    /// Its name.
+    /// `lstm.w`, `audio.b`, ...
     pub name: String,
-    /// (rows, columns).
+    /// (rows, columns); vectors are (1, n).
     pub shape: (usize, usize),
-    /// Values.
-    pub value: Vec<f32>,
-    /// Adam's first moment.
-    pub moment1: Vec<f32>,
-    /// Adam's second moment.
-    pub moment2: Vec<f32>,
+    /// Values and moments.
+    pub state: State,
 }
 
 impl<D: Backend> Params<D> {
@@ -60,36 +47,29 @@ impl<D: Backend> Params<D> {
 
     /// Adds a parameter with given values.
     pub fn add(&mut self, name: &str, values: Vec<f32>, rows: usize, cols: usize) -> Result<usize, Error> {
-        let zeros = || Storage::<f32>::try_alloc_len(&self.device, rows * cols).map_err(Error::device);
-        let (moment1, moment2) = (zeros()?, zeros()?);
-        let value = matrix(&self.device, &values, rows, cols)?;
-        self.list.push(Param { name: name.into(), value, moment1, moment2 });
+        self.list.push((name.into(), D::Weight::new(&self.device, State::fresh(values), rows, cols)?));
         Ok(self.list.len() - 1)
     }
 
     /// The parameter at a place.
-    pub fn get(&self, place: usize) -> &Matrix<D> {
-        &self.list[place].value
+    pub fn get(&self, place: usize) -> &D::Weight {
+        &self.list[place].1
     }
 
     /// Every parameter, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Param<D>> {
-        self.list.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &D::Weight> {
+        self.list.iter().map(|(_, weight)| weight)
     }
 
     /// Number of trained numbers.
     pub fn count(&self) -> usize {
-        self.list.iter().map(|p| p.value.shape().0 * p.value.shape().1).sum()
+        self.iter().map(|w| w.shape().0 * w.shape().1).sum()
     }
 
-    /// One step of Adam (Kingma and Ba; bias-corrected). A parameter that the loss does not reach keeps its value.
+    /// One step of Adam. A parameter that no loss ever reached keeps its value.
     pub fn update(&mut self, adam: &AdamConfig, grads: &mut Gradients<f32, D>) -> Result<(), Error> {
         self.step += 1;
-        for p in &mut self.list {
-            let grad = grads.get_or_alloc_mut(&p.value).map_err(Error::device)?;
-            adam.try_update(self.step, &mut p.value, &mut p.moment1, &mut p.moment2, grad).map_err(Error::device)?;
-        }
-        Ok(())
+        self.list.iter_mut().try_for_each(|(_, weight)| weight.update(adam, self.step, grads))
     }
 
     /// Steps taken.
@@ -99,31 +79,21 @@ impl<D: Backend> Params<D> {
 
     /// All of it as plain numbers.
     pub fn save(&self) -> Result<Vec<Saved>, Error> {
-        self.list
-            .iter()
-            .map(|p| {
-                Ok(Saved {
-                    name: p.name.clone(),
-                    shape: *p.value.shape(),
-                    value: numbers(&p.value).to_vec(),
-                    moment1: self.device.to_host(&p.moment1)?,
-                    moment2: self.device.to_host(&p.moment2)?,
-                })
-            })
-            .collect()
+        let saved = |(name, weight): &(String, D::Weight)| {
+            Ok(Saved { name: name.clone(), shape: weight.shape(), state: weight.state()? })
+        };
+        self.list.iter().map(saved).collect()
     }
 
     /// Takes saved values back; `false`, and nothing is changed, where names or shapes are not these.
     pub fn restore(&mut self, saved: Vec<Saved>, step: i32) -> Result<bool, Error> {
         let fits = saved.len() == self.list.len()
-            && saved.iter().zip(&self.list).all(|(s, p)| s.name == p.name && s.shape == *p.value.shape());
+            && saved.iter().zip(&self.list).all(|(s, (name, weight))| s.name == *name && s.shape == weight.shape());
         if !fits {
             return Ok(false);
         }
-        for (s, p) in saved.into_iter().zip(&mut self.list) {
-            p.value = matrix(&self.device, &s.value, s.shape.0, s.shape.1)?;
-            p.moment1 = self.device.to_device(s.moment1)?;
-            p.moment2 = self.device.to_device(s.moment2)?;
+        for (s, (_, weight)) in saved.into_iter().zip(&mut self.list) {
+            *weight = D::Weight::new(&self.device, s.state, s.shape.0, s.shape.1)?;
         }
         self.step = step;
         Ok(true)
