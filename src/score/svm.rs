@@ -68,7 +68,7 @@ const MAX_CG: usize = 100;
 const BLOCK: usize = 256;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
-const SOLVED: f64 = 0.01;
+const SOLVED: f64 = 0.1;
 
 /// Trains every problem from the given weights, (P, D + 1), in place.
 pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
