@@ -17,10 +17,10 @@ use unmute::product::{Mat, product};
 use unmute::random::Stream;
 use unmute::score::bank::Bank;
 use unmute::score::svm::{self, Problem, Shared};
-use unmute::train::Backend;
 use unmute::train::generator::{Generator, Sizes};
 use unmute::train::params::adam;
 use unmute::train::step::{Batch, Objective, step};
+use unmute::train::{Backend, Host};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -183,8 +183,7 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
     let clips = part.size("batch")?;
     let mut generator = Generator::new(<Cpu as Backend>::open(&())?, architecture, &config, sizes, 0)?;
     let batch = Batch {
-        x: Arc::new(normal(rows * sizes.visual, "x")),
-        rows,
+        x: Host::all(Arc::new(normal(rows * sizes.visual, "x")), rows),
         labels: (0..clips).map(|i| i % sizes.classes).collect(),
         target: normal(clips * sizes.audio, "target"),
     };

@@ -1,5 +1,7 @@
 //! Networks, losses, optimiser and SVMs against PyTorch, scikit-learn, SciPy, finite differences and their own slow forms.
 
+use crate::support::call::Place;
+use crate::support::features::Source;
 use crate::support::fixture::{self, cases, doubles, floats, indices, size};
 use crate::support::numbers::*;
 use dfdx::prelude::*;
@@ -27,8 +29,7 @@ fn config() -> Config {
 
 /// A network's input from a matrix.
 fn host(x: &Matrix<Cpu>) -> Host {
-    let (rows, cols) = *x.shape();
-    Host { numbers: x.as_vec().into(), rows, cols }
+    Host::all(x.as_vec().into(), x.shape().0)
 }
 
 /// A trained matrix of the CPU from numbers.
@@ -264,6 +265,79 @@ fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
                 continue;
             }
             assert_close(&format!("{what} {name}"), ours, &wide(reference), TOLERANCE);
+        }
+    }
+}
+
+/// Rows that repeat lie in memory once: the network's output and all gradients are those of all rows.
+#[test]
+fn repeated_rows_of_an_input_count_as_often_as_they_stand_there() {
+    let (t, b, d, h) = (6, 5, 8, 7);
+    // Clip k has its own number of frames; clip 0 one, clip 4 all of them.
+    let own = [1, 2, 3, 4, 6];
+    let (mut places, mut distinct) = (Vec::new(), 0);
+    for t_at in 0..t {
+        for (k, own) in own.iter().enumerate() {
+            if t_at > 0 && t_at * own / t == (t_at - 1) * own / t {
+                places.push(places[(t_at - 1) * b + k]);
+            } else {
+                places.push(distinct);
+                distinct += 1;
+            }
+        }
+    }
+    let rows = distinct as usize;
+    assert_eq!(rows, own.iter().sum::<usize>());
+    let random = |n: usize, scale: f64, name: &str| normal(n, scale, &format!("repeats {name}"));
+    let numbers = random(rows * d, 1.0, "x");
+    let all: Vec<f32> = places.iter().flat_map(|p| numbers[*p as usize * d..][..d].to_vec()).collect();
+    let once = Host { numbers: numbers.into(), rows: t * b, cols: d, places: Some(places.into()) };
+    let whole = Host::all(all.clone().into(), t * b);
+    assert_eq!(once.to(&Cpu::default()).unwrap().as_vec(), all);
+    let weights = [(d, "w"), (h, "u"), (1, "b")].map(|(n, name)| matrix(random(n * 4 * h, 0.4, name), n, 4 * h));
+    for lstm in [true, false] {
+        let outcome = |x: &Host| {
+            let [w, u, bias] = [0, 1, 2].map(|i| in_place(&weights[i]));
+            let y = if lstm {
+                lstm::fused(&Cpu::default(), x, Tape::default(), t, [&w, &u, &bias]).unwrap()
+            } else {
+                affine::of_input(&Cpu::default(), x, Tape::default(), &w, &bias).unwrap()
+            };
+            let (values, (n, width)) = (y.as_vec(), *y.shape());
+            let loss = matrix(random(n * width, 1.0, "loss"), n, width);
+            let mut grads = (y * loss).sum::<Rank0, _>().backward();
+            let [dw, du, db] = [w, u, bias].map(|p| p.take_gradient(&mut grads).unwrap());
+            [values, dw, du, db]
+        };
+        for ((name, ours), reference) in ["y", "dW", "dU", "db"].iter().zip(outcome(&once)).zip(outcome(&whole)) {
+            assert!(ours.iter().any(|v| *v != 0.0) || (!lstm && *name == "dU"), "{name}");
+            let off = ours.iter().zip(&reference).map(|(o, r)| (o - r).abs()).fold(0.0, f32::max);
+            assert!(off < 2e-5, "{name}, lstm {lstm}: {off}");
+        }
+    }
+}
+
+/// Clips shorter than T repeat frames on import; what is gathered for the LSTM is what is gathered frame by frame.
+#[test]
+fn frames_that_repeat_are_gathered_once() {
+    let place = Place::with_data(&Source { silent_every: 5, ..Source::default() });
+    // 4 to 6 frames a clip in the files.
+    for (frames, repeats) in [(9, true), (4, false)] {
+        let folder = format!("data{frames}");
+        place.call(&format!("data import source {folder} --frames {frames}")).success();
+        let dataset = std::sync::Arc::new(Dataset::open(&place.path(&folder)).unwrap());
+        let view = std::sync::Arc::new(unmute::dataset::View::new(dataset, None).unwrap());
+        let vision = unmute::train::Vision::new(&view);
+        let clips = [3, 10, 2, 7, 29];
+        let (mut sequences, mut single) = (Host::default(), Host::default());
+        vision.sequences(&clips, &mut sequences);
+        assert_eq!(sequences.places.is_some(), repeats);
+        assert_eq!(sequences.distinct(), clips.iter().map(|c| frames.min(4 + c % 3)).sum::<usize>());
+        let all = sequences.to(&Cpu::default()).unwrap().as_vec();
+        for t in 0..frames {
+            vision.single_frames(&clips, |_| t, &mut single);
+            let n = single.numbers.len();
+            assert_eq!(all[t * n..(t + 1) * n], single.numbers[..], "frame {t} of {frames}");
         }
     }
 }

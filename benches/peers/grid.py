@@ -190,8 +190,22 @@ def generator_loss(logits, r, labels, target, loss, classifier):
     return value + F.cross_entropy(logits, labels) if classifier else value
 
 
-def train_generator(clips, kind, loss, classifier, seed, args):
-    """Generated (standardised) audio features of the val clips."""
+def measure(model, clips, loss, classifier):
+    """Losses and feature error on sounded val clips, accuracy of the classifier branch on all."""
+    vision, target, labels = (torch.from_numpy(array) for array in (clips.vision, clips.target, clips.labels))
+    val = torch.from_numpy(clips.val)
+    sounded = torch.from_numpy(clips.sounded[clips.val])
+    model.eval()
+    with torch.no_grad():
+        logits, r = model(model.at_test(vision[val]))
+        loss = generator_loss(logits[sounded], r[sounded], labels[val][sounded], target[val][sounded], loss, classifier)
+        accuracy = (logits.argmax(dim=1) == labels[val]).float().mean()
+        error = F.mse_loss(r[sounded], target[val][sounded])
+    return float(loss), float(accuracy), float(error)
+
+
+def train_generator(clips, kind, loss, classifier, seed, args, timings):
+    """Generated (standardised) audio features of the val clips, and what is measured on them after every epoch."""
     torch.manual_seed(seed)
     vision = torch.from_numpy(clips.vision)
     target = torch.from_numpy(clips.target)
@@ -199,6 +213,7 @@ def train_generator(clips, kind, loss, classifier, seed, args):
     heard = torch.from_numpy(clips.heard)
     model = make_generator(kind, vision.shape[2], args, target.shape[1], len(clips.classes))
     optimiser = torch.optim.Adam(model.parameters(), lr=args.lr)
+    curve = []
     for _ in range(args.epochs):
         model.train()
         for batch in heard[torch.randperm(len(heard))].split(args.batch):
@@ -206,10 +221,12 @@ def train_generator(clips, kind, loss, classifier, seed, args):
             logits, r = model(model.draw(vision[batch]))
             generator_loss(logits, r, labels[batch], target[batch], loss, classifier).backward()
             optimiser.step()
+        with timings.stage("val measures"):
+            curve.append(measure(model, clips, loss, classifier))
     model.eval()
     with torch.no_grad():
         _, r = model(model.at_test(vision[torch.from_numpy(clips.val)]))
-    return r.numpy()
+    return r.numpy(), curve
 
 
 def control_features(clips, kind):
@@ -298,7 +315,7 @@ def run_grid(args, timings):
             return np.where(sounded[:, None], real, bank.predict_proba(generated))
 
     # scores[row] is a list over seeds of (n_val, classes) probabilities
-    scores, errors = defaultdict(list), defaultdict(list)
+    scores, errors, curves = defaultdict(list), defaultdict(list), defaultdict(list)
     scores["baseline"] = [baseline]
     for kind in ["zero", "mean", "ridge", "knn", "oracle"]:
         with timings.stage(f"control {kind}"):
@@ -319,7 +336,8 @@ def run_grid(args, timings):
         for kind, loss, classifier in cells:
             row = f"{kind} {loss} {'with' if classifier else 'without'}"
             with timings.stage(f"train {kind}"):
-                generated = train_generator(clips, kind, loss, classifier, seed, args)
+                generated, curve = train_generator(clips, kind, loss, classifier, seed, args, timings)
+            curves[row].append(curve)
             scores[row].append(audio_scores(generated))
             errors[row].append(feature_error(clips, generated))
         progress(f"seed {seed} done")

@@ -266,7 +266,8 @@ mod tests {
         let new = Version(13, 0);
         let library = |name: &str| Found::NoLibrary { name: name.into(), says: "no such file".into() };
         // What is found; what `auto` says (None: nothing) and which GPU it takes; what `cuda` takes or says.
-        let cases: [(Found, Option<usize>, Option<&str>, Result<usize, &str>); 10] = [
+        type Case<'a> = (Found, Option<usize>, Option<&'a str>, Result<usize, &'a str>);
+        let cases: [Case; 10] = [
             (Found::NotBuilt, None, None, Err("built without CUDA")),
             (library("libcuda.so.1"), None, None, Err("driver is not installed")),
             (library("libcublas.so"), None, None, Err("LD_LIBRARY_PATH")),

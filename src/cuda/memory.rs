@@ -49,7 +49,7 @@ impl Demand {
 }
 
 /// Where features are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Features {
     /// On the device, all of them.
     Resident,

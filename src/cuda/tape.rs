@@ -1,10 +1,10 @@
 //! Fused operations on dfdx's tape: parameters stay in buffers of our own, and only what flows between operations is a
 //! tensor of dfdx.
 
-use super::affine;
 use super::engine::{Buffer, Engine, View};
 use super::lstm::{self, Trace};
 use super::weight::OnEngine;
+use super::{affine, kernels};
 use crate::train::device::Buffer as Storage;
 use crate::train::{Backend, Error, Host, Matrix};
 use dfdx::prelude::*;
@@ -63,6 +63,16 @@ unsafe fn gradient<D: Backend, E: Bridge<D>>(engine: &E, buffer: &Storage<D>, le
     Ok(ours)
 }
 
+/// All rows of a network's input, (N, D). Rows that are the same cross the bus once.
+fn rows<E: Engine>(engine: &E, x: &Host) -> Result<Buffer<E>, Error> {
+    let distinct = Buffer::of(engine, &x.numbers)?;
+    let Some(places) = &x.places else { return Ok(distinct) };
+    let places: Vec<i64> = places.iter().map(|&place| i64::from(place)).collect();
+    let all = Buffer::zeros(engine, x.rows * x.cols)?;
+    kernels::rows(engine, distinct.all(), x.cols, &places, all.all())?;
+    Ok(all)
+}
+
 /// h_T of an LSTM, (B, H), from x (T B, D_v), time-major, which gets no gradient; formulas in [`crate::train::lstm`].
 pub fn lstm<D: Backend, E: Bridge<D>, T: Tape<f32, D> + 'static>(
     device: &D,
@@ -74,7 +84,7 @@ pub fn lstm<D: Backend, E: Bridge<D>, T: Tape<f32, D> + 'static>(
     let engine = w.engine().clone();
     let (hidden, batch) = (u.sizes().0, x.rows / steps.max(1));
     let shape = lstm::Shape { cells: 1, steps, batch, input: x.cols, hidden };
-    let x = Buffer::of(&*engine, &x.numbers)?;
+    let x = rows(&*engine, x)?;
     let trace = Trace::new(&*engine, shape)?;
     lstm::forward(&*engine, x.all(), [w.value(), u.value(), b.value()], &trace)?;
     let h = tensor(&*engine, device, trace.last(0)?, (batch, hidden))?;
@@ -121,7 +131,7 @@ pub fn affine_of_input<D: Backend, E: Bridge<D>, T: Tape<f32, D> + 'static>(
     w: &OnEngine<E>,
     b: &OnEngine<E>,
 ) -> Result<Matrix<D, T>, Error> {
-    affine_of(device, Buffer::of(&**w.engine(), &x.numbers)?, x.rows, tape, [w, b], None)
+    affine_of(device, rows(&**w.engine(), x)?, x.rows, tape, [w, b], None)
 }
 
 fn affine_of<D: Backend, E: Bridge<D>, T: Tape<f32, D> + 'static>(

@@ -115,6 +115,14 @@ impl Features {
         decode(&self.bytes()[first..first + out.len() * size], self.precision, out);
     }
 
+    /// Whether numbers `from..from + n` of a row are, bit for bit, the `n` before them.
+    pub fn repeats(&self, row: usize, from: usize, n: usize) -> bool {
+        let size = self.precision.bytes();
+        let at = (row * self.row_len + from) * size;
+        let bytes = self.bytes();
+        from >= n && bytes[at - n * size..at] == bytes[at..at + n * size]
+    }
+
     /// Copies a whole row into `out` as f32.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         self.read(row, 0, out);

@@ -285,10 +285,7 @@ fn newton_direction(
     let n = shared.x.len() / d;
     let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
     let inverse = prepared.inverse(shared, lossy as f64 / a.len() as f64);
-    let step = directions(shared, x, a, gradient, active, prepared, &inverse);
-    let mut x_step = Vec::new();
-    prepared.decisions(&step, active.len(), &mut x_step);
-    (step, x_step)
+    directions(shared, x, a, gradient, active, prepared, &inverse)
 }
 
 /// One problem's state of preconditioned conjugate gradients.
@@ -331,7 +328,7 @@ fn add(to: &mut [f32], from: &[f32], by: f64) {
     to.iter_mut().zip(from).for_each(|(t, f)| *t += by as f32 * f);
 }
 
-/// The steps alone: conjugate gradients, all problems in one block.
+/// Conjugate gradients, all problems in one block. X s is put together from the products X v that the steps need anyway.
 fn directions(
     shared: &Shared,
     x: Mat,
@@ -340,11 +337,11 @@ fn directions(
     active: &mut [Active],
     prepared: &Prepared,
     inverse: &[f32],
-) -> Vec<f32> {
+) -> (Vec<f32>, Vec<f32>) {
     let d = shared.width;
     let n = shared.x.len() / d;
     let inverse = Mat::new(inverse, d, d);
-    let mut step = vec![0.0f32; gradient.len()];
+    let (mut step, mut x_step) = (vec![0.0f32; gradient.len()], vec![0.0f32; a.len()]);
     // Rows of what follows belong to the problems in `open`.
     let mut open: Vec<usize> = (0..active.len()).collect();
     let mut residual: Vec<f32> = gradient.iter().map(|g| -g).collect();
@@ -353,24 +350,29 @@ fn directions(
     let mut states: Vec<Conjugate> =
         residual.chunks(d).zip(z.chunks(d)).map(|(r, z)| Conjugate::new(r, z.to_vec())).collect();
     let mut goals: Vec<f64> = states.iter().map(|s| SOLVED * s.energy).collect();
-    let mut xv = Vec::new();
+    let (mut xv, mut masked) = (Vec::new(), vec![0.0f32; a.len()]);
     for _ in 0..MAX_CG {
         let directions: Vec<f32> = states.iter().flat_map(|s| s.direction.iter().copied()).collect();
         prepared.decisions(&directions, open.len(), &mut xv);
-        xv.par_chunks_mut(n).zip(&open).for_each(|(row, &i)| {
-            for (v, a) in row.iter_mut().zip(&a[i * n..][..n]) {
-                *v = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };
+        let masked = &mut masked[..open.len() * n];
+        masked.par_chunks_mut(n).zip(xv.par_chunks(n)).zip(&open).for_each(|((masked, xv), &i)| {
+            for ((masked, v), a) in masked.iter_mut().zip(xv).zip(&a[i * n..][..n]) {
+                *masked = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };
             }
         });
         let mut hv = directions;
-        product(&mut hv, Mat::new(&xv, open.len(), n), x, 1.0, true);
-        for (k, &i) in open.iter().enumerate() {
-            let hv = &hv[k * d..][..d];
-            let alpha = states[k].length(hv);
+        product(&mut hv, Mat::new(masked, open.len(), n), x, 1.0, true);
+        let lengths: Vec<f64> = states.iter().zip(hv.chunks(d)).map(|(state, hv)| state.length(hv)).collect();
+        for (k, (&i, &alpha)) in open.iter().zip(&lengths).enumerate() {
             add(&mut step[i * d..][..d], &states[k].direction, alpha);
-            add(&mut residual[k * d..][..d], hv, -alpha);
+            add(&mut residual[k * d..][..d], &hv[k * d..][..d], -alpha);
             active[i].fit.cg_steps += 1;
         }
+        // Problems in `open` are in order: each meets its own row.
+        let mut rows = x_step.chunks_mut(n).enumerate();
+        let rows = open.iter().filter_map(|i| rows.find(|(at, _)| at == i)).map(|(_, row)| row).collect::<Vec<_>>();
+        let rows = rows.into_par_iter().zip(xv.par_chunks(n)).zip(&lengths);
+        rows.for_each(|((to, xv), &alpha)| add(to, xv, alpha));
         product(&mut z[..open.len() * d], Mat::new(&residual, open.len(), d), inverse, 1.0, false);
         let turned = states.par_iter_mut().zip(residual.par_chunks(d)).zip(z.par_chunks(d));
         turned.for_each(|((state, r), z)| state.turn(r, z));
@@ -383,7 +385,7 @@ fn directions(
             break;
         }
     }
-    step
+    (step, x_step)
 }
 
 /// Keeps the items that are marked, in order.

@@ -2,8 +2,9 @@
 //!
 //! Gradients: dW = x^T dy, db = sum over rows of dy, dx = dy W^T.
 
-use super::device::{Backend, Host, Matrix, matrix, numbers};
+use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
+use super::host::Host;
 use super::weight::{InPlace, Weight};
 use crate::product::{Mat, product};
 use crate::scratch::Scratch;
@@ -36,7 +37,7 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
     let ((n, d), e) = (*x.shape(), w.shape().1);
     let (x, mut tape) = x.split_tape();
     let xs = numbers(&x);
-    let y = forward(x.device(), &xs, w, b, [n, d, e])?;
+    let y = matrix(x.device(), &forward(&xs, w, b, [n, d, e]), n, e)?;
     if T::OWNS_TAPE {
         let (x, w, b, out) = (x.ghost(), w.clone(), b.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
@@ -61,28 +62,30 @@ pub fn of_input<T: Tape<f32, Cpu> + 'static>(
     w: &InPlace,
     b: &InPlace,
 ) -> Result<Matrix<Cpu, T>, Error> {
-    let (n, d, e) = (x.rows, x.cols, w.shape().1);
-    let y = forward(device, &x.numbers, w, b, [n, d, e])?;
+    let (distinct, d, e) = (x.distinct(), x.cols, w.shape().1);
+    let y = x.spread(forward(&x.numbers, w, b, [distinct, d, e]), e);
+    let y = matrix(device, &y, x.rows, e)?;
     if T::OWNS_TAPE {
-        let (xs, w, b, out) = (x.numbers.clone(), w.clone(), b.clone(), y.ghost());
+        let (x, w, b, out) = (x.clone(), w.clone(), b.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
-            let mut dy = Scratch::take(n * e);
+            let mut dy = Scratch::take(x.rows * e);
             grads.get(&out).copy_into(&mut dy);
-            backward(&xs, &dy, &w, &b, [n, d, e]);
+            backward(&x.numbers, &x.add_up(dy, e), &w, &b, [distinct, d, e]);
             Ok(())
         });
     }
     Ok(y.put_tape(tape))
 }
 
-fn forward(device: &Cpu, x: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) -> Result<Matrix<Cpu>, Error> {
+/// x W + b, (N, E).
+pub(super) fn forward(x: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) -> Scratch {
     let mut y = Scratch::repeat(&b.value(), n);
     product(&mut y, Mat::new(x, n, d), Mat::new(&w.value(), d, e), 1.0, true);
-    matrix(device, &y, n, e)
+    y
 }
 
 /// dW and db.
-fn backward(x: &[f32], dy: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) {
+pub(super) fn backward(x: &[f32], dy: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) {
     let (mut dw, add) = w.gradient();
     product(&mut dw, Mat::new(x, n, d).t(), Mat::new(dy, n, e), 1.0, add);
     let (mut db, add) = b.gradient();
@@ -91,7 +94,7 @@ fn backward(x: &[f32], dy: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 
 
 /// sum = rows added up, or sum += them where `add`. Threads share the columns, so that the order of the sums is always the
 /// same.
-pub(super) fn add_rows(sum: &mut [f32], rows: &[f32], add: bool) {
+fn add_rows(sum: &mut [f32], rows: &[f32], add: bool) {
     let width = sum.len();
     sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(i, sum)| {
         if !add {

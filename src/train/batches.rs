@@ -1,5 +1,6 @@
 //! Gathers batches from the memory map: streams side by side, standardised, time-major for sequences.
 
+use super::host::Host;
 use crate::dataset::{Features, Standardiser, View};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -37,24 +38,34 @@ impl Vision {
         self.view.dataset.frames()
     }
 
-    /// All frames of the clips, time-major: (T B, D_v), row t B + b is frame t of clip b. `out` keeps its memory.
-    pub fn sequences(&self, clips: &[usize], out: &mut Vec<f32>) {
+    /// All frames of the clips, time-major: (T B, D_v), row t B + b is frame t of clip b; a frame that only repeats the one
+    /// before it is not read again. `out` keeps its memory.
+    pub fn sequences(&self, clips: &[usize], out: &mut Host) {
         let (frames, batch) = (self.frames(), clips.len());
-        out.resize(frames * batch * self.width, 0.0);
+        let (places, distinct) = places(&self.view, clips);
+        let row = |t: usize, b: usize| places.as_ref().map_or(t * batch + b, |p| p[t * batch + b] as usize);
+        let numbers = out.memory();
+        numbers.resize(distinct * self.width, 0.0);
         // Clip by clip, since the frames of one lie together on disk.
         for (b, &clip) in clips.iter().enumerate() {
             for t in 0..frames {
-                self.frame(clip, t, &mut out[(t * batch + b) * self.width..][..self.width]);
+                let at = row(t, b);
+                if t == 0 || at != row(t - 1, b) {
+                    self.frame(clip, t, &mut numbers[at * self.width..][..self.width]);
+                }
             }
         }
+        (out.rows, out.cols, out.places) = (frames * batch, self.width, places.map(Arc::new));
     }
 
     /// One frame of each clip: (B, D_v). `out` keeps its memory.
-    pub fn single_frames(&self, clips: &[usize], frame: impl Fn(usize) -> usize, out: &mut Vec<f32>) {
-        out.resize(clips.len() * self.width, 0.0);
-        for (&clip, out) in clips.iter().zip(out.chunks_exact_mut(self.width)) {
+    pub fn single_frames(&self, clips: &[usize], frame: impl Fn(usize) -> usize, out: &mut Host) {
+        let numbers = out.memory();
+        numbers.resize(clips.len() * self.width, 0.0);
+        for (&clip, out) in clips.iter().zip(numbers.chunks_exact_mut(self.width)) {
             self.frame(clip, frame(clip), out);
         }
+        (out.rows, out.cols, out.places) = (clips.len(), self.width, None);
     }
 
     /// The mean over frames of each clip: (B, D_v).
@@ -93,6 +104,28 @@ impl Vision {
             rest = after;
         }
     }
+}
+
+/// For the frames of clips, time-major, the [`Host::places`] of each and the number of distinct rows. Clips shorter than T
+/// repeat frames: whatever a data set was imported from, its numbers say so.
+pub fn places(view: &View, clips: &[usize]) -> (Option<Vec<u32>>, usize) {
+    let (frames, batch) = (view.dataset.frames(), clips.len());
+    let streams = || view.dataset.streams.iter().zip(&view.dataset.manifest.streams);
+    let repeats = |clip: usize, t: usize| streams().all(|(f, s)| f.repeats(clip, t * s.width, s.width));
+    let mut places: Vec<u32> = Vec::with_capacity(frames * batch);
+    let mut distinct = 0;
+    for t in 0..frames {
+        for (b, &clip) in clips.iter().enumerate() {
+            if t > 0 && repeats(clip, t) {
+                places.push(places[(t - 1) * batch + b]);
+            } else {
+                places.push(distinct);
+                distinct += 1;
+            }
+        }
+    }
+    let distinct = distinct as usize;
+    ((distinct < places.len()).then_some(places), distinct)
 }
 
 /// Rows of an audio feature for clips that have it, zeros for others; (B, D_a), not standardised.

@@ -5,37 +5,19 @@
 //! operations, run anywhere, and are the reference that the fast forms are tested against.
 
 use super::error::Error;
+use super::host::Host;
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
 #[cfg(feature = "cuda")]
 use crate::cuda::{driver::Driver, tape, weight::OnEngine};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
-use std::sync::Arc;
 
 /// A matrix on a device, with or without a tape.
 pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
 
 /// A device's storage of numbers.
 pub type Buffer<D> = <D as Storage<f32>>::Vec;
-
-/// A network's input on the host, which operations on the CPU read where it lies.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// Row after row.
-    pub numbers: Arc<Vec<f32>>,
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub cols: usize,
-}
-
-impl Host {
-    /// The same numbers on a device.
-    pub fn to<D: Backend>(&self, device: &D) -> Result<Matrix<D>, Error> {
-        matrix(device, &self.numbers, self.rows, self.cols)
-    }
-}
 
 /// A device that generators and heads can be trained on.
 pub trait Backend: Device<f32> {

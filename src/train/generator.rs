@@ -3,8 +3,9 @@
 //! LSTM: x = h_T; p = softmax(x W_p + b_p), r = x W_r + b_r (Equations 2 to 4 of the paper).
 //! Autoencoder: latent l = encoder(frame), x = decoder(l), ReLU after every layer; p from l, r from x (Equations 5, 6).
 
-use super::device::{Backend, Host, Matrix};
+use super::device::{Backend, Matrix};
 use super::error::Error;
+use super::host::Host;
 use super::params::Params;
 use crate::experiment::config::{Architecture, Autoencoder, Config};
 use dfdx::prelude::*;

@@ -4,9 +4,11 @@
 //! a_t = x_t W + h_{t-1} U + b; i, f, o = sigmoid(a), g = tanh(a); c_t = f c_{t-1} + i g; h_t = o tanh(c_t).
 //! The result is h_T, (B, H). The input is (T B, D), time-major: row t B + k is frame t of clip k. It gets no gradient.
 
-use super::device::{Backend, Host, Matrix, matrix};
+use super::affine;
+use super::device::{Backend, Matrix, matrix};
 use super::error::Error;
 use super::gates;
+use super::host::Host;
 use super::weight::{InPlace, Weight};
 use crate::product::{Mat, Packed, product};
 use crate::scratch::Scratch;
@@ -23,7 +25,7 @@ pub fn composite<D: Backend, T: Tape<f32, D>>(
     let device = x.device().clone();
     let e = Error::device;
     // All frames in one product before the loop.
-    let (projected, mut tape) = super::affine::composite(x, w, b)?.split_tape();
+    let (projected, mut tape) = affine::composite(x, w, b)?.split_tape();
     let zeros = || device.try_zeros_like(&(batch, hidden)).map_err(e);
     let (mut h, mut c): (Matrix<D>, Matrix<D>) = (zeros()?, zeros()?);
     for t in 0..steps {
@@ -81,35 +83,32 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
 ) -> Result<Matrix<Cpu, T>, Error> {
     let (n, d, hidden) = (x.rows, x.cols, u.shape().0);
     let batch = n / steps;
-    let trace = forward(&x.numbers, &w.value(), &u.value(), &b.value(), [steps, batch, d, hidden]);
+    let projected = x.spread(affine::forward(&x.numbers, w, b, [x.distinct(), d, 4 * hidden]), 4 * hidden);
+    let trace = forward(projected, &u.value(), [steps, batch, hidden]);
     let last = &trace.h[steps * batch * hidden..];
     let h = matrix(device, last, batch, hidden)?;
     if T::OWNS_TAPE {
-        let (x, w, u, b, out) = (x.numbers.clone(), w.clone(), u.clone(), b.clone(), h.ghost());
+        let (x, w, u, b, out) = (x.clone(), w.clone(), u.clone(), b.clone(), h.ghost());
         tape.add_backward_op(move |grads| {
             let mut dh = Scratch::take(batch * hidden);
             grads.get(&out).copy_into(&mut dh);
             let (da, h) = backward(trace, dh, &u.value(), [steps, batch, hidden]);
-            let (mut dw, add) = w.gradient();
-            product(&mut dw, Mat::new(&x, n, d).t(), Mat::new(&da, n, 4 * hidden), 1.0, add);
             // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
             let later = (steps - 1) * batch;
             let before = Mat::new(&h[batch * hidden..steps * batch * hidden], later, hidden);
             let after = Mat::new(&da[batch * 4 * hidden..], later, 4 * hidden);
             let (mut du, add) = u.gradient();
             product(&mut du, before.t(), after, 1.0, add);
-            let (mut db, add) = b.gradient();
-            super::affine::add_rows(&mut db, &da, add);
+            affine::backward(&x.numbers, &x.add_up(da, 4 * hidden), &w, &b, [x.distinct(), d, 4 * hidden]);
             Ok(())
         });
     }
     Ok(h.put_tape(tape))
 }
 
-fn forward(x: &[f32], w: &[f32], u: &[f32], b: &[f32], [steps, batch, d, hidden]: [usize; 4]) -> Trace {
-    let (n, step, wide) = (steps * batch, batch * hidden, batch * 4 * hidden);
-    let mut gates = Scratch::repeat(b, n);
-    product(&mut gates, Mat::new(x, n, d), Mat::new(w, d, 4 * hidden), 1.0, true);
+/// `gates` is x W + b for all frames, (T B, 4H).
+fn forward(gates: Scratch, u: &[f32], [steps, batch, hidden]: [usize; 3]) -> Trace {
+    let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let mut trace = Trace {
         gates,
         c: Scratch::take((steps + 1) * step),

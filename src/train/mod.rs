@@ -11,6 +11,7 @@ pub mod error;
 mod feed;
 pub mod gates;
 pub mod generator;
+pub mod host;
 pub mod loss;
 pub mod lstm;
 pub mod params;
@@ -20,6 +21,7 @@ pub mod tsn;
 pub mod weight;
 
 pub use batches::Vision;
-pub use device::{Backend, Host, Matrix};
+pub use device::{Backend, Matrix};
 pub use error::Error;
+pub use host::Host;
 pub use trainer::{Checkpoint, Epoch, Listener, Measures, Task, Trained};

@@ -1,42 +1,24 @@
 //! One optimiser step: forward, losses, backward, Adam.
 
-use super::device::{Backend, Host, Matrix, matrix, numbers};
+use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
 use super::generator::Generator;
+use super::host::Host;
 use super::loss;
 use crate::experiment::config::{Classifier, Loss, Train};
 use crate::scratch::Scratch;
 use dfdx::optim::AdamConfig;
 use dfdx::prelude::*;
-use std::sync::Arc;
 
 /// What a step learns from.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The network's input, (rows, D_v): T B rows, time-major, for the LSTM and B for the autoencoder.
-    pub x: Arc<Vec<f32>>,
-    /// Rows of `x`.
-    pub rows: usize,
+    pub x: Host,
     /// The class of each clip, (B,).
     pub labels: Vec<usize>,
     /// The audio feature of each clip on the scale of the network's output, (B, D_a).
     pub target: Vec<f32>,
-}
-
-impl Batch {
-    /// The input as networks read it.
-    pub fn input(&self) -> Host {
-        Host { numbers: self.x.clone(), rows: self.rows, cols: self.x.len() / self.rows.max(1) }
-    }
-
-    /// The memory of `x`, to be filled anew.
-    pub(super) fn memory(&mut self) -> &mut Vec<f32> {
-        // Whoever still reads the old numbers keeps them.
-        if Arc::get_mut(&mut self.x).is_none() {
-            self.x = Arc::default();
-        }
-        Arc::make_mut(&mut self.x)
-    }
 }
 
 /// What a step minimises.
@@ -75,7 +57,7 @@ pub fn step<D: Backend>(
     let e = Error::device;
     let device = generator.params.device().clone();
     let train = objective.train;
-    let output = generator.forward(&batch.input(), OwnedTape::default())?;
+    let output = generator.forward(&batch.x, OwnedTape::default())?;
     let (logits, audio) = (numbers(&output.logits), numbers(&output.audio));
     let (clips, width) = *output.audio.shape();
     let classes = output.logits.shape().1;

@@ -129,14 +129,8 @@ impl Task {
     /// The network's input for clips, into `batch`; `frame` says which one the autoencoder sees.
     fn gather_input(&self, clips: &[usize], frame: impl Fn(usize) -> usize, batch: &mut Batch) {
         match self.architecture {
-            Architecture::Lstm => {
-                self.vision.sequences(clips, batch.memory());
-                batch.rows = clips.len() * self.vision.frames();
-            }
-            Architecture::Autoencoder => {
-                self.vision.single_frames(clips, frame, batch.memory());
-                batch.rows = clips.len();
-            }
+            Architecture::Lstm => self.vision.sequences(clips, &mut batch.x),
+            Architecture::Autoencoder => self.vision.single_frames(clips, frame, &mut batch.x),
         }
     }
 
@@ -307,7 +301,7 @@ impl<D: Backend> Trained<D> {
 
     /// Logits and generated features of a batch, without a tape.
     fn outputs(&self, batch: &Batch) -> Result<(Scratch, Scratch), Error> {
-        let output = self.generator.forward(&batch.input(), NoneTape)?;
+        let output = self.generator.forward(&batch.x, NoneTape)?;
         Ok((numbers(&output.logits), numbers(&output.audio)))
     }
 

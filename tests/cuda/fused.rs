@@ -24,7 +24,7 @@ fn weight<W: Weight<Cpu>>(name: &str, rows: usize, cols: usize) -> W {
 }
 
 fn input(rows: usize, cols: usize, seed: usize) -> Input {
-    Input { numbers: Arc::new(normal(rows * cols, 1.0, &format!("x/{seed}"))), rows, cols }
+    Input::all(Arc::new(normal(rows * cols, 1.0, &format!("x/{seed}"))), rows)
 }
 
 /// Of the sum of out times given numbers: every element has a gradient of its own.
@@ -47,7 +47,11 @@ fn the_lstm_agrees_with_the_cpu_and_with_dfdx() {
     }
     let device = Cpu::default();
     for [steps, batch, d, hidden] in SIZES {
-        let x = input(steps * batch, d, 0);
+        // The last two of the rows are the first again.
+        let mut x = input((steps * batch).saturating_sub(2).max(1), d, 0);
+        let distinct = x.rows;
+        let places = (0..steps * batch).map(|row| (row % distinct) as u32);
+        (x.places, x.rows) = (Some(Arc::new(places.collect())), steps * batch);
         let sizes = [("w", d, 4 * hidden), ("u", hidden, 4 * hidden), ("b", 1, 4 * hidden)];
         fn all<W: Weight<Cpu>>(sizes: [(&str, usize, usize); 3]) -> [W; 3] {
             sizes.map(|(name, rows, cols)| weight(name, rows, cols))
@@ -138,7 +142,7 @@ fn the_affine_map_agrees_with_the_cpu_and_two_passes_add_up() {
             }
         }
     }
-    let host = Input { numbers: Arc::new(x.as_vec()), rows: n, cols: d };
+    let host = Input::all(Arc::new(x.as_vec()), n);
     let of_input = tape::affine_of_input(&device, &host, NoneTape, &ours_w, &ours_b).unwrap();
     let plain = tape::affine(x, &ours_w, &ours_b, false).unwrap();
     assert_eq!(of_input.as_vec(), plain.as_vec());

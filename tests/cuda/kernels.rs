@@ -14,7 +14,7 @@ use unmute::dataset::{Dataset, Missing, MissingBy, Precision, Standardiser, View
 use unmute::train::batches::audio_rows;
 use unmute::train::params::{adam, adam_with_decay};
 use unmute::train::weight::{OnTape, State, Weight};
-use unmute::train::{Vision, gates};
+use unmute::train::{Host as Input, Vision, gates};
 
 /// What GPU and CPU may differ by where both compute in f32 and order their operations differently.
 const TOLERANCE: f32 = 2e-6;
@@ -172,6 +172,11 @@ fn adam_takes_the_steps_that_dfdx_takes() {
     }
 }
 
+/// Every row of a network's input.
+fn all(x: &Input) -> Vec<f32> {
+    x.to(&dfdx::tensor::Cpu::default()).unwrap().as_vec()
+}
+
 /// A data set with two streams, in one precision.
 fn clips(precision: Precision) -> (tempfile::TempDir, Arc<Clips>) {
     let dir = tempfile::tempdir().unwrap();
@@ -200,21 +205,20 @@ fn batches_gathered_from_resident_features_are_those_of_the_host_to_the_bit() {
         let resident = Resident::new(streams.collect()).unwrap();
         let batch = [3, 0, 11, 3, 7];
         let rows = batch.map(Some);
-        let mut want = Vec::new();
-        vision.sequences(&batch, &mut want);
+        let mut host = Input::default();
+        vision.sequences(&batch, &mut host);
+        let want = all(&host);
         let out = Buffer::<Host>::of(&*engine, &vec![9.0; want.len()]).unwrap();
         let places = Places::new(&*engine, &rows, None).unwrap();
         assert_eq!(resident.gather(&*engine, &places, out.all()).unwrap(), 20);
         assert!(out.all().read(&*engine).unwrap() == want, "sequences, {precision:?}");
 
-        let frames = [1, 3, 0, 2, 2];
-        vision.single_frames(
-            &[3, 0, 11, 4, 7],
-            |clip| frames[[3, 0, 11, 4, 7].iter().position(|c| *c == clip).unwrap()],
-            &mut want,
-        );
+        let (batch, frames) = ([3, 0, 11, 4, 7], [1, 3, 0, 2, 2]);
+        let frame = |clip| frames[batch.iter().position(|c| *c == clip).unwrap()];
+        vision.single_frames(&batch, frame, &mut host);
+        let want = all(&host);
         let out = Buffer::<Host>::of(&*engine, &vec![9.0; want.len()]).unwrap();
-        let places = Places::new(&*engine, &[3, 0, 11, 4, 7].map(Some), Some(&frames)).unwrap();
+        let places = Places::new(&*engine, &batch.map(Some), Some(&frames)).unwrap();
         assert_eq!(resident.gather(&*engine, &places, out.all()).unwrap(), 5);
         assert!(out.all().read(&*engine).unwrap() == want, "single frames, {precision:?}");
 
