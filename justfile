@@ -61,6 +61,11 @@ bench-peers data="" *args: peers
     if [ -n "{{ data }}" ]; then data=(--data "{{ data }}"); fi
     python3 benches/peers/compare.py --parts "$parts" --unmute {{ unmute }} --python .venv/peers/bin/python "${data[@]}" {{ args }}
 
+# Time an epoch of each generator, the heads and the SVM bank at three sizes of made-up data and draw them: `just bench-growth --sizes 5000,10000,20000 --plot docs/growth.svg`
+bench-growth *args:
+    cargo build --release --locked
+    python3 benches/growth.py --unmute {{ unmute }} {{ args }}
+
 # The virtual environment of the peers
 [private]
 peers:

@@ -68,7 +68,7 @@ const MAX_CG: usize = 100;
 const BLOCK: usize = 256;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
-const SOLVED: f64 = 0.01;
+const SOLVED: f64 = 0.1;
 
 /// Trains every problem from the given weights, (P, D + 1), in place.
 pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
@@ -148,6 +148,19 @@ impl Problem {
     }
 }
 
+/// Matrices of a number for each problem and row: large, so one block's Newton steps use the same memory again.
+#[derive(Default)]
+struct Work {
+    /// Slopes of the losses.
+    a: Vec<f32>,
+    /// X v for the directions of conjugate gradients.
+    xv: Vec<f32>,
+    /// The same, where rows have a loss.
+    masked: Vec<f32>,
+    /// X s for the Newton steps.
+    x_step: Vec<f32>,
+}
+
 /// The state of one problem that is still being trained.
 struct Active {
     place: usize,
@@ -158,17 +171,21 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
     let d = shared.width;
     let n = shared.x.len() / d;
     let x = Mat::new(shared.x, n, d);
-    let signs: Vec<f32> = problems.iter().flat_map(|p| (0..n).map(move |i| p.sign(shared, i))).collect();
+    let mut signs = vec![0.0f32; problems.len() * n];
+    signs.par_chunks_mut(n.max(1)).zip(problems).for_each(|(signs, p)| {
+        signs.iter_mut().enumerate().for_each(|(i, sign)| *sign = p.sign(shared, i));
+    });
     let sign = |place: usize| &signs[place * n..][..n];
     let mut fits = vec![Fit::default(); problems.len()];
     let mut active: Vec<Active> = (0..problems.len()).map(|place| Active { place, fit: Fit::default() }).collect();
     // Rows of these belong to the active problems, in order.
     let mut w = weights.to_vec();
-    let mut z = Vec::new();
+    let (mut z, mut work) = (Vec::new(), Work::default());
     prepared.decisions(&w, problems.len(), &mut z);
     for newton in 0..=MAX_NEWTON {
         // a_i = -2 C y_i max(0, 1 - y_i z_i); gradient = w + a X.
-        let mut a = vec![0.0f32; active.len() * n];
+        let a = &mut work.a;
+        a.resize(active.len() * n, 0.0);
         let losses: Vec<f64> = a
             .par_chunks_mut(n)
             .zip(z.par_chunks(n))
@@ -176,9 +193,8 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
             .map(|((a, z), problem)| slopes(a, z, sign(problem.place), shared.c))
             .collect();
         let mut gradient = w.clone();
-        product(&mut gradient, Mat::new(&a, active.len(), n), x, 1.0, true);
-        let mut keep = vec![false; active.len()];
-        for (i, problem) in active.iter_mut().enumerate() {
+        product(&mut gradient, Mat::new(a, active.len(), n), x, 1.0, true);
+        let measured = active.par_iter_mut().enumerate().map(|(i, problem)| {
             let (w, g) = (&w[i * d..][..d], &gradient[i * d..][..d]);
             let objective = 0.5 * dot(w, w) + losses[i];
             let g2 = dot(g, g);
@@ -191,16 +207,18 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
             problem.fit.gradient_norm = g2.sqrt();
             problem.fit.duality_gap = ((objective - dual) / objective.max(f64::MIN_POSITIVE)).max(0.0);
             problem.fit.newton_steps = newton;
-            keep[i] = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
-        }
+            0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON
+        });
+        let keep: Vec<bool> = measured.collect();
         retire(&mut active, &keep, &mut fits, weights, &mut w, d);
         retain_rows(&mut z, n, &keep);
-        retain_rows(&mut a, n, &keep);
+        retain_rows(a, n, &keep);
         retain_rows(&mut gradient, d, &keep);
         if active.is_empty() {
             break;
         }
-        let (step, x_step) = newton_direction(shared, x, &a, &gradient, &mut active, prepared);
+        let step = newton_direction(shared, x, &mut work, &gradient, &mut active, prepared);
+        let x_step = &work.x_step;
         // Exact line search along the step, then move.
         let lengths: Vec<f64> = (0..active.len())
             .into_par_iter()
@@ -216,15 +234,14 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
                 )
             })
             .collect();
-        let mut moved = vec![true; active.len()];
-        for (i, &length) in lengths.iter().enumerate() {
-            // No progress left in f32: what there is, is the answer; its gap is reported.
-            moved[i] = length > 0.0;
-            let move_along =
-                |to: &mut [f32], along: &[f32]| to.iter_mut().zip(along).for_each(|(t, a)| *t += length as f32 * a);
-            move_along(&mut w[i * d..][..d], &step[i * d..][..d]);
-            move_along(&mut z[i * n..][..n], &x_step[i * n..][..n]);
-        }
+        // No progress left in f32: what there is, is the answer; its gap is reported.
+        let moved: Vec<bool> = lengths.iter().map(|length| *length > 0.0).collect();
+        let along = |to: &mut [f32], steps: &[f32], width: usize| {
+            let moves = to.par_chunks_mut(width).zip(steps.par_chunks(width)).zip(&lengths);
+            moves.for_each(|((to, step), &length)| add(to, step, length));
+        };
+        along(&mut w, &step, d);
+        along(&mut z, x_step, n);
         retire(&mut active, &moved, &mut fits, weights, &mut w, d);
         retain_rows(&mut z, n, &moved);
         if active.is_empty() {
@@ -272,20 +289,20 @@ fn slopes(a: &mut [f32], z: &[f32], y: &[f32], c: f32) -> f64 {
     loss * f64::from(c)
 }
 
-/// Solves (I + 2 C X_I^T X_I) s = -gradient for every active problem. Gives s (P, D + 1) and X s (P, N).
+/// Solves (I + 2 C X_I^T X_I) s = -gradient for every active problem. Gives s (P, D + 1), and X s
+/// (P, N) in `work`.
 fn newton_direction(
     shared: &Shared,
     x: Mat,
-    a: &[f32],
+    work: &mut Work,
     gradient: &[f32],
     active: &mut [Active],
     prepared: &mut Prepared,
-) -> (Vec<f32>, Vec<f32>) {
-    let d = shared.width;
-    let n = shared.x.len() / d;
+) -> Vec<f32> {
+    let (n, a) = (shared.x.len() / shared.width, &work.a);
     let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
     let inverse = prepared.inverse(shared, lossy as f64 / a.len() as f64);
-    directions(shared, x, a, gradient, active, prepared, &inverse)
+    directions(shared, x, work, gradient, active, prepared, &inverse)
 }
 
 /// One problem's state of preconditioned conjugate gradients.
@@ -332,16 +349,20 @@ fn add(to: &mut [f32], from: &[f32], by: f64) {
 fn directions(
     shared: &Shared,
     x: Mat,
-    a: &[f32],
+    work: &mut Work,
     gradient: &[f32],
     active: &mut [Active],
     prepared: &Prepared,
     inverse: &[f32],
-) -> (Vec<f32>, Vec<f32>) {
+) -> Vec<f32> {
     let d = shared.width;
     let n = shared.x.len() / d;
     let inverse = Mat::new(inverse, d, d);
-    let (mut step, mut x_step) = (vec![0.0f32; gradient.len()], vec![0.0f32; a.len()]);
+    let Work { a, xv, masked, x_step } = work;
+    x_step.resize(a.len(), 0.0);
+    x_step.par_chunks_mut(n).for_each(|row| row.fill(0.0));
+    masked.resize(a.len(), 0.0);
+    let mut step = vec![0.0f32; gradient.len()];
     // Rows of what follows belong to the problems in `open`.
     let mut open: Vec<usize> = (0..active.len()).collect();
     let mut residual: Vec<f32> = gradient.iter().map(|g| -g).collect();
@@ -350,10 +371,9 @@ fn directions(
     let mut states: Vec<Conjugate> =
         residual.chunks(d).zip(z.chunks(d)).map(|(r, z)| Conjugate::new(r, z.to_vec())).collect();
     let mut goals: Vec<f64> = states.iter().map(|s| SOLVED * s.energy).collect();
-    let (mut xv, mut masked) = (Vec::new(), vec![0.0f32; a.len()]);
     for _ in 0..MAX_CG {
         let directions: Vec<f32> = states.iter().flat_map(|s| s.direction.iter().copied()).collect();
-        prepared.decisions(&directions, open.len(), &mut xv);
+        prepared.decisions(&directions, open.len(), xv);
         let masked = &mut masked[..open.len() * n];
         masked.par_chunks_mut(n).zip(xv.par_chunks(n)).zip(&open).for_each(|((masked, xv), &i)| {
             for ((masked, v), a) in masked.iter_mut().zip(xv).zip(&a[i * n..][..n]) {
@@ -385,7 +405,7 @@ fn directions(
             break;
         }
     }
-    (step, x_step)
+    step
 }
 
 /// Keeps the items that are marked, in order.
