@@ -43,7 +43,7 @@ impl fmt::Display for Wanted {
 }
 
 /// A GPU, as its driver describes it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
     /// `NVIDIA H200`.
     pub name: String,
@@ -56,7 +56,7 @@ pub struct Gpu {
 }
 
 /// A CUDA version, major and minor: the newest that a driver runs, or the one that a program was built with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
 impl Version {
@@ -222,6 +222,21 @@ fn usable(wanted: Wanted, found: &Found) -> Result<(usize, &Gpu), String> {
     Err(first.unwrap_or_default())
 }
 
+/// What the record of a run tells of its GPU, by the device's name; nothing for the CPU.
+pub fn facts(device: &str, found: &Found) -> Option<serde_json::Value> {
+    let Some(Wanted::Cuda(ordinal)) = Wanted::parse(device) else { return None };
+    let Found::Driver { runs, built, gpus, .. } = found else { return None };
+    let gpu = gpus.get(ordinal.unwrap_or(0))?;
+    Some(serde_json::json!({
+        "name": gpu.name,
+        "compute_capability": format!("{}.{}", gpu.compute.0, gpu.compute.1),
+        "memory_bytes": gpu.memory_bytes,
+        "free_bytes": gpu.free_bytes,
+        "driver_runs_cuda": runs.to_string(),
+        "built_with_cuda": built.to_string(),
+    }))
+}
+
 /// `79.1 GiB`.
 pub(super) fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
@@ -318,6 +333,18 @@ mod tests {
         assert!(none.contains("no GPU 2") && none.contains("2 GPUs, cuda:0 to cuda:1"), "{none}");
         let one = driver(Version(12, 4), vec![gpu((9, 0), 50)]);
         assert!(choose(Wanted::Cuda(Some(7)), &one).unwrap_err().contains("one GPU, cuda:0"));
+    }
+
+    #[test]
+    fn the_record_tells_of_the_gpu_that_was_used() {
+        let found = driver(Version(13, 0), vec![gpu((8, 0), 1), gpu((9, 0), 2)]);
+        let told = facts("cuda:1", &found).unwrap();
+        assert_eq!((&told["name"], &told["compute_capability"]), (&"NVIDIA H200".into(), &"9.0".into()));
+        assert_eq!((&told["free_bytes"], &told["driver_runs_cuda"]), (&(2u64 << 30).into(), &"13.0".into()));
+        assert_eq!(told["built_with_cuda"], "12.4");
+        assert_eq!(facts("cpu", &found), None);
+        assert_eq!(facts("cuda:2", &found), None);
+        assert_eq!(facts("cuda:0", &Found::NotBuilt), None);
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn look(wanted: Wanted) -> Result<Found, DriverError> {
     let mut runs = 0;
     // SAFETY: a place for a number.
     unsafe { sys::cuDriverGetVersion(&mut runs) }.result()?;
+    let (runs, built) = (Version::of_number(runs), Version::parse(env!("UNMUTE_NVCC")).unwrap_or(Version(0, 0)));
     let mut gpus = Vec::new();
     let mut enough = false;
     for ordinal in 0..result::device::get_count()? {
@@ -50,12 +51,13 @@ fn look(wanted: Wanted) -> Result<Found, DriverError> {
             Wanted::Auto | Wanted::Cuda(None) => !enough,
             Wanted::Cpu => false,
         };
+        // One that will not do for another reason is left alone.
+        let asked = asked && runs >= built && compute >= least();
         let free_bytes = if asked { free_memory(gpu)? } else { memory };
-        enough |= asked && free_bytes >= LEAST_FREE && compute >= least();
+        enough |= asked && free_bytes >= LEAST_FREE;
         gpus.push(Gpu { name, compute, memory_bytes: memory, free_bytes });
     }
-    let built = Version::parse(env!("UNMUTE_NVCC")).unwrap_or(Version(0, 0));
-    Ok(Found::Driver { runs: Version::of_number(runs), built, least: least(), gpus })
+    Ok(Found::Driver { runs, built, least: least(), gpus })
 }
 
 /// The least compute capability that dfdx's kernels were built for.
@@ -76,11 +78,17 @@ unsafe fn compute(gpu: sys::CUdevice) -> Result<(u32, u32), DriverError> {
 
 fn free_memory(gpu: sys::CUdevice) -> Result<u64, DriverError> {
     // SAFETY: a GPU that the driver named; the context is given back before anybody else can use it.
-    unsafe {
-        let context = result::primary_ctx::retain(gpu)?;
-        let free = result::ctx::set_current(context).and_then(|()| result::mem_get_info());
-        result::primary_ctx::release(gpu)?;
-        Ok(free?.0 as u64)
+    let free = unsafe {
+        result::primary_ctx::retain(gpu).and_then(|context| {
+            let free = result::ctx::set_current(context).and_then(|()| result::mem_get_info());
+            result::primary_ctx::release(gpu)?;
+            Ok(free?.0 as u64)
+        })
+    };
+    match free {
+        // So full that not even a context has room.
+        Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(0),
+        free => free,
     }
 }
 

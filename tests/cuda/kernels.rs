@@ -6,7 +6,7 @@ use crate::support::numbers::normal;
 use dfdx::optim::WeightDecay;
 use dfdx::tensor::Gradients;
 use std::sync::Arc;
-use unmute::cuda::engine::{Buffer, View};
+use unmute::cuda::engine::{Buffer, Engine, View};
 use unmute::cuda::kernels::{self, Adam, Learned, Step, Trace};
 use unmute::cuda::resident::{Places, Resident, Stream};
 use unmute::dataset::import::{self, Rows};
@@ -178,7 +178,7 @@ fn all(x: &Input) -> Vec<f32> {
 }
 
 /// A data set with two streams, in one precision.
-fn clips(precision: Precision) -> (tempfile::TempDir, Arc<Clips>) {
+pub fn clips(precision: Precision) -> (tempfile::TempDir, Arc<Clips>) {
     let dir = tempfile::tempdir().unwrap();
     let streams = vec![("rgb", 13), ("flow", 6)];
     let source = Source { clips: 24, streams, audio: vec![("vggish", 5)], ..Source::default() };
@@ -192,17 +192,22 @@ fn clips(precision: Precision) -> (tempfile::TempDir, Arc<Clips>) {
     (dir, Arc::new(view))
 }
 
+/// All streams of a data set on an engine.
+pub fn resident<E: Engine>(engine: &E, view: &Clips) -> Resident<E> {
+    let streams = view.dataset.streams.iter().zip(&view.dataset.manifest.streams).map(|(features, s)| {
+        let standardiser = Standardiser::of_features(features, &view.train, s.width);
+        Stream::upload(engine, features, &standardiser).unwrap()
+    });
+    Resident::new(streams.collect()).unwrap()
+}
+
 #[test]
 fn batches_gathered_from_resident_features_are_those_of_the_host_to_the_bit() {
     let Some(engine) = host::engine() else { return };
     for precision in [Precision::F32, Precision::F16] {
         let (_dir, view) = clips(precision);
         let vision = Vision::new(&view);
-        let streams = view.dataset.streams.iter().zip(&view.dataset.manifest.streams).map(|(features, s)| {
-            let standardiser = Standardiser::of_features(features, &view.train, s.width);
-            Stream::upload(&*engine, features, &standardiser).unwrap()
-        });
-        let resident = Resident::new(streams.collect()).unwrap();
+        let resident = resident(&*engine, &view);
         let batch = [3, 0, 11, 3, 7];
         let rows = batch.map(Some);
         let mut host = Input::default();

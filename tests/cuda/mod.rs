@@ -2,6 +2,8 @@
 //! the fused operations, against the CPU's own code; and the kernels compiled to PTX where a CUDA compiler is found.
 
 mod fused;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod host;
 mod kernels;
 mod ptx;
