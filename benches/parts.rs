@@ -218,10 +218,10 @@ fn svm_bank(part: &mut Part) -> Outcome {
     let (d, k) = (part.size("dims")?, part.size("classes")?);
     x = x.chunks_exact(d).flat_map(|row| row.iter().copied().chain([1.0])).collect();
     let (c, tolerance) = (part.number("c")? as f32, part.number("tolerance")?);
-    let problems: Vec<Problem> = (0..k).map(|class| Problem { class, without_fold: None }).collect();
+    let problems: Vec<Problem> = (0..k).map(|class| Problem { class }).collect();
     let mut fits = Vec::new();
     part.time(0, || {
-        let shared = Shared { x: &x, width: d + 1, labels: &labels, folds: &[], c, tolerance };
+        let shared = Shared { x: &x, width: d + 1, labels: &labels, c, tolerance };
         fits = svm::train(&shared, &problems, &mut vec![0.0; k * (d + 1)]);
         Ok(())
     })?;

@@ -530,8 +530,8 @@ fn svms_agree_with_scikit_learn() {
         let [n, d, k] = ["n", "d", "k"].map(|e| size(&case[e]));
         let c = case["c"].as_f64().unwrap();
         let (x, labels) = (with_bias(&floats(&case["x"]), d), indices(&case["labels"]));
-        let shared = Shared { x: &x, width: d + 1, labels: &labels, folds: &[], c: c as f32, tolerance: 1e-6 };
-        let problems: Vec<Problem> = (0..k).map(|class| Problem { class, without_fold: None }).collect();
+        let shared = Shared { x: &x, width: d + 1, labels: &labels, c: c as f32, tolerance: 1e-6 };
+        let problems: Vec<Problem> = (0..k).map(|class| Problem { class }).collect();
         let mut weights = vec![0.0; k * (d + 1)];
         let fits = svm::train(&shared, &problems, &mut weights);
         let decisions = svm::decisions(&x, d + 1, &weights);
@@ -550,27 +550,6 @@ fn svms_agree_with_scikit_learn() {
             assert_close(&format!("{what}: decisions"), &decisions[class * n..][..n], &column, 5e-3);
         }
     }
-}
-
-#[test]
-fn svms_leave_a_fold_out_as_if_its_rows_were_not_there() {
-    let f = fixture::read("svm.json");
-    let case = &cases(&f)[0];
-    let (d, k) = (size(&case["d"]), size(&case["k"]));
-    let (x, labels) = (with_bias(&floats(&case["x"]), d), indices(&case["labels"]));
-    let folds: Vec<usize> = (0..labels.len()).map(|i| i % 3).collect();
-    let train = |x: &[f32], labels: &[usize], folds: &[usize], without_fold: Option<usize>| {
-        let shared = Shared { x, width: d + 1, labels, folds, c: 1.0, tolerance: 1e-8 };
-        let problems: Vec<Problem> = (0..k).map(|class| Problem { class, without_fold }).collect();
-        let mut weights = vec![0.0; k * (d + 1)];
-        svm::train(&shared, &problems, &mut weights);
-        weights
-    };
-    let kept: Vec<usize> = (0..labels.len()).filter(|i| folds[*i] != 1).collect();
-    let fewer_x: Vec<f32> = kept.iter().flat_map(|&i| x[i * (d + 1)..][..d + 1].to_vec()).collect();
-    let fewer_labels: Vec<usize> = kept.iter().map(|&i| labels[i]).collect();
-    let (left_out, fewer) = (train(&x, &labels, &folds, Some(1)), train(&fewer_x, &fewer_labels, &[], None));
-    assert_close("weights", &left_out, &wide(&fewer), 1e-3);
 }
 
 /// Audio features of real recordings: (N, 384), labels of the train clips.

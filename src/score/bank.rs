@@ -43,21 +43,26 @@ impl Bank {
             Scale::Standardised => Standardiser::of_matrix(features, width),
             Scale::Raw => Standardiser::identity(width),
         };
-        let x = with_bias(&scale, features);
-        let folds = match config.probability {
-            Probability::Softmax => Vec::new(),
+        let fold_of = match config.probability {
+            Probability::Softmax => vec![0; n],
             Probability::Platt | Probability::PlattRaw => stratified_folds(labels, classes, config.folds),
         };
-        let shared =
-            Shared { x: &x, width: width + 1, labels, folds: &folds, c: config.c as f32, tolerance: config.tolerance };
-        let problems: Vec<Problem> = (0..classes).map(|class| Problem { class, without_fold: None }).collect();
+        // Fold after fold, so that all rows but one fold's are a slice.
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by_key(|i| fold_of[*i]);
+        let mut x = with_bias(&scale, features, &order);
+        let mut labels: Vec<usize> = order.iter().map(|&i| labels[i]).collect();
+        let problems: Vec<Problem> = (0..classes).map(|class| Problem { class }).collect();
         let mut weights = vec![0.0; classes * (width + 1)];
         let mut prepared = Prepared::new(&x, width + 1);
-        let fits = svm::train_with(&shared, &problems, &mut weights, &mut prepared);
-        let sigmoids = if folds.is_empty() {
-            Vec::new()
-        } else {
-            sigmoids(&shared, classes, config.folds, &weights, &mut prepared)
+        let fits = svm::train_with(&shared(&x, &labels, config), &problems, &mut weights, &mut prepared);
+        let sigmoids = match config.probability {
+            Probability::Softmax => Vec::new(),
+            Probability::Platt | Probability::PlattRaw => {
+                let sizes: Vec<usize> =
+                    (0..config.folds).map(|f| fold_of.iter().filter(|of| **of == f).count()).collect();
+                sigmoids(&mut x, &mut labels, &sizes, &problems, config, &weights, &mut prepared)
+            }
         };
         Bank { scale, weights, sigmoids, probability: config.probability, fits }
     }
@@ -66,7 +71,7 @@ impl Bank {
     pub fn probabilities(&self, features: &[f32], classes: usize) -> Vec<f32> {
         let width = self.scale.width();
         let n = features.len() / width;
-        let x = with_bias(&self.scale, features);
+        let x = with_bias(&self.scale, features, &(0..n).collect::<Vec<_>>());
         let z = svm::decisions(&x, width + 1, &self.weights);
         let mut out = vec![0.0f32; n * classes];
         out.par_chunks_mut(classes).enumerate().for_each(|(i, row)| {
@@ -100,31 +105,45 @@ impl Bank {
     }
 }
 
-/// Platt's sigmoids on decision values of rows that the SVM behind them has not seen. The folds' problems start from the
-/// weights trained on all rows.
-fn sigmoids(shared: &Shared, classes: usize, folds: usize, weights: &[f32], prepared: &mut Prepared) -> Vec<Sigmoid> {
-    let n = shared.labels.len();
-    // All folds at once: the more problems share a pass over X, the cheaper it is for each.
-    let problems: Vec<Problem> = (0..folds)
-        .flat_map(|fold| (0..classes).map(move |class| Problem { class, without_fold: Some(fold) }))
-        .collect();
-    let mut all = weights.repeat(folds);
-    svm::train_with(shared, &problems, &mut all, prepared);
-    let mut held_out = vec![0.0f32; classes * n];
-    for (fold, weights) in all.chunks_exact(weights.len()).enumerate() {
-        let z = svm::decisions(shared.x, shared.width, weights);
-        for (out, z) in held_out.chunks_exact_mut(n).zip(z.chunks_exact(n)) {
-            for ((out, z), f) in out.iter_mut().zip(z).zip(shared.folds) {
-                if *f == fold {
-                    *out = *z;
-                }
-            }
+fn shared<'a>(x: &'a [f32], labels: &'a [usize], config: &Svm) -> Shared<'a> {
+    Shared { x, width: x.len() / labels.len().max(1), labels, c: config.c as f32, tolerance: config.tolerance }
+}
+
+/// Platt's sigmoids on decision values of rows that the SVM behind them has not seen. Rows come fold after fold, of the
+/// given sizes. The folds' problems start from the weights trained on all rows.
+fn sigmoids(
+    x: &mut [f32],
+    labels: &mut [usize],
+    sizes: &[usize],
+    problems: &[Problem],
+    config: &Svm,
+    weights: &[f32],
+    prepared: &mut Prepared,
+) -> Vec<Sigmoid> {
+    let n = labels.len();
+    let width = x.len() / n.max(1);
+    let mut held_out = vec![0.0f32; problems.len() * n];
+    let mut from = 0;
+    // A fold without a row has nothing to say; one that has them all leaves nothing to train on.
+    for &size in sizes.iter().filter(|size| **size > 0 && **size < n) {
+        let (fold, rest) = x.split_at(size * width);
+        prepared.turn_to(rest, width);
+        let mut weights = weights.to_vec();
+        svm::train_with(&shared(rest, &labels[size..], config), problems, &mut weights, prepared);
+        let z = svm::decisions(fold, width, &weights);
+        for (out, z) in held_out.chunks_exact_mut(n).zip(z.chunks_exact(size)) {
+            out[from..from + size].copy_from_slice(z);
         }
+        // The next fold comes to the front; after the last one all is as it was.
+        x.rotate_left(size * width);
+        labels.rotate_left(size);
+        from += size;
     }
+    let labels = &*labels;
     held_out
         .par_chunks(n)
-        .enumerate()
-        .map(|(class, decisions)| Sigmoid::fit(decisions, |i| shared.labels[i] == class))
+        .zip(problems)
+        .map(|(decisions, problem)| Sigmoid::fit(decisions, |i| labels[i] == problem.class))
         .collect()
 }
 
@@ -141,13 +160,60 @@ fn stratified_folds(labels: &[usize], classes: usize, folds: usize) -> Vec<usize
     fold_of
 }
 
-/// Scaled features with a last column of 1.
-fn with_bias(scale: &Standardiser, features: &[f32]) -> Vec<f32> {
+/// Scaled features with a last column of 1, row `order[i]` in place i.
+fn with_bias(scale: &Standardiser, features: &[f32], order: &[usize]) -> Vec<f32> {
     let width = scale.width();
-    let mut x = vec![1.0f32; features.len() / width * (width + 1)];
-    x.par_chunks_exact_mut(width + 1).zip(features.par_chunks_exact(width)).for_each(|(x, f)| {
-        x[..width].copy_from_slice(f);
+    let mut x = vec![1.0f32; order.len() * (width + 1)];
+    x.par_chunks_exact_mut(width + 1).zip(order).for_each(|(x, &i)| {
+        x[..width].copy_from_slice(&features[i * width..][..width]);
         scale.apply(&mut x[..width]);
     });
     x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sigmoids against folds left out one row at a time, trained from zero.
+    #[test]
+    fn sigmoids_see_decisions_of_machines_that_did_not_see_the_row() {
+        let (n, d, k) = (97, 6, 4);
+        let mut stream = Stream::new(3, "bank");
+        let labels: Vec<usize> = (0..n).map(|i| (i * i) % k).collect();
+        let classes = labels.iter().max().map_or(0, |m| m + 1);
+        let features: Vec<f32> =
+            (0..n * d).map(|at| stream.normal() as f32 + (labels[at / d] == at % d) as i32 as f32).collect();
+        let config = Svm { c: 0.1, tolerance: 1e-9, folds: 3, ..Svm::default() };
+        let bank = Bank::train(&features, &labels, classes, &config);
+        let fold_of = stratified_folds(&labels, classes, config.folds);
+        let problems: Vec<Problem> = (0..classes).map(|class| Problem { class }).collect();
+        let mut held_out = vec![0.0f32; classes * n];
+        for fold in 0..config.folds {
+            let (out, kept): (Vec<usize>, Vec<usize>) = (0..n).partition(|i| fold_of[*i] == fold);
+            let x = with_bias(&bank.scale, &features, &kept);
+            let of: Vec<usize> = kept.iter().map(|&i| labels[i]).collect();
+            let mut weights = vec![0.0; classes * (d + 1)];
+            svm::train(&shared(&x, &of, &config), &problems, &mut weights);
+            let z = svm::decisions(&with_bias(&bank.scale, &features, &out), d + 1, &weights);
+            for class in 0..classes {
+                out.iter().enumerate().for_each(|(at, &i)| held_out[class * n + i] = z[class * out.len() + at]);
+            }
+        }
+        for (class, ours) in bank.sigmoids.iter().enumerate() {
+            let expected = Sigmoid::fit(&held_out[class * n..][..n], |i| labels[i] == class);
+            let off = (ours.a - expected.a).abs().max((ours.b - expected.b).abs());
+            assert!(off < 1e-3 * expected.a.abs(), "class {class}: {ours:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_bank_bears_fewer_clips_than_folds() {
+        for n in 1..4 {
+            let features: Vec<f32> = (0..n * 2).map(|i| i as f32).collect();
+            let labels: Vec<usize> = (0..n).map(|i| i % 2).collect();
+            let bank = Bank::train(&features, &labels, 2, &Svm { folds: 3, ..Svm::default() });
+            assert!(bank.probabilities(&features, 2).iter().all(|p| p.is_finite()), "{n} clips");
+        }
+    }
 }

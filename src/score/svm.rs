@@ -1,7 +1,7 @@
 //! Linear SVMs with squared hinge loss, many at once, by truncated Newton.
 //!
-//! Problem p has weights w_p (D + 1; the last one multiplies a constant feature of 1, so the bias is regularised too),
-//! signs y (+-1) and a set of rows:
+//! Problem p has weights w_p (D + 1; the last one multiplies a constant feature of 1, so the bias is regularised too) and
+//! a sign y (+-1) for every row:
 //!
 //! f(w) = 1/2 |w|^2 + C sum_i max(0, 1 - y_i w.x_i)^2   (LIBLINEAR's -s 2 -B 1)
 //!
@@ -11,8 +11,8 @@
 //! that bound is below `tolerance` f(w), so the tolerance bounds the relative error of the objective.
 //!
 //! Features of networks are far from independent, and conjugate gradients alone would take many steps. They are
-//! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, folds included, so one inverse of
-//! I + 2 C |I| / N X^T X serves them all.
+//! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, so one inverse of I + 2 C |I| / N X^T X
+//! serves them all, those on folds of X included.
 
 use super::inverse::{inverse_of, norm};
 use crate::product::{Mat, Packed, product};
@@ -25,8 +25,6 @@ use std::sync::Arc;
 pub struct Problem {
     /// The class whose rows are positive.
     pub class: usize,
-    /// Rows of this fold are left out.
-    pub without_fold: Option<usize>,
 }
 
 /// What the problems share.
@@ -37,8 +35,6 @@ pub struct Shared<'a> {
     pub width: usize,
     /// Class of each row.
     pub labels: &'a [usize],
-    /// Fold of each row; may be empty where no problem leaves one out.
-    pub folds: &'a [usize],
     /// Weight of the losses.
     pub c: f32,
     /// Relative error of the objective to stop at.
@@ -83,12 +79,12 @@ pub fn train_with(shared: &Shared, problems: &[Problem], weights: &mut [f32], pr
     blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, prepared)).collect()
 }
 
-/// What all problems on one X share beside it.
+/// What all problems on one X share beside it, and those on most of its rows too.
 pub struct Prepared {
     /// X^T.
     transposed: Packed,
-    /// X^T X, made when first asked for.
-    gram: Vec<f32>,
+    /// X^T X, made when first asked for, and the rows of that X.
+    gram: (Vec<f32>, usize),
     /// Approximate inverses of I + 2 C q X^T X by j, q = 4^-j.
     inverses: BTreeMap<i32, Arc<Vec<f32>>>,
 }
@@ -97,7 +93,14 @@ impl Prepared {
     /// Lays out X, (N, `width`).
     pub fn new(x: &[f32], width: usize) -> Prepared {
         let transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
-        Prepared { transposed, gram: Vec::new(), inverses: BTreeMap::new() }
+        Prepared { transposed, gram: (Vec::new(), 0), inverses: BTreeMap::new() }
+    }
+
+    /// Turns to other rows, most of which were there before: what preconditions those does for these.
+    pub fn turn_to(&mut self, x: &[f32], width: usize) {
+        // The memory of the old ones goes first.
+        self.transposed = Packed::new(Mat::new(&[], 0, width).t());
+        self.transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
     }
 
     /// Decision values of all rows, (P, N): W X^T.
@@ -106,16 +109,18 @@ impl Prepared {
         self.transposed.product(z, weights, false);
     }
 
-    /// The preconditioner of problems whose rows with a loss are about this share of all.
-    fn inverse(&mut self, shared: &Shared, share: f64) -> Arc<Vec<f32>> {
+    /// The preconditioner of problems that have so many rows with a loss, on average.
+    fn inverse(&mut self, shared: &Shared, lossy: f64) -> Arc<Vec<f32>> {
         let d = shared.width;
-        if self.gram.is_empty() {
-            let x = Mat::new(shared.x, shared.x.len() / d, d);
-            self.gram = vec![0.0; d * d];
-            product(&mut self.gram, x.t(), x, 1.0, false);
+        let (gram, rows) = &mut self.gram;
+        if gram.is_empty() {
+            *rows = shared.x.len() / d;
+            let x = Mat::new(shared.x, *rows, d);
+            gram.resize(d * d, 0.0);
+            product(gram, x.t(), x, 1.0, false);
         }
+        let share = lossy / *rows as f64;
         let j = (-share.max(1e-9).log2() / 2.0).round() as i32;
-        let gram = &self.gram;
         let made = self.inverses.entry(j).or_insert_with(|| {
             let scale = 2.0 * shared.c * 0.25f32.powi(j);
             let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
@@ -137,14 +142,10 @@ pub fn decisions(x: &[f32], width: usize, weights: &[f32]) -> Vec<f32> {
 }
 
 impl Problem {
-    /// +1 or -1 for a row of the problem, 0 for one that it leaves out.
+    /// +1 or -1 for a row.
     #[inline]
     fn sign(&self, shared: &Shared, row: usize) -> f32 {
-        match self.without_fold {
-            Some(fold) if shared.folds[row] == fold => 0.0,
-            _ if shared.labels[row] == self.class => 1.0,
-            _ => -1.0,
-        }
+        if shared.labels[row] == self.class { 1.0 } else { -1.0 }
     }
 }
 
@@ -281,8 +282,7 @@ fn retain_rows(values: &mut Vec<f32>, width: usize, keep: &[bool]) {
 fn slopes(a: &mut [f32], z: &[f32], y: &[f32], c: f32) -> f64 {
     let mut loss = 0.0f64;
     for ((a, z), y) in a.iter_mut().zip(z).zip(y) {
-        // Left-out rows have y = 0 and drop out of every sum.
-        let margin = if *y == 0.0 { 0.0 } else { (1.0 - y * z).max(0.0) };
+        let margin = (1.0 - y * z).max(0.0);
         *a = -2.0 * c * y * margin;
         loss += f64::from(margin) * f64::from(margin);
     }
@@ -301,7 +301,7 @@ fn newton_direction(
 ) -> Vec<f32> {
     let (n, a) = (shared.x.len() / shared.width, &work.a);
     let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
-    let inverse = prepared.inverse(shared, lossy as f64 / a.len() as f64);
+    let inverse = prepared.inverse(shared, lossy as f64 / active.len() as f64);
     directions(shared, x, work, gradient, active, prepared, &inverse)
 }
 
@@ -426,7 +426,7 @@ fn line_search(ws: f64, ss: f64, z: &[f32], xs: &[f32], y: &[f32], c: f32) -> f6
         let t32 = t as f32;
         for ((z, s), y) in z.iter().zip(xs).zip(y) {
             let margin = 1.0 - y * (z + t32 * s);
-            if *y != 0.0 && margin > 0.0 {
+            if margin > 0.0 {
                 first -= c2 * f64::from(margin) * f64::from(y * s);
                 second += c2 * f64::from(*s) * f64::from(*s);
             }
