@@ -18,6 +18,7 @@ use dfdx::tensor::{Cuda, CudaError, Storage};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_void};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Looks for a driver and GPUs. Free memory is asked only of the GPU that is wanted, and where any will do, of one after
@@ -257,18 +258,18 @@ impl Engine for Driver {
 
 thread_local! {
     /// Devices of dfdx stay on their thread, and so do engines. They outlive a run, so that kernels are compiled once.
-    static ENGINES: RefCell<HashMap<usize, Arc<Driver>>> = RefCell::default();
+    static ENGINES: RefCell<HashMap<usize, Rc<Driver>>> = RefCell::default();
 }
 
 impl Bridge<Cuda> for Driver {
-    fn of(device: &Cuda) -> Result<Arc<Self>, Error> {
+    fn of(device: &Cuda) -> Result<Rc<Self>, Error> {
         // dfdx shows its device through what it allocates.
         let buffer: Buffer<Cuda> = Storage::<f32>::try_alloc_len(device, 1).map_err(Error::device)?;
         let device = buffer.device();
         ENGINES.with_borrow_mut(|engines| match engines.get(&device.ordinal()) {
             Some(engine) => Ok(engine.clone()),
             None => {
-                let engine = Arc::new(Driver::new(device.clone())?);
+                let engine = Rc::new(Driver::new(device.clone())?);
                 engines.insert(device.ordinal(), engine.clone());
                 Ok(engine)
             }

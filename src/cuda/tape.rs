@@ -8,13 +8,13 @@ use super::{affine, kernels};
 use crate::train::device::Buffer as Storage;
 use crate::train::{Backend, Error, Host, Matrix};
 use dfdx::prelude::*;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// An engine whose memory is that of a dfdx device: addresses of dfdx's buffers mean the same to both, and both work in one
 /// queue.
 pub trait Bridge<D: Backend>: Engine + Sized + 'static {
     /// The engine of a device.
-    fn of(device: &D) -> Result<Arc<Self>, Error>;
+    fn of(device: &D) -> Result<Rc<Self>, Error>;
 
     /// Where a buffer of dfdx begins.
     fn address_of(buffer: &Storage<D>) -> u64;

@@ -10,13 +10,12 @@ use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::tensor::Gradients;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// A matrix on an engine. Clones are the same matrix: an operation on the tape keeps one for its backward pass.
 pub struct OnEngine<E: Engine>(Rc<Numbers<E>>);
 
 struct Numbers<E: Engine> {
-    engine: Arc<E>,
+    engine: Rc<E>,
     rows: usize,
     cols: usize,
     value: Buffer<E>,
@@ -35,7 +34,7 @@ impl<E: Engine> Clone for OnEngine<E> {
 
 impl<E: Engine> OnEngine<E> {
     /// From plain numbers, row-major.
-    pub fn on(engine: &Arc<E>, state: &State, rows: usize, cols: usize) -> Result<Self, Error> {
+    pub fn on(engine: &Rc<E>, state: &State, rows: usize, cols: usize) -> Result<Self, Error> {
         Ok(OnEngine(Rc::new(Numbers {
             rows,
             cols,
@@ -54,7 +53,7 @@ impl<E: Engine> OnEngine<E> {
     }
 
     /// Where it is.
-    pub(super) fn engine(&self) -> &Arc<E> {
+    pub(super) fn engine(&self) -> &Rc<E> {
         &self.0.engine
     }
 

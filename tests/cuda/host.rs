@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use unmute::cuda::engine::{Argument, Engine, Factor, Kernel, Product};
 use unmute::cuda::tape::Bridge;
@@ -14,8 +15,9 @@ use unmute::train::{Error, Matrix};
 type Run = unsafe extern "C" fn(*mut *mut c_void, u32, u32);
 
 /// The kernels as functions of this process.
+#[derive(Clone)]
 pub struct Host {
-    kernels: HashMap<Kernel, Run>,
+    kernels: Arc<HashMap<Kernel, Run>>,
 }
 
 /// Threads of a block: not a divisor of any size in the tests, so that the last block is not full.
@@ -29,16 +31,16 @@ unsafe extern "C" {
 }
 
 /// The engine, or nothing, said so, where there is no C compiler.
-pub fn engine() -> Option<Arc<Host>> {
-    static ENGINE: OnceLock<Option<Arc<Host>>> = OnceLock::new();
+pub fn engine() -> Option<Rc<Host>> {
+    static ENGINE: OnceLock<Option<Host>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
         let kernels = crate::support::root().join("src/cuda");
-        compile(&kernels).map(|library| Arc::new(library.expect("kernels.cu does not compile for the host")))
+        compile(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
     });
     if engine.is_none() {
         eprintln!("skipped: no C compiler (cc) on this machine");
     }
-    engine.clone()
+    engine.clone().map(Rc::new)
 }
 
 /// Compiles the `kernels.cu` of a folder; `None` without a compiler, an error with its words where it refuses.
@@ -67,7 +69,7 @@ pub fn compile(folder: &Path) -> Option<Result<Host, String>> {
         // SAFETY: host.c gives every run_ function this type.
         (kernel, unsafe { std::mem::transmute::<*mut c_void, Run>(function) })
     });
-    Some(Ok(Host { kernels: kernels.collect() }))
+    Some(Ok(Host { kernels: Arc::new(kernels.collect()) }))
 }
 
 impl Engine for Host {
@@ -141,7 +143,7 @@ impl Engine for Host {
 }
 
 impl Bridge<dfdx::tensor::Cpu> for Host {
-    fn of(_: &dfdx::tensor::Cpu) -> Result<Arc<Self>, Error> {
+    fn of(_: &dfdx::tensor::Cpu) -> Result<Rc<Self>, Error> {
         engine().ok_or_else(|| Error::Device("no C compiler".into()))
     }
 
