@@ -80,6 +80,14 @@ peer data *arguments: peers
 build-cuda:
     command -v nvcc >/dev/null || { echo "nvcc is not on the PATH; see docs/cuda.md" >&2; exit 1; }
     cargo build --release --locked --features cuda --target-dir target/cuda
+    # The program finds NVIDIA's libraries when it runs; one that it needs in order to start would keep it from saying what is missing.
+    ! ldd target/cuda/release/unmute | grep -E 'libcuda|libcublas|libnvrtc|libcurand' || echo "note: this linker ties the program to the libraries above; it will not start without them" >&2
+
+# Compare what the GPU computes with the CPU, within stated tolerances; needs a GPU
+test-cuda:
+    nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was compared; docs/cuda.md tells what is tested without one" >&2; exit 1; }
+    just build-cuda
+    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
 
 # Write the JSON Schemas that editors use
 schemas:

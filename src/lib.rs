@@ -4,11 +4,13 @@
 //!
 //! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face. [`product`], [`random`], [`scratch`], [`simd`] and [`suggest`] serve them all.
+//! middle; [`cli`] is the face; [`cuda`] is training on a GPU. [`product`], [`random`], [`scratch`], [`simd`] and
+//! [`suggest`] serve them all.
 
 #![warn(missing_docs)]
 
 pub mod cli;
+pub mod cuda;
 pub mod dataset;
 pub mod experiment;
 pub mod report;

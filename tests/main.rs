@@ -6,6 +6,7 @@
 
 mod claims;
 mod cli;
+mod cuda;
 mod errors;
 mod experiment;
 mod interrupted;

@@ -3,6 +3,7 @@
 use super::args::RunArgs;
 use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open};
+use crate::cuda::choice::{self, Choice, Wanted};
 use crate::experiment::Experiment;
 use crate::report::format::duration;
 use crate::runs::why::{self, History};
@@ -29,7 +30,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Whether the flags make sense, before any data is read.
 pub(super) fn check(args: &RunArgs) -> Result<(), Failure> {
-    device(&args.device)?;
+    choose(&args.device)?;
     checkpoint_every(args)?;
     if args.workers == Some(0) {
         return Err(Failure::usage("--workers 0: at least one is needed"));
@@ -45,7 +46,6 @@ fn checkpoint_every(args: &RunArgs) -> Result<Duration, Failure> {
 
 /// Records an experiment and does what is not done of it.
 pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store: &Store) -> Result<Exit, Failure> {
-    let device = device(&args.device)?;
     let db = &args.experiment.db.db;
     record(store, experiment, plan)?;
     tell_changed_data(store, plan)?;
@@ -70,6 +70,10 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() },
         all.len(),
     ));
+    let choice = choose(&args.device)?;
+    if let Some(line) = &choice.say {
+        say(line);
+    }
     let threads = rayon::current_num_threads();
     let options = Options {
         workers: args.workers.unwrap_or(threads.min(16)),
@@ -83,10 +87,11 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     let command = std::env::args().map(|arg| quoted(&arg)).collect::<Vec<_>>().join(" ");
     let started = Instant::now();
     let watch = |event| progress.event(event);
-    let result = match device {
-        Device::Cpu => runs::run_all::<dfdx::tensor::Cpu>((), store, plan, &options, &command, interrupt, &watch),
+    let result = match choice.gpu {
         #[cfg(feature = "cuda")]
-        Device::Cuda(n) => runs::run_all::<dfdx::tensor::Cuda>(n, store, plan, &options, &command, interrupt, &watch),
+        Some(n) => runs::run_all::<dfdx::tensor::Cuda>(n, store, plan, &options, &command, interrupt, &watch),
+        // Without the feature no GPU is ever chosen.
+        _ => runs::run_all::<dfdx::tensor::Cpu>((), store, plan, &options, &command, interrupt, &watch),
     };
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
@@ -202,38 +207,9 @@ pub(super) fn skipped_by_reason(plan: &Plan) -> Vec<(String, usize)> {
     reasons
 }
 
-/// Where to train.
-enum Device {
-    Cpu,
-    #[cfg(feature = "cuda")]
-    Cuda(usize),
-}
-
-/// Reads `--device`. `auto` takes a GPU if the program was built for one and one answers.
-fn device(text: &str) -> Result<Device, Failure> {
-    let cuda = match text {
-        "cpu" => return Ok(Device::Cpu),
-        "auto" | "cuda" => Some(0),
-        other => other.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()),
-    };
-    let ordinal =
-        cuda.ok_or_else(|| Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N")))?;
-    #[cfg(feature = "cuda")]
-    match <dfdx::tensor::Cuda as crate::train::Backend>::open(&ordinal) {
-        Ok(_) => {
-            say(&format!("training on cuda:{ordinal}"));
-            Ok(Device::Cuda(ordinal))
-        }
-        Err(_) if text == "auto" => Ok(Device::Cpu),
-        Err(e) => Err(Failure::usage(format!(
-            "--device {text}: {e}\n  next: check that nvidia-smi lists the GPU, or use --device cpu"
-        ))),
-    }
-    #[cfg(not(feature = "cuda"))]
-    match text {
-        "auto" => Ok(Device::Cpu),
-        _ => Err(Failure::usage(format!(
-            "--device {text}: this program was built without CUDA (GPU {ordinal} was asked for)\n  next: cargo build --release --features cuda (needs nvcc and cuBLAS), or use --device cpu"
-        ))),
-    }
+/// Reads `--device` and chooses from what the program and the machine have.
+fn choose(text: &str) -> Result<Choice, Failure> {
+    let wanted = Wanted::parse(text)
+        .ok_or_else(|| Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N")))?;
+    choice::choose(wanted, &choice::find(wanted)).map_err(Failure::usage)
 }

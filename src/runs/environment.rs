@@ -1,5 +1,6 @@
 //! What explains a number and never invalidates it: the build, the machine, the call.
 
+use crate::cuda::choice::{self, Wanted};
 use serde_json::{Value, json};
 
 /// The record of this process.
@@ -30,8 +31,14 @@ pub fn record(threads: usize, workers: usize, device: &str) -> Value {
         "memory_bytes": proc_kib("/proc/meminfo", "MemTotal:").map(|k| k * 1024),
         "device": device,
         "gpu": gpu,
+        "cuda": cuda(device),
         "driver": if device == "cpu" { None } else { driver() },
     })
+}
+
+/// What the driver tells of the GPU that a device is; null for the CPU.
+fn cuda(device: &str) -> Option<Value> {
+    choice::facts(device, &choice::find(Wanted::parse(device)?))
 }
 
 /// Models of the GPUs that NVIDIA's driver knows, in the order of their PCI addresses.

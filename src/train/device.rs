@@ -6,10 +6,10 @@
 
 use super::error::Error;
 use super::host::Host;
-#[cfg(feature = "cuda")]
-use super::weight::OnTape;
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
+#[cfg(feature = "cuda")]
+use crate::cuda::{driver::Driver, tape, weight::OnEngine};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
 
@@ -143,25 +143,25 @@ impl Backend for Cuda {
         format!("cuda:{ordinal}")
     }
 
-    type Weight = OnTape<Self>;
+    type Weight = OnEngine<Driver>;
 
     fn affine<T: Tape<f32, Self> + 'static>(
         x: Matrix<Self, T>,
-        w: &OnTape<Self>,
-        b: &OnTape<Self>,
-        _wants_dx: bool,
+        w: &Self::Weight,
+        b: &Self::Weight,
+        wants_dx: bool,
     ) -> Result<Matrix<Self, T>, Error> {
-        affine::composite(x, &w.value, &b.value)
+        tape::affine(x, w, b, wants_dx)
     }
 
     fn affine_of_input<T: Tape<f32, Self> + 'static>(
         &self,
         x: &Host,
         tape: T,
-        w: &OnTape<Self>,
-        b: &OnTape<Self>,
+        w: &Self::Weight,
+        b: &Self::Weight,
     ) -> Result<Matrix<Self, T>, Error> {
-        affine::composite(x.to(self)?.put_tape(tape), &w.value, &b.value)
+        tape::affine_of_input(self, x, tape, w, b)
     }
 
     fn lstm<T: Tape<f32, Self> + 'static>(
@@ -169,12 +169,16 @@ impl Backend for Cuda {
         x: &Host,
         tape: T,
         steps: usize,
-        weights: [&OnTape<Self>; 3],
+        weights: [&Self::Weight; 3],
     ) -> Result<Matrix<Self, T>, Error> {
-        lstm::composite(x.to(self)?.put_tape(tape), steps, weights.map(|w| &w.value))
+        tape::lstm(self, x, tape, steps, weights)
     }
 
-    fn end_run(&self) {}
+    fn end_run(&self) {
+        // Tensors that dfdx keeps for reuse would otherwise stay for good.
+        // What cannot be freed now is freed with the process.
+        let _ = self.try_empty_cache();
+    }
 
     fn to_host(&self, buffer: &Buffer<Self>) -> Result<Vec<f32>, Error> {
         buffer.device().dtoh_sync_copy(buffer).map_err(Error::device)

@@ -133,15 +133,9 @@ fn backward_row(gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], d
     }
 }
 
-/// [`forward_row`] for every clip of a step; (B, 4H) and (B, H), row-major.
-pub(super) fn forward(
-    hidden: usize,
-    gates: &mut [f32],
-    c_prev: &[f32],
-    c: &mut [f32],
-    tanh_c: &mut [f32],
-    h: &mut [f32],
-) {
+/// One forward step for every clip: `gates` (B, 4H; i, f, g, o before their nonlinearity) becomes the activations, and with
+/// `c_prev` (B, H) gives `c`, `tanh_c` and `h`, (B, H): i, f, o = sigmoid, g = tanh, c = f c_prev + i g, h = o tanh(c).
+pub fn forward(hidden: usize, gates: &mut [f32], c_prev: &[f32], c: &mut [f32], tanh_c: &mut [f32], h: &mut [f32]) {
     simd::vectorise(
         #[inline(always)]
         || {
@@ -154,8 +148,9 @@ pub(super) fn forward(
     );
 }
 
-/// [`backward_row`] for every clip of a step.
-pub(super) fn backward(hidden: usize, gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], dc: &mut [f32]) {
+/// One backward step for every clip: `gates` holds activations and becomes the gradient before the nonlinearities; `dh` is the
+/// gradient of h; `dc` that of c from the step after, and becomes that of c_prev.
+pub fn backward(hidden: usize, gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], dc: &mut [f32]) {
     simd::vectorise(
         #[inline(always)]
         || {

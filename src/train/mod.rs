@@ -9,7 +9,7 @@ pub mod batches;
 pub mod device;
 pub mod error;
 mod feed;
-mod gates;
+pub mod gates;
 pub mod generator;
 pub mod host;
 pub mod loss;

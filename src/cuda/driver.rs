@@ -1,0 +1,305 @@
+//! The engine that runs on a GPU, with cudarc: kernels compiled by NVRTC for the GPU at hand, products by cuBLAS in full
+//! single precision, all in the default stream, which is the one that dfdx works in.
+
+use super::choice::{Found, Gpu, LEAST_FREE, Version, Wanted};
+use super::engine::{Argument, Engine, Factor, KERNELS, Kernel, Product, View};
+use super::load::load;
+use super::tape::Bridge;
+use crate::train::device::Buffer;
+use crate::train::{Error, Matrix};
+use cudarc::cublas::result::sgemm_strided_batched;
+use cudarc::cublas::{CudaBlas, sys::cublasOperation_t};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DriverError, result};
+use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use dfdx::optim::{SgdConfig, WeightDecay};
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cuda, CudaError, Storage};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_void};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Looks for a driver and GPUs. Free memory is asked only of the GPU that is wanted, and where any will do, of one after
+/// another until one has enough: asking begins work on a GPU, and costs a part of a second.
+pub fn find(wanted: Wanted) -> Found {
+    if let Err(missing) = load() {
+        return Found::NoLibrary { name: missing.name, says: missing.says };
+    }
+    look(wanted).unwrap_or_else(|e| Found::NoDriver(said(e)))
+}
+
+fn look(wanted: Wanted) -> Result<Found, DriverError> {
+    result::init()?;
+    let mut runs = 0;
+    // SAFETY: a place for a number.
+    unsafe { sys::cuDriverGetVersion(&mut runs) }.result()?;
+    let (runs, built) = (Version::of_number(runs), Version::parse(env!("UNMUTE_NVCC")).unwrap_or(Version(0, 0)));
+    let mut gpus = Vec::new();
+    let mut enough = false;
+    for ordinal in 0..result::device::get_count()? {
+        let gpu = result::device::get(ordinal)?;
+        let mut name = [0; 256];
+        // SAFETY: a GPU that the driver named, and a buffer of the size that is said.
+        unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, gpu) }.result()?;
+        // SAFETY: the driver ends the name with a zero inside the buffer.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+        // SAFETY: a GPU that the driver named.
+        let (memory, compute) = unsafe { (result::device::total_mem(gpu)? as u64, compute(gpu)?) };
+        let asked = match wanted {
+            Wanted::Cuda(Some(n)) => n == ordinal as usize,
+            Wanted::Auto | Wanted::Cuda(None) => !enough,
+            Wanted::Cpu => false,
+        };
+        // One that will not do for another reason is left alone.
+        let asked = asked && runs >= built && compute >= least();
+        let free_bytes = if asked { free_memory(gpu)? } else { memory };
+        enough |= asked && free_bytes >= LEAST_FREE;
+        gpus.push(Gpu { name, compute, memory_bytes: memory, free_bytes });
+    }
+    Ok(Found::Driver { runs, built, least: least(), gpus })
+}
+
+/// The least compute capability that dfdx's kernels were built for.
+fn least() -> (u32, u32) {
+    let digits: u32 = env!("UNMUTE_COMPUTE_CAP").parse().unwrap_or(0);
+    (digits / 10, digits % 10)
+}
+
+/// # Safety
+/// A GPU that the driver named.
+unsafe fn compute(gpu: sys::CUdevice) -> Result<(u32, u32), DriverError> {
+    // SAFETY: the caller's promise.
+    let ask = |attribute| unsafe { result::device::get_attribute(gpu, attribute) };
+    let major = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    Ok((major.unsigned_abs(), minor.unsigned_abs()))
+}
+
+fn free_memory(gpu: sys::CUdevice) -> Result<u64, DriverError> {
+    // SAFETY: a GPU that the driver named; the context is given back before anybody else can use it.
+    let free = unsafe {
+        result::primary_ctx::retain(gpu).and_then(|context| {
+            let free = result::ctx::set_current(context).and_then(|()| result::mem_get_info());
+            result::primary_ctx::release(gpu)?;
+            Ok(free?.0 as u64)
+        })
+    };
+    match free {
+        // So full that not even a context has room.
+        Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(0),
+        free => free,
+    }
+}
+
+/// A driver's error in its own words.
+fn said(e: DriverError) -> String {
+    let name = e.error_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = e.error_string().map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{text} ({name})")
+}
+
+fn refused(e: DriverError) -> Error {
+    Error::Device(said(e))
+}
+
+/// A GPU with our kernels.
+pub struct Driver {
+    device: Arc<CudaDevice>,
+    blas: CudaBlas,
+    kernels: HashMap<Kernel, sys::CUfunction>,
+}
+
+/// Threads of a block.
+const BLOCK: u32 = 256;
+
+impl Driver {
+    fn new(device: Arc<CudaDevice>) -> Result<Driver, Error> {
+        device.bind_to_thread().map_err(refused)?;
+        keep_memory(&device).map_err(refused)?;
+        // SAFETY: the GPU of a device that is open.
+        let (major, minor) = unsafe { compute(*device.cu_device()) }.map_err(refused)?;
+        let arch = architecture(10 * major + minor);
+        let options = CompileOptions { arch: Some(arch), ..CompileOptions::default() };
+        let ptx = compile_ptx_with_opts(KERNELS, options).map_err(Error::device)?;
+        let text = CString::new(ptx.to_src()).map_err(Error::device)?;
+        // SAFETY: PTX that ends with a zero. The module stays loaded as long as the process has the GPU.
+        let module = unsafe { result::module::load_data(text.as_ptr().cast()) }.map_err(refused)?;
+        let mut kernels = HashMap::new();
+        for kernel in Kernel::ALL {
+            let name = CString::new(kernel.name()).map_err(Error::device)?;
+            // SAFETY: the module just loaded.
+            kernels.insert(kernel, unsafe { result::module::get_function(module, name) }.map_err(refused)?);
+        }
+        let blas = CudaBlas::new(device.clone()).map_err(Error::device)?;
+        Ok(Driver { device, blas, kernels })
+    }
+
+    fn stream(&self) -> sys::CUstream {
+        *self.device.cu_stream()
+    }
+}
+
+/// NVRTC's name of an architecture: the GPU's own, or the newest known that it runs.
+fn architecture(capability: u32) -> &'static str {
+    const KNOWN: [(u32, &str); 9] = [
+        (120, "compute_120"),
+        (100, "compute_100"),
+        (90, "compute_90"),
+        (89, "compute_89"),
+        (87, "compute_87"),
+        (86, "compute_86"),
+        (80, "compute_80"),
+        (75, "compute_75"),
+        (70, "compute_70"),
+    ];
+    KNOWN.iter().find(|(known, _)| *known <= capability).map_or("compute_60", |(_, name)| name)
+}
+
+/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
+fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
+    // SAFETY: an open device, and a threshold of the type that this attribute has.
+    unsafe {
+        let ordinal = *device.cu_device();
+        if result::device::get_attribute(ordinal, Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? == 0 {
+            return Ok(());
+        }
+        let mut pool = std::ptr::null_mut();
+        sys::cuDeviceGetDefaultMemPool(&mut pool, ordinal).result()?;
+        let mut threshold = u64::MAX;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()
+    }
+}
+
+impl Engine for Driver {
+    type Memory = CudaSlice<u8>;
+
+    fn alloc(&self, bytes: usize) -> Result<Self::Memory, Error> {
+        self.device.alloc_zeros(bytes).map_err(refused)
+    }
+
+    fn address(memory: &Self::Memory) -> u64 {
+        *memory.device_ptr()
+    }
+
+    unsafe fn clear(&self, at: u64, bytes: usize) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream()) }.map_err(refused)
+    }
+
+    unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream()) }.map_err(refused)
+    }
+
+    unsafe fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Error> {
+        // From memory that is not pinned the driver copies into its own before it returns.
+        // SAFETY: the caller's promise.
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream()) }.map_err(refused)
+    }
+
+    unsafe fn read(&self, from: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        // SAFETY: the caller's promise; the copy is waited for while `bytes` is borrowed.
+        unsafe {
+            let copied = result::memcpy_dtoh_async(bytes, from, self.stream());
+            copied.and_then(|()| result::stream::synchronize(self.stream())).map_err(refused)
+        }
+    }
+
+    unsafe fn launch(&self, kernel: Kernel, threads: usize, arguments: &[Argument]) -> Result<(), Error> {
+        let mut pointers: Vec<*mut c_void> = arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Count(n) => std::ptr::from_ref(n) as *mut c_void,
+                Argument::Number(x) => std::ptr::from_ref(x) as *mut c_void,
+                Argument::Address(at) => std::ptr::from_ref(at) as *mut c_void,
+            })
+            .collect();
+        let blocks = u32::try_from(threads.div_ceil(BLOCK as usize)).map_err(Error::device)?;
+        if blocks == 0 {
+            return Ok(());
+        }
+        let function = *self.kernels.get(&kernel).ok_or_else(|| Error::Device(format!("no kernel {kernel:?}")))?;
+        let (grid, block) = ((blocks, 1, 1), (BLOCK, 1, 1));
+        // SAFETY: the caller's promise; arguments are read before the call returns.
+        unsafe { result::launch_kernel(function, grid, block, 0, self.stream(), &mut pointers) }.map_err(refused)
+    }
+
+    unsafe fn product(&self, p: &Product) -> Result<(), Error> {
+        let [m, k, n] = p.sizes;
+        let int = |n: usize| i32::try_from(n).map_err(Error::device);
+        let stride = |f: &Factor| f.stride as i64;
+        // cuBLAS reads columns, so its view of a row-major matrix is the transpose: out^T = b^T a^T.
+        let side = |f: &Factor, rows: usize, cols: usize| {
+            let (long, op) = match f.transposed {
+                false => (cols, cublasOperation_t::CUBLAS_OP_N),
+                true => (rows, cublasOperation_t::CUBLAS_OP_T),
+            };
+            Ok::<_, Error>((op, f.numbers.address() as *const f32, int(long)?, stride(f)))
+        };
+        let ((op_a, a, lda, by_a), (op_b, b, ldb, by_b)) = (side(&p.a, m, k)?, side(&p.b, k, n)?);
+        let (one, beta) = (1.0f32, if p.add { 1.0f32 } else { 0.0 });
+        let out = p.out.numbers.address() as *mut f32;
+        // SAFETY: the caller's promise; the two scalars are on the host and read before the call returns.
+        let done = unsafe {
+            #[rustfmt::skip]
+            let done = sgemm_strided_batched(
+                *self.blas.handle(), op_b, op_a, int(n)?, int(m)?, int(k)?,
+                &one, b, ldb, by_b, a, lda, by_a,
+                &beta, out, int(n)?, stride(&p.out), int(p.cells)?,
+            );
+            done
+        };
+        done.map_err(Error::device)
+    }
+}
+
+thread_local! {
+    /// Devices of dfdx stay on their thread, and so do engines. They outlive a run, so that kernels are compiled once.
+    static ENGINES: RefCell<HashMap<usize, Rc<Driver>>> = RefCell::default();
+}
+
+impl Bridge<Cuda> for Driver {
+    fn of(device: &Cuda) -> Result<Rc<Self>, Error> {
+        // dfdx shows its device through what it allocates.
+        let buffer: Buffer<Cuda> = Storage::<f32>::try_alloc_len(device, 1).map_err(Error::device)?;
+        let device = buffer.device();
+        ENGINES.with_borrow_mut(|engines| match engines.get(&device.ordinal()) {
+            Some(engine) => Ok(engine.clone()),
+            None => {
+                let engine = Rc::new(Driver::new(device.clone())?);
+                engines.insert(device.ordinal(), engine.clone());
+                Ok(engine)
+            }
+        })
+    }
+
+    fn address_of(buffer: &Buffer<Cuda>) -> u64 {
+        *buffer.device_ptr()
+    }
+
+    /// dfdx shows nobody a tensor's memory. But a step of SGD with rate 0, no gradient and an L2 penalty of 1 leaves the
+    /// tensor as it is and its numbers in the velocity, which is a buffer.
+    fn take(&self, tensor: &Matrix<Cuda>, to: View) -> Result<(), Error> {
+        let (rows, cols) = *tensor.shape();
+        let device = tensor.device();
+        let zeros = || Storage::<f32>::try_alloc_len(device, rows * cols).map_err(Error::device);
+        let (mut velocity, gradient): (Buffer<Cuda>, Buffer<Cuda>) = (zeros()?, zeros()?);
+        let momentum = Some(dfdx::optim::Momentum::Classic(0.0));
+        let copy = SgdConfig { lr: 0.0, momentum, weight_decay: Some(WeightDecay::L2(1.0)) };
+        copy.try_update(&mut tensor.clone(), &mut velocity, &gradient).map_err(Error::device)?;
+        // SAFETY: a buffer of so many numbers; freed in the order of the queue, after the copy.
+        unsafe { View::new(Self::address_of(&velocity), rows * cols) }.copy_to(self, to)
+    }
+
+    fn failed(error: Error) -> CudaError {
+        // dfdx's errors carry no words; what is lost here was the driver's anyway.
+        let out_of_memory = error.to_string().contains("OUT_OF_MEMORY");
+        CudaError::Driver(DriverError(match out_of_memory {
+            true => sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY,
+            false => sys::CUresult::CUDA_ERROR_UNKNOWN,
+        }))
+    }
+}

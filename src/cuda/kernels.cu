@@ -1,0 +1,137 @@
+// The kernels of training on a GPU, in the part of C that CUDA and C share: nvcc and NVRTC make PTX of this file, and a
+// C compiler makes host code of it (host.c beside it), on which the tests run every kernel without a GPU.
+//
+// One thread works on one number (column_sums: one sum). Nothing is shared between threads and nothing is added
+// atomically, so that a result does not depend on the order in which threads run.
+//
+// G cells are trained side by side: G leads every shape, and a cell reads and writes numbers of its own only. Numbers of
+// one cell follow another's at a stride that is given where it is not the product of the sizes that follow G.
+
+typedef long long count;
+
+// The number of this thread.
+#define HERE ((count)blockIdx.x * blockDim.x + threadIdx.x)
+
+#ifdef __cplusplus
+#define KERNEL extern "C" __global__ void
+#else
+#define KERNEL __global__ void
+#endif
+
+__device__ static float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+// One step of G LSTMs, forward; gates in the order i, f, g, o:
+// i, f, o = sigmoid(a + b), g = tanh(a + b), c = f c_before + i g, h = o tanh(c).
+// a (G, B, 4H; a_stride apart): x W + h_before U, becomes the activations. bias (G, 4H).
+// c_before, c, h (G, B, H; state_stride apart), tanh_c (G, B, H; tanh_stride apart).
+KERNEL gates_forward(count cells, count batch, count hidden, float *a, count a_stride, const float *bias,
+                     const float *c_before, float *c, float *h, count state_stride, float *tanh_c, count tanh_stride) {
+    count n = HERE;
+    if (n >= cells * batch * hidden) return;
+    count j = n % hidden, row = n / hidden % batch, cell = n / hidden / batch;
+    float *gates = a + cell * a_stride + row * 4 * hidden + j;
+    const float *b = bias + cell * 4 * hidden + j;
+    count at = cell * state_stride + row * hidden + j;
+    float i = sigmoid(gates[0] + b[0]);
+    float f = sigmoid(gates[hidden] + b[hidden]);
+    float g = tanhf(gates[2 * hidden] + b[2 * hidden]);
+    float o = sigmoid(gates[3 * hidden] + b[3 * hidden]);
+    float state = f * c_before[at] + i * g;
+    float bounded = tanhf(state);
+    gates[0] = i;
+    gates[hidden] = f;
+    gates[2 * hidden] = g;
+    gates[3 * hidden] = o;
+    c[at] = state;
+    tanh_c[cell * tanh_stride + row * hidden + j] = bounded;
+    h[at] = o * bounded;
+}
+
+// The same step, backward. gates holds the activations and becomes the gradient before the nonlinearities; dh (G, B, H)
+// is the gradient of h; dc (G, B, H) that of c from the step after, and becomes that of c_before.
+KERNEL gates_backward(count cells, count batch, count hidden, float *gates, count a_stride, const float *c_before,
+                      count state_stride, const float *tanh_c, count tanh_stride, const float *dh, float *dc) {
+    count n = HERE;
+    if (n >= cells * batch * hidden) return;
+    count j = n % hidden, row = n / hidden % batch, cell = n / hidden / batch;
+    float *a = gates + cell * a_stride + row * 4 * hidden + j;
+    float i = a[0], f = a[hidden], g = a[2 * hidden], o = a[3 * hidden];
+    float before = c_before[cell * state_stride + row * hidden + j];
+    float bounded = tanh_c[cell * tanh_stride + row * hidden + j];
+    float d = dc[n] + dh[n] * o * (1.0f - bounded * bounded);
+    a[0] = d * g * i * (1.0f - i);
+    a[hidden] = d * before * f * (1.0f - f);
+    a[2 * hidden] = d * i * (1.0f - g * g);
+    a[3 * hidden] = dh[n] * bounded * o * (1.0f - o);
+    dc[n] = d * f;
+}
+
+// Partial sums over rows, always of the same rows in the same order: rows (G, N, E) -> sums (G, P, E) with
+// P = ceil(N / block); sum p is over rows p block .. (p + 1) block. A second call over the partial sums gives the whole.
+KERNEL column_sums(count cells, count rows, count width, count block, const float *numbers, float *sums) {
+    count parts = (rows + block - 1) / block;
+    count n = HERE;
+    if (n >= cells * parts * width) return;
+    count column = n % width, part = n / width % parts, cell = n / width / parts;
+    count from = part * block, to = from + block < rows ? from + block : rows;
+    const float *at = numbers + (cell * rows + from) * width + column;
+    float sum = 0.0f;
+    for (count row = from; row < to; row++, at += width) sum += *at;
+    sums[n] = sum;
+}
+
+// y += b for every row; y (G, N, E), bias (G, E).
+KERNEL add_bias(count cells, count rows, count width, float *y, const float *bias) {
+    count n = HERE;
+    if (n >= cells * rows * width) return;
+    y[n] += bias[n / width / rows * width + n % width];
+}
+
+// One step of Adam (Kingma and Ba) on n numbers, those of all cells: with the gradient g += decay p,
+// m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p -= lr m' / (sqrt(v') + eps),
+// m' = m correction1, correction1 = 1 / (1 - beta1^t), and v' likewise.
+KERNEL adam(count numbers, float *value, float *moment1, float *moment2, const float *gradient, float lr, float beta1,
+            float beta2, float eps, float correction1, float correction2, float decay) {
+    count n = HERE;
+    if (n >= numbers) return;
+    float p = value[n];
+    float g = gradient[n] + decay * p;
+    float m = moment1[n] * beta1 + g * (1.0f - beta1);
+    float v = moment2[n] * beta2 + g * g * (1.0f - beta2);
+    moment1[n] = m;
+    moment2[n] = v;
+    value[n] = p - lr * (m * correction1) / (sqrtf(v * correction2) + eps);
+}
+
+// A half-precision number by its bits. Subnormal ones are made by a product, so that no mode of the device drops them.
+__device__ static float of_half(unsigned short bits) {
+    unsigned sign = (unsigned)(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, mantissa = bits & 1023u;
+    if (exponent == 0) {
+        float small = (float)mantissa * 5.9604644775390625e-8f; // 2^-24
+        return sign ? -small : small;
+    }
+    if (exponent == 31) return __uint_as_float(sign | 0x7f800000u | mantissa << 13);
+    return __uint_as_float(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+// Standardised rows of resident features, beside those of other streams: features (N, F, D) of N clips with F frames ->
+// columns from .. from + D of out (R, width), with R = steps batch and time-major rows: row t batch + b is frame t of
+// clip clips[b], or frame frames[b] where frames is given (then steps = 1). out = (x - mean) inverse_sd; mean and
+// inverse_sd (D). A clip below 0 has no features: its x is 0.
+#define GATHER(NAME, NUMBER, READ)                                                                                     \
+    KERNEL NAME(count steps, count batch, count features_frames, count features_width, const NUMBER *features,         \
+                const count *clips, const count *frames, const float *mean, const float *inverse_sd, float *out,       \
+                count width, count from) {                                                                             \
+        count n = HERE;                                                                                                \
+        if (n >= steps * batch * features_width) return;                                                               \
+        count d = n % features_width, row = n / features_width, b = row % batch;                                       \
+        count frame = frames ? frames[b] : row / batch;                                                                \
+        float x = clips[b] < 0 ? 0.0f : READ(features[(clips[b] * features_frames + frame) * features_width + d]);     \
+        out[row * width + from + d] = (x - mean[d]) * inverse_sd[d];                                                   \
+    }
+
+#define AS_IT_IS(x) (x)
+GATHER(gather_f32, float, AS_IT_IS)
+GATHER(gather_f16, unsigned short, of_half)

@@ -1,0 +1,43 @@
+// The kernels of src/cuda/kernels.cu as host code: `run_NAME(arguments, blocks, threads)` runs NAME's whole grid, one thread after another.
+// Arguments are pointers to the values, as cuLaunchKernel takes them. A C compiler checks their number and types here.
+
+#include <math.h>
+#include <string.h>
+
+#define __global__ static
+#define __device__
+
+typedef struct {
+    unsigned x;
+} place;
+static __thread place blockIdx, blockDim, threadIdx;
+
+static float __uint_as_float(unsigned bits) {
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+#include "kernels.cu"
+
+#define A(i, type) (*(type *)arguments[i])
+#define N(i) A(i, count)
+#define P(i) A(i, float *)
+#define F(i) A(i, float)
+
+// From the last thread to the first: no kernel may count on an order.
+#define RUN(NAME, ...)                                                                                                 \
+    void run_##NAME(void **arguments, unsigned blocks, unsigned threads) {                                             \
+        blockDim.x = threads;                                                                                          \
+        for (blockIdx.x = blocks; blockIdx.x-- > 0;)                                                                   \
+            for (threadIdx.x = threads; threadIdx.x-- > 0;) NAME(__VA_ARGS__);                                         \
+    }
+
+RUN(gates_forward, N(0), N(1), N(2), P(3), N(4), P(5), P(6), P(7), P(8), N(9), P(10), N(11))
+RUN(gates_backward, N(0), N(1), N(2), P(3), N(4), P(5), N(6), P(7), N(8), P(9), P(10))
+RUN(column_sums, N(0), N(1), N(2), N(3), P(4), P(5))
+RUN(add_bias, N(0), N(1), N(2), P(3), P(4))
+RUN(adam, N(0), P(1), P(2), P(3), P(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11))
+RUN(gather_f32, N(0), N(1), N(2), N(3), P(4), A(5, count *), A(6, count *), P(7), P(8), P(9), N(10), N(11))
+RUN(gather_f16, N(0), N(1), N(2), N(3), A(4, unsigned short *), A(5, count *), A(6, count *), P(7), P(8), P(9), N(10),
+    N(11))
