@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 EXPERIMENT = Path(__file__).resolve().parent.parent / "experiments" / "icassp2019"
-COLOURS = ["#2a6fbb", "#c8553d", "#3a7d44", "#8a5a9e", "#b58900"]
+COLOURS = ["#2a6fbb", "#c8553d", "#3a7d44", "#8a5a9e", "#b58900", "#1b9e9e", "#555555", "#d277a8"]
 
 
 def anonymous(pid):
