@@ -91,15 +91,15 @@ pub struct Trained<D: Backend> {
 }
 
 /// Clips that one forward pass without gradient handles.
-const EVAL_BATCH: usize = 256;
+pub(crate) const EVAL_BATCH: usize = 256;
 
 impl Task {
-    fn features(&self) -> Result<&Features, Error> {
+    pub(crate) fn features(&self) -> Result<&Features, Error> {
         let missing = || Error::Listener(format!("the data set has no audio feature {:?}", self.audio));
         self.view.dataset.audio(&self.audio).ok_or_else(missing)
     }
 
-    fn sizes(&self) -> Result<Sizes, Error> {
+    pub(crate) fn sizes(&self) -> Result<Sizes, Error> {
         Ok(Sizes {
             frames: self.vision.frames(),
             visual: self.vision.width(),
@@ -109,19 +109,19 @@ impl Task {
     }
 
     /// The frame that the autoencoder sees of a val clip.
-    fn centre(&self) -> usize {
+    pub(crate) fn centre(&self) -> usize {
         self.vision.frames() / 2
     }
 
     /// Batches of one epoch: a fresh order of the sounded train clips from the stream `order/EPOCH`.
-    fn order(&self, epoch: usize) -> Vec<usize> {
+    pub(crate) fn order(&self, epoch: usize) -> Vec<usize> {
         let mut clips = self.view.train_sounded.clone();
         Stream::new(self.seed, &format!("order/{epoch}")).shuffle(&mut clips);
         clips
     }
 
     /// One random frame for each clip of the data set, from the stream `frame/EPOCH`.
-    fn random_frames(&self, epoch: usize) -> Vec<usize> {
+    pub(crate) fn random_frames(&self, epoch: usize) -> Vec<usize> {
         let mut stream = Stream::new(self.seed, &format!("frame/{epoch}"));
         (0..self.view.dataset.clips.len()).map(|_| stream.below(self.vision.frames())).collect()
     }
@@ -142,6 +142,19 @@ impl Task {
         scale.apply(&mut batch.target);
     }
 
+    /// The scale of the target: statistics of the sounded train clips, or none.
+    pub(crate) fn scale(&self) -> Result<Standardiser, Error> {
+        let features = self.features()?;
+        Ok(match self.config.train.target {
+            Target::Raw => Standardiser::identity(features.row_len()),
+            Target::Standardised => {
+                let rows: Vec<usize> =
+                    self.view.train_sounded.iter().filter_map(|&c| self.view.dataset.audio_row[c]).collect();
+                Standardiser::of_features(features, &rows, features.row_len())
+            }
+        })
+    }
+
     /// Trains from the beginning, or from a checkpoint.
     pub fn train<D: Backend>(
         self,
@@ -150,15 +163,7 @@ impl Task {
         listener: &mut dyn Listener,
     ) -> Result<Trained<D>, Error> {
         let train = self.config.train.clone();
-        let features = self.features()?;
-        let scale = match train.target {
-            Target::Raw => Standardiser::identity(features.row_len()),
-            Target::Standardised => {
-                let rows: Vec<usize> =
-                    self.view.train_sounded.iter().filter_map(|&c| self.view.dataset.audio_row[c]).collect();
-                Standardiser::of_features(features, &rows, features.row_len())
-            }
-        };
+        let scale = self.scale()?;
         let mut generator = Generator::new(device.clone(), self.architecture, &self.config, self.sizes()?, self.seed)?;
         let mut done = 0;
         if let Some(checkpoint) = from
