@@ -24,15 +24,14 @@ pub fn stream_scores<D: Backend>(
     seed: u64,
     step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<(Vec<f32>, f64), Error> {
-    let columns =
-        vision.columns(stream).ok_or_else(|| Error::Listener(format!("the data set has no stream {stream:?}")))?;
-    let (width, classes) = (columns.len(), view.dataset.classes());
-    let means = |clips: &[usize]| -> Vec<f32> {
-        let all = vision.frame_means(clips);
-        all.chunks_exact(vision.width()).flat_map(|row| row[columns.clone()].to_vec()).collect()
+    let means = |clips: &[usize]| {
+        let missing = || Error::Listener(format!("the data set has no stream {stream:?}"));
+        vision.stream_means(stream, clips).ok_or_else(missing)
     };
-    let train = means(&view.train);
+    let classes = view.dataset.classes();
+    let train = means(&view.train)?;
     let labels = view.labels(&view.train);
+    let width = train.len() / labels.len().max(1);
     let mut params = Params::new(device.clone());
     let bound = 1.0 / (width as f64).sqrt();
     let w = params.uniform(&format!("tsn.{stream}.w"), width, classes, bound, seed)?;
@@ -62,7 +61,7 @@ pub fn stream_scores<D: Backend>(
             step((epoch - 1) * steps + i + 1, steps * tsn.epochs)?;
         }
     }
-    let x = matrix(device, &means(&view.val), view.val.len(), width)?;
+    let x = matrix(device, &means(&view.val)?, view.val.len(), width)?;
     let logits = D::affine(x, params.get(w), params.get(b), false)?;
     let p = logits.try_softmax::<Axis<1>>().map_err(Error::device)?;
     Ok((numbers(&p).to_vec(), mean_loss))
