@@ -306,3 +306,43 @@ impl Look {
         Look { fit: Fit { objective, duality_gap: gap / objective.max(f64::MIN_POSITIVE), ..Fit::default() }, rows }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::svm::{Prepared, Stage, staged};
+
+    /// A centre for each class and noise, a last column of 1.
+    fn clips(n: usize, d: usize, classes: usize) -> (Vec<f32>, Vec<usize>) {
+        let mut stream = Stream::new(1, "dual");
+        let centres: Vec<f64> = (0..classes * d).map(|_| stream.normal()).collect();
+        let labels: Vec<usize> = (0..n).map(|i| i % classes).collect();
+        let row = |&label: &usize| -> Vec<f32> {
+            let numbers = (0..d).map(|j| (stream.normal() + centres[label * d + j]) as f32);
+            numbers.collect::<Vec<_>>().into_iter().chain([1.0]).collect()
+        };
+        (labels.iter().flat_map(row).collect(), labels)
+    }
+
+    #[test]
+    fn the_dual_finds_newtons_minimum() {
+        // Fewer rows than dimensions, rows that are solved for at once, rows that take coordinate ascent first.
+        for (n, d, classes) in [(60, 80, 4), (250, 30, 3), (1500, 40, 5)] {
+            let (x, labels) = clips(n, d, classes);
+            let shared = Shared { x: &x, width: d + 1, labels: &labels, c: 1.0, tolerance: 1e-7 };
+            // A class without a row too.
+            let problems: Vec<Problem> = (0..=classes).map(|class| Problem { class }).collect();
+            let fresh = || vec![0.0; problems.len() * (d + 1)];
+            let (mut ours, mut theirs) = (fresh(), fresh());
+            let fits = train(&shared, &problems, &mut ours);
+            let newton = [Stage::Newton { patience: usize::MAX }];
+            let expected = staged(&shared, &problems, &mut theirs, &mut Prepared::new(&x, d + 1), &newton);
+            for (class, ((fit, done), want)) in fits.iter().zip(&expected).enumerate() {
+                let apart = (fit.objective - want.objective).abs() / want.objective;
+                assert!(*done && fit.duality_gap <= 1e-7 && apart < 1e-5, "{n} x {d}, {class}: {fit:?} {want:?}");
+            }
+            let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 2e-3, "{n} x {d}: weights {apart} apart");
+        }
+    }
+}

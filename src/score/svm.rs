@@ -92,22 +92,31 @@ pub fn train_with(shared: &Shared, problems: &[Problem], weights: &mut [f32], pr
 /// How a block is trained: Newton's method; where that drags on, the dual; and where even that does not end, Newton's method
 /// again from there.
 #[derive(Clone, Copy, PartialEq)]
-enum Stage {
+pub(super) enum Stage {
     Newton { patience: usize },
     Dual,
 }
 
 fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
+    let [first, last] = [PATIENCE, usize::MAX].map(|patience| Stage::Newton { patience });
+    let stages = [first, Stage::Dual, last];
+    staged(shared, problems, weights, prepared, if prepared.dual { &stages[1..] } else { &stages })
+}
+
+/// Each stage trains what those before have not done.
+pub(super) fn staged(
+    shared: &Shared,
+    problems: &[Problem],
+    weights: &mut [f32],
+    prepared: &mut Prepared,
+    stages: &[Stage],
+) -> Vec<Fit> {
     let d = shared.width;
     let mut fits = vec![Fit::default(); problems.len()];
     let mut open: Vec<usize> = (0..problems.len()).collect();
-    let first = Stage::Newton { patience: PATIENCE };
-    for stage in [first, Stage::Dual, Stage::Newton { patience: usize::MAX }] {
+    for &stage in stages {
         if open.is_empty() {
             break;
-        }
-        if stage == first && prepared.dual {
-            continue;
         }
         let these: Vec<Problem> = open.iter().map(|&place| problems[place].clone()).collect();
         let mut w: Vec<f32> = open.iter().flat_map(|&place| weights[place * d..][..d].to_vec()).collect();
@@ -127,7 +136,7 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
         }
         let still: Vec<bool> = ended.iter().map(|(_, done)| !done).collect();
         retain(&mut open, &still);
-        prepared.dual |= stage == first && 2 * open.len() > problems.len();
+        prepared.dual |= stage == Stage::Newton { patience: PATIENCE } && 2 * open.len() > problems.len();
     }
     fits
 }
@@ -225,7 +234,7 @@ struct Active {
     done: bool,
 }
 
-/// Trains from `weights`, in place, and says of every problem how it ended and whether it is done; one that needs more than
+/// Newton's method from `weights`, in place; it says of every problem how it ended and whether it is done; one that needs more than
 /// `patience` products with the Hessian is not.
 fn newton(
     shared: &Shared,
