@@ -63,18 +63,8 @@ fn solve(gram: &[f64], q: &[f64], free: &[usize]) -> Option<Vec<f64>> {
     for (row, &i) in l.chunks_exact_mut(f.max(1)).zip(free) {
         row.iter_mut().zip(free).for_each(|(l, &j)| *l = gram[i * n + j]);
     }
-    for i in 0..f {
-        let (before, here) = l.split_at_mut(i * f);
-        let row = &mut here[..f];
-        for j in 0..i {
-            let other = &before[j * f..][..=j];
-            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-        }
-        let rest = row[i] - dot(&row[..i], &row[..i]);
-        if rest <= 0.0 {
-            return None;
-        }
-        row[i] = rest.sqrt();
+    if !decompose(&mut l, f) {
+        return None;
     }
     let mut v: Vec<f64> = free.iter().map(|&i| -q[i]).collect();
     for i in 0..f {
@@ -89,22 +79,74 @@ fn solve(gram: &[f64], q: &[f64], free: &[usize]) -> Option<Vec<f64>> {
     Some(v)
 }
 
-/// a . b, always added in the same order.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// Rows of L that are made side by side, so that those before them are read once for all.
+const ROWS: usize = 16;
+
+/// Cholesky's decomposition in place, in the lower half of an (f, f) matrix: L_ij = (G_ij - sum_k<j L_ik L_jk) / L_jj. It says
+/// whether the matrix is positive definite.
+fn decompose(l: &mut [f64], f: usize) -> bool {
     simd::vectorise(
         #[inline(always)]
-        || {
-            let mut sums = [0.0f64; 16];
-            let (ac, bc) = (a.chunks_exact(16), b.chunks_exact(16));
-            let tail: f64 = ac.remainder().iter().zip(bc.remainder()).map(|(a, b)| a * b).sum();
-            for (a, b) in ac.zip(bc) {
-                for k in 0..16 {
-                    sums[k] += a[k] * b[k];
-                }
-            }
-            sums.iter().sum::<f64>() + tail
-        },
+        || decompose_in_place(l, f),
     )
+}
+
+#[inline(always)]
+fn decompose_in_place(l: &mut [f64], f: usize) -> bool {
+    for from in (0..f).step_by(ROWS) {
+        let to = (from + ROWS).min(f);
+        for j in 0..to {
+            let (before, here) = l.split_at_mut(j.max(from) * f);
+            let (other, here) = if j < from {
+                (&before[j * f..][..=j], here)
+            } else {
+                let (row, after) = here.split_at_mut(f);
+                let rest = row[j] - dots([&row[..j]], &row[..j])[0];
+                if rest <= 0.0 {
+                    return false;
+                }
+                row[j] = rest.sqrt();
+                (&row[..=j], after)
+            };
+            let rows = to - (j + 1).max(from);
+            let mut four = here[..rows * f].chunks_exact_mut(4 * f);
+            for rows in &mut four {
+                let sums = dots([0, 1, 2, 3].map(|r| &rows[r * f..][..j]), &other[..j]);
+                sums.iter().enumerate().for_each(|(r, sum)| rows[r * f + j] = (rows[r * f + j] - sum) / other[j]);
+            }
+            for row in four.into_remainder().chunks_exact_mut(f) {
+                row[j] = (row[j] - dots([&row[..j]], &other[..j])[0]) / other[j];
+            }
+        }
+    }
+    true
+}
+
+#[inline(always)]
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    dots([a], b)[0]
+}
+
+/// a . b for several a as long as b, each always added in the same order.
+#[inline(always)]
+fn dots<const R: usize>(a: [&[f64]; R], b: &[f64]) -> [f64; R] {
+    const LANES: usize = 8;
+    let (b_lanes, b_tail) = b.as_chunks::<LANES>();
+    let a = a.map(|a| a[..b.len()].as_chunks::<LANES>());
+    let mut sums = [[0.0f64; LANES]; R];
+    for (at, b) in b_lanes.iter().enumerate() {
+        for (sums, (a, _)) in sums.iter_mut().zip(&a) {
+            let a = &a[at];
+            for k in 0..LANES {
+                sums[k] += a[k] * b[k];
+            }
+        }
+    }
+    let mut out = [0.0; R];
+    for ((out, sums), (_, a)) in out.iter_mut().zip(&sums).zip(&a) {
+        *out = sums.iter().sum::<f64>() + a.iter().zip(b_tail).map(|(a, b)| a * b).sum::<f64>();
+    }
+    out
 }
 
 #[cfg(test)]
