@@ -7,7 +7,7 @@
 //! Where classes can be separated and losses weigh much, a is 0 for most rows, and Newton's method on the primal, whose every
 //! step meets another set of rows with a loss, gets there slowly. Here a problem begins with coordinate ascent, one row at a
 //! time: a_i <- max(0, a_i - (y_i w.x_i - 1 + a_i / 2C) / (|x_i|^2 + 1 / 2C)) (Hsieh and others, A dual coordinate descent
-//! method for large-scale linear SVM, 2008), until the rows that have an a or a loss are hardly more than there are
+//! method for large-scale linear SVM, 2008), until the rows that have an a or a loss are no more than there are
 //! dimensions. From then on the program over these rows is solved exactly ([`super::pivoting`]), with the rows that the new w
 //! brings to a loss added each time.
 //!
@@ -35,7 +35,7 @@ const MAX_ROUGH: usize = 12;
 
 /// How many rows are solved for exactly.
 fn few(width: usize) -> usize {
-    (width + width / 5).max(256)
+    width.max(256)
 }
 
 /// Trains `problems` from `weights`, (P, D + 1), in place, and says how each ended and whether it is done; those that are
@@ -134,16 +134,15 @@ fn solve(shared: &Shared, rows: &[usize], alpha: &mut [f32], margins: &[f32], po
     }
     let mut gram = vec![0.0f32; k * k];
     product(&mut gram, Mat::new(&x, k, d), Mat::new(&x, k, d).t(), 1.0, false);
-    let mut gram: Vec<f64> = gram.into_iter().map(f64::from).collect();
     let ridge = 1.0 / (2.0 * f64::from(shared.c));
-    gram.iter_mut().step_by(k + 1).for_each(|g| *g += ridge);
     let mut a: Vec<f64> = rows.iter().map(|&row| f64::from(alpha[row])).collect();
     let slope = |(i, &row): (usize, &usize)| {
-        let here: f64 = gram[i * k..][..k].iter().zip(&a).map(|(g, a)| g * a).sum();
-        a[i] * ridge - f64::from(margins[row]) - here
+        // The ridge's part of the gradient and of what the program adds to it are the same.
+        let here: f64 = gram[i * k..][..k].iter().zip(&a).map(|(g, a)| f64::from(*g) * a).sum();
+        -f64::from(margins[row]) - here
     };
     let q: Vec<f64> = rows.iter().enumerate().map(slope).collect();
-    minimise(&gram, &q, &mut a);
+    minimise(&gram, ridge, &q, &mut a);
     rows.iter().zip(a).for_each(|(&row, a)| alpha[row] = a as f32);
 }
 

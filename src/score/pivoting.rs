@@ -1,6 +1,6 @@
 //! Small quadratic programs with bounds, exactly.
 //!
-//! min 1/2 a^T G a + q^T a, a >= 0, for a symmetric positive definite G (n, n). A set F of places is guessed to be positive:
+//! min 1/2 a^T (G + ridge I) a + q^T a, a >= 0, for a symmetric G (n, n) that the ridge makes positive definite. A set F of places is guessed to be positive:
 //! there the gradient vanishes, G_FF a_F = -q_F, and elsewhere a = 0. Places where a is negative, or the gradient, change
 //! sides, all at once while that makes them fewer, else the last of them alone, which ends for certain (block principal
 //! pivoting: Portugal, Judice and Vicente, A comparison of block pivoting and interior-point algorithms for linear least
@@ -14,23 +14,31 @@ const TRIES: usize = 3;
 /// Guesses, at most.
 const MAX_GUESSES: usize = 60;
 
+/// Steps of conjugate gradients after which Cholesky's decomposition is cheaper.
+const MAX_CG: usize = 120;
+
+/// What is left of a linear system, relatively, when it counts as solved.
+const SOLVED: f64 = 1e-9;
+
 /// Solves the program from the guess that `a` is positive where it is. Where no guess holds in [`MAX_GUESSES`], it says
 /// `false` and leaves `a` as it was.
-pub(super) fn minimise(gram: &[f64], q: &[f64], a: &mut [f64]) -> bool {
+pub(super) fn minimise(gram: &[f32], ridge: f64, q: &[f64], a: &mut [f64]) -> bool {
     let n = q.len();
+    let mut near = a.to_vec();
     let mut inside: Vec<bool> = a.iter().map(|a| *a > 0.0).collect();
     let (mut fewest, mut tries) = (n + 1, TRIES);
     let scale = q.iter().fold(0.0f64, |most, q| most.max(q.abs()));
     for _ in 0..MAX_GUESSES {
         let free: Vec<usize> = (0..n).filter(|i| inside[*i]).collect();
-        let Some(values) = solve(gram, q, &free) else { return false };
+        let Some(values) = solve(gram, ridge, q, &free, &near) else { return false };
+        free.iter().zip(&values).for_each(|(&i, v)| near[i] = *v);
         let mut wrong = Vec::new();
         for i in 0..n {
             let row = &gram[i * n..][..n];
             if inside[i] {
                 continue;
             }
-            let slope: f64 = q[i] + free.iter().zip(&values).map(|(&j, v)| row[j] * v).sum::<f64>();
+            let slope: f64 = q[i] + free.iter().zip(&values).map(|(&j, v)| f64::from(row[j]) * v).sum::<f64>();
             if slope < -1e-10 * scale {
                 wrong.push(i);
             }
@@ -55,18 +63,57 @@ pub(super) fn minimise(gram: &[f64], q: &[f64], a: &mut [f64]) -> bool {
     false
 }
 
-/// v with G_FF v = -q_F, by Cholesky's decomposition; none where G_FF is not positive definite.
-fn solve(gram: &[f64], q: &[f64], free: &[usize]) -> Option<Vec<f64>> {
+/// v with (G_FF + ridge I) v = -q_F, from what `near` says of it: by conjugate gradients where they are quick, else by
+/// Cholesky's decomposition; none where the matrix is not positive definite.
+fn solve(gram: &[f32], ridge: f64, q: &[f64], free: &[usize], near: &[f64]) -> Option<Vec<f64>> {
     let (n, f) = (q.len(), free.len());
-    // The lower half, row after row: G_FF = L L^T.
-    let mut l = vec![0.0f64; f * f];
-    for (row, &i) in l.chunks_exact_mut(f.max(1)).zip(free) {
-        row.iter_mut().zip(free).for_each(|(l, &j)| *l = gram[i * n + j]);
+    let mut part = vec![0.0f32; f * f];
+    for (row, &i) in part.chunks_exact_mut(f.max(1)).zip(free) {
+        row.iter_mut().zip(free).for_each(|(g, &j)| *g = gram[i * n + j]);
     }
+    let right: Vec<f64> = free.iter().map(|&i| -q[i]).collect();
+    let start = free.iter().map(|&i| near[i]).collect();
+    conjugate(&part, ridge, &right, start).or_else(|| cholesky(&part, ridge, &right))
+}
+
+/// Conjugate gradients from `v`; none where they take too long.
+fn conjugate(gram: &[f32], ridge: f64, right: &[f64], mut v: Vec<f64>) -> Option<Vec<f64>> {
+    let apply = |v: &[f64]| -> Vec<f64> {
+        simd::vectorise(
+            #[inline(always)]
+            || gram.chunks_exact(v.len().max(1)).zip(v).map(|(row, x)| mixed(row, v) + ridge * x).collect(),
+        )
+    };
+    let mut residual: Vec<f64> = right.iter().zip(apply(&v)).map(|(r, gv)| r - gv).collect();
+    let goal = SOLVED * SOLVED * dot(right, right);
+    let mut energy = dot(&residual, &residual);
+    let mut direction = residual.clone();
+    for _ in 0..MAX_CG {
+        if energy <= goal {
+            return Some(v);
+        }
+        let g = apply(&direction);
+        let length = energy / dot(&direction, &g);
+        v.iter_mut().zip(&direction).for_each(|(v, d)| *v += length * d);
+        residual.iter_mut().zip(&g).for_each(|(r, g)| *r -= length * g);
+        let next = dot(&residual, &residual);
+        let beta = next / energy;
+        energy = next;
+        direction.iter_mut().zip(&residual).for_each(|(d, r)| *d = r + beta * *d);
+    }
+    None
+}
+
+/// Cholesky's decomposition and two substitutions.
+fn cholesky(gram: &[f32], ridge: f64, right: &[f64]) -> Option<Vec<f64>> {
+    let f = right.len();
+    // The lower half, row after row: L L^T.
+    let mut l: Vec<f64> = gram.iter().map(|g| f64::from(*g)).collect();
+    l.iter_mut().step_by(f + 1).for_each(|g| *g += ridge);
     if !decompose(&mut l, f) {
         return None;
     }
-    let mut v: Vec<f64> = free.iter().map(|&i| -q[i]).collect();
+    let mut v = right.to_vec();
     for i in 0..f {
         let row = &l[i * f..][..f];
         v[i] = (v[i] - dot(&row[..i], &v[..i])) / row[i];
@@ -122,6 +169,20 @@ fn decompose_in_place(l: &mut [f64], f: usize) -> bool {
     true
 }
 
+/// a . b, a in single precision, always added in the same order.
+#[inline(always)]
+fn mixed(a: &[f32], b: &[f64]) -> f64 {
+    const LANES: usize = 16;
+    let ((a_lanes, a_tail), (b_lanes, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0f64; LANES];
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for k in 0..LANES {
+            sums[k] += f64::from(a[k]) * b[k];
+        }
+    }
+    sums.iter().sum::<f64>() + a_tail.iter().zip(b_tail).map(|(a, b)| f64::from(*a) * b).sum::<f64>()
+}
+
 #[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     dots([a], b)[0]
@@ -154,17 +215,16 @@ mod tests {
     use super::*;
     use crate::random::Stream;
 
-    /// G = A A^T + ridge, A (n, rank).
-    fn program(n: usize, rank: usize, ridge: f64, seed: u64) -> (Vec<f64>, Vec<f64>) {
+    /// G = A A^T, A (n, rank).
+    fn program(n: usize, rank: usize, seed: u64) -> (Vec<f32>, Vec<f64>) {
         let mut stream = Stream::new(seed, "pivoting");
         let a: Vec<f64> = (0..n * rank).map(|_| stream.normal()).collect();
         let row = |i: usize| &a[i * rank..][..rank];
         let mut gram = vec![0.0; n * n];
         for i in 0..n {
             for j in 0..n {
-                gram[i * n + j] = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum();
+                gram[i * n + j] = row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum::<f64>() as f32;
             }
-            gram[i * n + i] += ridge;
         }
         (gram, (0..n).map(|_| stream.normal() - 0.3).collect())
     }
@@ -174,13 +234,14 @@ mod tests {
         for (seed, (n, rank, ridge)) in
             [(1, 1, 1.0), (7, 3, 0.5), (40, 50, 0.1), (90, 20, 0.5), (130, 130, 1e-3)].into_iter().enumerate()
         {
-            let (gram, q) = program(n, rank, ridge, seed as u64);
+            let (gram, q) = program(n, rank, seed as u64);
             let mut found = Vec::new();
             for guess in [0.0, 1.0] {
                 let mut a = vec![guess; n];
-                assert!(minimise(&gram, &q, &mut a), "{n} x {rank}");
+                assert!(minimise(&gram, ridge, &q, &mut a), "{n} x {rank}");
                 for i in 0..n {
-                    let slope = q[i] + (0..n).map(|j| gram[i * n + j] * a[j]).sum::<f64>();
+                    let along: f64 = (0..n).map(|j| f64::from(gram[i * n + j]) * a[j]).sum();
+                    let slope = q[i] + along + ridge * a[i];
                     assert!(a[i] >= 0.0 && slope > -1e-6, "{n} x {rank}: place {i}, {} {slope}", a[i]);
                     assert!(a[i] * slope < 1e-6, "{n} x {rank}: place {i} is {} and slopes {slope}", a[i]);
                 }
@@ -194,7 +255,17 @@ mod tests {
     #[test]
     fn a_matrix_that_is_not_definite_is_refused() {
         let mut a = [1.0, 1.0];
-        assert!(!minimise(&[1.0, 2.0, 2.0, 1.0], &[-1.0, -1.0], &mut a));
+        assert!(!minimise(&[-1.0, 0.0, 0.0, -1.0], 0.5, &[-1.0, -2.0], &mut a));
         assert_eq!(a, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn both_ways_solve_a_linear_system() {
+        let (n, ridge) = (77, 0.3);
+        let (gram, right) = program(n, 100, 9);
+        let (quick, sure) = (conjugate(&gram, ridge, &right, right.clone()), cholesky(&gram, ridge, &right));
+        let (quick, sure) = (quick.unwrap(), sure.unwrap());
+        let apart = quick.iter().zip(&sure).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-7, "{apart}");
     }
 }
