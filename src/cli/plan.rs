@@ -200,7 +200,7 @@ mod tests {
     fn what_a_gpu_takes_is_not_estimated_and_groups_are_told_by_their_size() {
         let [cpu, gpu] = [None, Some(1)].map(|gpu| Choice { gpu, say: None });
         assert_eq!(summary(0, None, 2, &gpu, &[]), "\nall done; nothing to train\n");
-        assert_eq!(summary(3, Some(2.0), 2, &cpu, &[]), "\n3 runs to do, about 2.0 s on 2 thread(s)\n");
+        assert_eq!(summary(3, Some(2.0), 2, &cpu, &[]), "\n3 runs to do, about 2 s on 2 thread(s)\n");
         let told = summary(40, None, 2, &gpu, &[8, 3, 8, 2]);
         assert!(told.contains("40 runs to do on cuda:1; the time is not estimated on a GPU\n"), "{told}");
         assert!(told.contains("side by side: 2 x 8 cells, 1 x 3 cells, 1 x 2 cells, fewer where"), "{told}");

@@ -139,23 +139,6 @@ impl Driver {
     fn stream(&self) -> sys::CUstream {
         *self.device.cu_stream()
     }
-
-    /// Memory of the GPU that nobody uses, in bytes. What the driver keeps for us and is not in use is given back first:
-    /// it would count as taken.
-    pub fn free_bytes(&self) -> Result<u64, Error> {
-        let ask = || {
-            self.device.bind_to_thread()?;
-            // SAFETY: the stream and the pool of an open device; what is freed comes back when the queue gets there.
-            unsafe {
-                result::stream::synchronize(self.stream())?;
-                if let Some(pool) = pool(&self.device)? {
-                    sys::cuMemPoolTrimTo(pool, 0).result()?;
-                }
-            }
-            Ok(result::mem_get_info()?.0 as u64)
-        };
-        ask().map_err(refused)
-    }
 }
 
 /// NVRTC's name of an architecture: the GPU's own, or the newest known that it runs.
@@ -174,27 +157,20 @@ fn architecture(capability: u32) -> &'static str {
     KNOWN.iter().find(|(known, _)| *known <= capability).map_or("compute_60", |(_, name)| name)
 }
 
-/// The pool that a GPU's memory comes from, where it has one.
-fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>, DriverError> {
-    // SAFETY: an open device, and a place for a pointer.
+/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
+fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
+    // SAFETY: an open device, and a threshold of the type that this attribute has.
     unsafe {
         let ordinal = *device.cu_device();
         if result::device::get_attribute(ordinal, Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? == 0 {
-            return Ok(None);
+            return Ok(());
         }
         let mut pool = std::ptr::null_mut();
         sys::cuDeviceGetDefaultMemPool(&mut pool, ordinal).result()?;
-        Ok(Some(pool))
+        let mut threshold = u64::MAX;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()
     }
-}
-
-/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
-fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
-    let Some(pool) = pool(device)? else { return Ok(()) };
-    let mut threshold = u64::MAX;
-    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: a pool of the driver's, and a threshold of the type that this attribute has.
-    unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result() }
 }
 
 impl Engine for Driver {
