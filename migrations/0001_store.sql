@@ -78,7 +78,7 @@ CREATE TABLE run (
     created_at     TEXT NOT NULL,
     started_at     TEXT,
     finished_at    TEXT,
-    seconds        REAL,                             -- time spent on it, all attempts
+    seconds        REAL,                             -- time spent on it, all attempts; of a training side by side with others, an equal share
     peak_memory    INTEGER,                          -- bytes of the process, at its end
     command        TEXT,                             -- the command line
     environment_id INTEGER REFERENCES environment (id),

@@ -26,7 +26,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the cells of an experiment: what is done, what would run and why, and how long it may take
-    #[command(after_help = "Example:\n  unmute plan experiments/corsmal --dataset data/corsmal")]
+    #[command(after_help = "Example:\n  unmute plan experiments/corsmal --dataset data/corsmal
+
+The time is estimated from finished runs of the kind on a CPU, else from a few steps timed here. On a GPU it is not estimated.")]
     Plan(PlanArgs),
     /// Train and score every cell that is not done
     #[command(after_help = "Examples:
@@ -152,9 +154,22 @@ pub(super) struct ExperimentArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct DeviceArgs {
+    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Generators trained side by side at most; on a GPU as many as its memory holds by default, on the CPU one, where
+    /// more only take turns
+    #[arg(long, value_name = "N")]
+    pub cells: Option<usize>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -164,15 +179,15 @@ pub(super) struct PlanArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
-    /// Runs worked on at once; as many as there are threads by default
+    /// Runs worked on at once; as many as there are threads by default. A GPU is always worked by one, which has all
+    /// threads and trains cells side by side instead
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// Stop at the first failed run instead of going on with the others
     #[arg(long)]
     pub fail_fast: bool,
-    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Try a failed run again, up to N times
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub retries: usize,

@@ -1,17 +1,21 @@
 //! `unmute plan`: what `run` would do, and why.
 
 use super::args::PlanArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print, print_json, run};
+use crate::cuda::choice::Choice;
 use crate::report::format::duration;
 use crate::runs::estimate::Estimates;
+use crate::runs::plan::Open;
 use crate::runs::plan::cost;
 use crate::runs::why::History;
-use crate::runs::{Plan, Planned};
-use crate::store::{RunRecord, Selection, State, Values};
+use crate::runs::{Plan, Planned, queue};
+use crate::store::{self, RunRecord, Selection, State, Store, Values};
+use crate::train::Backend;
 use serde_json::json;
 use std::collections::BTreeMap;
 
 pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
+    let choice = run::choose(&args.device)?;
     let (experiment, plan) = open::plan(&args.experiment)?;
     let db = &args.experiment.db.db;
     let store = if db.is_file() { Some(open::store(db)?) } else { None };
@@ -23,17 +27,22 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     if args.experiment.accept_changed_code {
         states.extend(of_other_code.iter().map(|(_, _, id, _)| (id.to_string(), State::Done)));
     }
-    let mut rates = Rates::measure(&runs, &plan);
+    let mut rates = match choice.gpu {
+        Some(_) => None,
+        None => Some(Rates::measure(store.as_ref(), &runs, &plan)?),
+    };
     let mut cells = Vec::new();
-    let mut seconds = 0.0;
+    let mut seconds = rates.as_ref().map(|_| 0.0);
     let mut seen = std::collections::HashSet::new();
     for planned in &plan.cells {
         let done = planned.runs.iter().filter(|(_, id)| states.get(id) == Some(&State::Done)).count();
         let open: Vec<_> = planned.runs.iter().filter(|(_, id)| states.get(id) != Some(&State::Done)).collect();
         // Nothing is timed for what is not going to run.
-        let estimate = if open.is_empty() || planned.skipped.is_some() { 0.0 } else { rates.seconds(planned) };
+        let nothing = open.is_empty() || planned.skipped.is_some();
+        let estimate = rates.as_mut().map(|rates| if nothing { 0.0 } else { rates.seconds(planned) });
         if planned.skipped.is_none() {
-            seconds += estimate * open.iter().filter(|(_, id)| seen.insert(id.clone())).count() as f64;
+            let new = open.iter().filter(|(_, id)| seen.insert(id.clone())).count() as f64;
+            seconds = seconds.zip(estimate).map(|(sum, estimate)| sum + estimate * new);
         }
         cells.push(json!({
             "cell": planned.cell.key(),
@@ -44,18 +53,27 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "seeds": planned.runs.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
             "skipped": planned.skipped,
             "why": if open.is_empty() { None } else { history.why(planned) },
-            "seconds": if planned.skipped.is_some() { 0.0 } else { estimate * open.len() as f64 },
+            "seconds": estimate.map(|estimate| estimate * open.len() as f64),
         }));
     }
-    let threads = rayon::current_num_threads() as f64;
-    let open = plan.open(&states).len();
+    let threads = rayon::current_num_threads();
+    let seconds = seconds.map(|seconds| seconds / threads as f64);
+    let open = plan.open(&states);
+    let to_do = open.len();
+    let groups = queue::groups(open, args.device.cells.unwrap_or(side_by_side(&choice)), queue::checkpointed(db));
+    let groups: Vec<&Vec<Open>> = groups.iter().filter(|group| group.len() > 1).collect();
     if args.json {
         print_json(&json!({
             "experiment": experiment.config.name,
             "dataset": plan.dataset.manifest.name,
             "dataset_fingerprint": plan.dataset.fingerprint,
-            "to_do": open,
-            "seconds": seconds / threads,
+            "to_do": to_do,
+            "device": device(&choice),
+            "seconds": seconds,
+            "side_by_side": groups.iter().map(|group| json!({
+                "name": queue::name(group),
+                "runs": group.iter().map(|run| run.id).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
             "cells": cells,
         }))?;
         return Ok(Exit::Done);
@@ -86,16 +104,46 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             ),
         };
     }
-    out += &if open == 0 {
-        "\nall done; nothing to train\n".to_string()
-    } else {
-        format!("\n{open} runs to do, about {} on {threads} thread(s)\n", duration(seconds / threads))
-    };
+    let sizes: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    out += &summary(to_do, seconds, threads, &choice, &sizes);
     print(&out)?;
     Ok(Exit::Done)
 }
 
-/// Seconds of a run: from finished runs of its kind where there are any, else from steps timed here.
+/// Generators that the chosen device trains side by side at most.
+fn side_by_side(choice: &Choice) -> usize {
+    match choice.gpu {
+        #[cfg(feature = "cuda")]
+        Some(_) => <dfdx::tensor::Cuda as Backend>::SIDE_BY_SIDE,
+        _ => <dfdx::tensor::Cpu as Backend>::SIDE_BY_SIDE,
+    }
+}
+
+/// The name of the chosen device.
+fn device(choice: &Choice) -> String {
+    choice.gpu.map_or_else(|| "cpu".into(), |n| format!("cuda:{n}"))
+}
+
+/// What there is to do, how long it may take, and the sizes of the groups that are trained side by side.
+fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, groups: &[usize]) -> String {
+    if to_do == 0 {
+        return "\nall done; nothing to train\n".into();
+    }
+    let mut out = match seconds {
+        Some(seconds) => format!("\n{to_do} runs to do, about {} on {threads} thread(s)\n", duration(seconds)),
+        None => format!("\n{to_do} runs to do on {}; the time is not estimated on a GPU\n", device(choice)),
+    };
+    let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
+    groups.iter().for_each(|cells| *sizes.entry(*cells).or_default() += 1);
+    let told: Vec<String> = sizes.iter().rev().map(|(cells, times)| format!("{times} x {cells} cells")).collect();
+    if !told.is_empty() {
+        let unless = if choice.gpu.is_some() { ", fewer where its memory does not hold them" } else { " (in turns)" };
+        out += &format!("generators trained side by side: {}{unless}\n", told.join(", "));
+    }
+    out
+}
+
+/// Seconds of a run on the CPU: from finished runs of its kind where there are any, else from steps timed here.
 struct Rates {
     /// Seconds per floating-point operation.
     by_kind: BTreeMap<String, f64>,
@@ -103,12 +151,21 @@ struct Rates {
 }
 
 impl Rates {
-    fn measure(runs: &[RunRecord], plan: &Plan) -> Rates {
+    fn measure(store: Option<&Store>, runs: &[RunRecord], plan: &Plan) -> Result<Rates, store::Error> {
+        let mut on_cpu: BTreeMap<i64, bool> = BTreeMap::new();
+        for id in runs.iter().filter_map(|r| r.environment_id) {
+            if let (Some(store), false) = (store, on_cpu.contains_key(&id)) {
+                on_cpu.insert(id, store.environment(id)?["device"] == "cpu");
+            }
+        }
+        // What a GPU took says nothing here.
+        let timed = |r: &&RunRecord| r.environment_id.is_none_or(|id| on_cpu.get(&id) == Some(&true));
+        let finished: BTreeMap<&str, &RunRecord> =
+            runs.iter().filter(|r| r.state == State::Done).filter(timed).map(|run| (run.id.as_str(), run)).collect();
         let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
         for planned in &plan.cells {
             for (_, id) in &planned.runs {
-                let finished = runs.iter().find(|r| r.id == *id && r.state == State::Done);
-                if let Some(seconds) = finished.and_then(|r| r.seconds) {
+                if let Some(seconds) = finished.get(id.as_str()).and_then(|r| r.seconds) {
                     let sum = sums.entry(kind(planned)).or_default();
                     sum.0 += seconds;
                     sum.1 += cost(planned);
@@ -116,7 +173,7 @@ impl Rates {
             }
         }
         let by_kind = sums.into_iter().map(|(kind, (seconds, cost))| (kind, seconds / cost.max(1.0))).collect();
-        Rates { by_kind, estimates: Estimates::new(rayon::current_num_threads()) }
+        Ok(Rates { by_kind, estimates: Estimates::new(rayon::current_num_threads()) })
     }
 
     fn seconds(&mut self, planned: &Planned) -> f64 {
@@ -132,5 +189,21 @@ fn kind(planned: &Planned) -> String {
     match &planned.cell.part {
         crate::experiment::Part::Generator { generator, .. } => generator.word().into(),
         part => part.kind().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_gpu_takes_is_not_estimated_and_groups_are_told_by_their_size() {
+        let [cpu, gpu] = [None, Some(1)].map(|gpu| Choice { gpu, say: None });
+        assert_eq!(summary(0, None, 2, &gpu, &[]), "\nall done; nothing to train\n");
+        assert_eq!(summary(3, Some(2.0), 2, &cpu, &[]), "\n3 runs to do, about 2 s on 2 thread(s)\n");
+        let told = summary(40, None, 2, &gpu, &[8, 3, 8, 2]);
+        assert!(told.contains("40 runs to do on cuda:1; the time is not estimated on a GPU\n"), "{told}");
+        assert!(told.contains("side by side: 2 x 8 cells, 1 x 3 cells, 1 x 2 cells, fewer where"), "{told}");
+        assert!(summary(3, Some(2.0), 2, &cpu, &[2]).ends_with("1 x 2 cells (in turns)\n"));
     }
 }

@@ -1,6 +1,6 @@
 //! `unmute run`.
 
-use super::args::RunArgs;
+use super::args::{DeviceArgs, RunArgs};
 use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open};
 use crate::cuda::choice::{self, Choice, Wanted};
@@ -76,7 +76,8 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     }
     let threads = rayon::current_num_threads();
     let options = Options {
-        workers: args.workers.unwrap_or(threads.min(16)),
+        workers: workers(args.workers, &choice, threads),
+        cells: args.device.cells,
         threads,
         fail_fast: args.fail_fast,
         retries: args.retries,
@@ -108,6 +109,19 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         return Ok(Exit::NotAll);
     }
     Ok(Exit::Done)
+}
+
+/// How many work at once. A GPU is driven by one: others would only take memory from the cells that train side by side.
+fn workers(wanted: Option<usize>, choice: &Choice, threads: usize) -> usize {
+    if choice.gpu.is_none() {
+        return wanted.unwrap_or(threads.min(16));
+    }
+    if let Some(wanted) = wanted.filter(|wanted| *wanted > 1) {
+        say(&format!(
+            "note: --workers {wanted} is for the CPU; a GPU is worked by one, which trains cells side by side"
+        ));
+    }
+    1
 }
 
 /// An argument as it would be typed in a shell.
@@ -208,8 +222,25 @@ pub(super) fn skipped_by_reason(plan: &Plan) -> Vec<(String, usize)> {
 }
 
 /// Reads `--device` and chooses from what the program and the machine have.
-fn choose(text: &str) -> Result<Choice, Failure> {
+pub(super) fn choose(args: &DeviceArgs) -> Result<Choice, Failure> {
+    if args.cells == Some(0) {
+        return Err(Failure::usage("--cells 0: at least one is needed"));
+    }
+    let text = &args.device;
     let wanted = Wanted::parse(text)
         .ok_or_else(|| Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N")))?;
     choice::choose(wanted, &choice::find(wanted)).map_err(Failure::usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_worked_by_one() {
+        let [cpu, gpu] = [None, Some(0)].map(|gpu| Choice { gpu, say: None });
+        assert_eq!([None, Some(3)].map(|wanted| workers(wanted, &cpu, 2)), [2, 3]);
+        assert_eq!([None, Some(3)].map(|wanted| workers(wanted, &gpu, 2)), [1, 1]);
+        assert_eq!(workers(None, &cpu, 64), 16);
+    }
 }

@@ -52,6 +52,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
     let threads = rayon::current_num_threads();
     let options = Options {
         workers: threads.min(16),
+        cells: Some(1),
         threads,
         fail_fast: false,
         retries: 0,

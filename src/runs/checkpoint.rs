@@ -90,6 +90,20 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
     Some(Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params })
 }
 
+/// The epoch of a checkpoint, of which only the head is read; the rest may turn out not to be whole.
+pub fn epoch(path: &Path) -> Option<usize> {
+    /// More than the names and shapes of any network take.
+    const MOST: u64 = 1 << 20;
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut size = [0; 8];
+    file.read_exact(&mut size).ok()?;
+    let mut head = Vec::new();
+    file.take(u64::from_le_bytes(size).min(MOST)).read_to_end(&mut head).ok()?;
+    let head: serde_json::Value = serde_json::from_slice(&head).ok()?;
+    head["__metadata__"]["epoch"].as_str()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,12 +124,13 @@ mod tests {
         let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![saved("z"), saved("a")] };
         save(&path, &checkpoint).unwrap();
         assert_eq!(load(&path).unwrap(), checkpoint);
+        assert_eq!((epoch(&path), epoch(&path.with_extension("none"))), (Some(3), None));
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert!(load(&path).is_none());
         std::fs::write(&path, &bytes[..10]).unwrap();
-        assert!(load(&path).is_none());
+        assert!(load(&path).is_none() && epoch(&path).is_none());
     }
 }

@@ -1,11 +1,14 @@
-//! Runs: which there are ([`plan`]), what identifies one ([`fingerprint`]), what one does ([`work`]), and the workers that
-//! do them and keep the store informed (here). [`verify`] does some of them twice.
+//! Runs: which there are ([`plan`]), what identifies one ([`fingerprint`]), which are trained side by side ([`queue`]), what
+//! one does ([`work`]), and the workers that do them and keep the store informed (here). [`verify`] does some of them twice.
 
+mod attend;
 pub mod checkpoint;
 pub mod environment;
 pub mod estimate;
 pub mod fingerprint;
+mod keeper;
 pub mod plan;
+pub mod queue;
 pub mod verify;
 pub mod why;
 pub mod work;
@@ -17,12 +20,13 @@ use crate::experiment::Part;
 use crate::experiment::config::Probability;
 use crate::score::Scores;
 use crate::score::bank::Bank;
-use crate::store::{self, Claim, NewRun, State, Store, Worker};
-use crate::train::{Backend, Checkpoint, Epoch, Error, Listener, Vision};
-use std::collections::HashMap;
+use crate::store::{self, NewRun, Store, Worker};
+use crate::train::{Backend, Checkpoint, Error, Vision};
+use plan::Open;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the workers tell whoever watches.
 #[derive(Clone, Debug)]
@@ -34,9 +38,23 @@ pub enum Event {
         /// How often it was begun.
         attempt: i64,
     },
-    /// Steps done so far and in all.
+    /// Runs begin to be trained side by side; each has begun by itself as well.
+    Together {
+        /// `8 cells (lstm, seed 0)`.
+        name: String,
+        /// Cells and seeds.
+        runs: Vec<String>,
+    },
+    /// What the device does with a group of runs, or cannot do.
+    Note {
+        /// The group, or cell and seed.
+        name: String,
+        /// What a user should know.
+        text: String,
+    },
+    /// Steps done so far and in all, of a run, or of all that are trained with it.
     Step {
-        /// Cell and seed.
+        /// The group, or cell and seed.
         name: String,
         /// Done.
         done: usize,
@@ -55,6 +73,13 @@ pub enum Event {
     /// A run failed and is tried again.
     Retried {
         /// Cell and seed.
+        name: String,
+        /// Why.
+        error: String,
+    },
+    /// A group could not be trained side by side, and is tried again in halves.
+    Divided {
+        /// The group.
         name: String,
         /// Why.
         error: String,
@@ -78,10 +103,13 @@ pub enum Event {
 }
 
 impl Event {
-    /// The cell and seed that it is about.
+    /// The cell and seed, or the group, that it is about.
     pub fn name(&self) -> &str {
         match self {
             Event::Started { name, .. }
+            | Event::Together { name, .. }
+            | Event::Note { name, .. }
+            | Event::Divided { name, .. }
             | Event::Step { name, .. }
             | Event::Finished { name, .. }
             | Event::Retried { name, .. }
@@ -93,8 +121,10 @@ impl Event {
 
 /// How to run.
 pub struct Options {
-    /// Runs worked on at once.
+    /// Groups of runs worked on at once; a GPU is for one at a time.
     pub workers: usize,
+    /// Generators trained side by side at most; as many as the device thinks good where nobody says.
+    pub cells: Option<usize>,
     /// Threads in all.
     pub threads: usize,
     /// Stop at the first failure.
@@ -116,8 +146,6 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
-/// A worker that gives no sign of life for this long on another machine is taken for dead.
-const GRACE: Duration = Duration::from_secs(120);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Whether somebody still works on a run: a process of this machine is asked, one of another machine has to have given
@@ -128,7 +156,7 @@ pub fn alive(host: &str, pid: i64, heartbeat: &str) -> bool {
         let inherited = environment::process_began(pid).is_some_and(|began| began.as_str() > heartbeat);
         return environment::process_runs(pid) && !inherited;
     }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - GRACE;
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - attend::GRACE;
     heartbeat > store::timestamp(since.as_secs() as i64, 0).as_str()
 }
 
@@ -145,6 +173,8 @@ struct Shared<'a, D: Backend> {
     vision: OnceLock<Vision>,
     banks: Mutex<HashMap<String, Arc<(Bank, Scores)>>>,
     views: HashMap<String, i64>,
+    /// What has been said of what the device does.
+    told: Mutex<HashSet<String>>,
     summary: Mutex<Summary>,
     watch: &'a (dyn Fn(Event) + Sync),
 }
@@ -185,6 +215,7 @@ pub fn run_all<D: Backend>(
         vision: OnceLock::new(),
         banks: Mutex::new(HashMap::new()),
         views,
+        told: Mutex::default(),
         summary: Mutex::default(),
         watch,
     };
@@ -201,14 +232,7 @@ pub fn run_all<D: Backend>(
     Ok(Summary { interrupted: interrupt.load(Ordering::Relaxed), ..counts })
 }
 
-enum Ended {
-    Finished,
-    Failed,
-    Again,
-    Elsewhere,
-}
-
-impl<D: Backend> Shared<'_, D> {
+impl<'a, D: Backend> Shared<'a, D> {
     /// Gives a sign of life for all runs of this process until `ended` is closed.
     fn beat(&self, ended: std::sync::mpsc::Receiver<()>) {
         while ended.recv_timeout(HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
@@ -220,32 +244,29 @@ impl<D: Backend> Shared<'_, D> {
 
     fn work_through(&self) -> Result<(), store::Error> {
         let states = self.store.states()?;
-        let mut open = self.plan.open(&states);
-        let pending: Vec<NewRun> = open.iter().map(|(planned, seed, id)| self.new_run(planned, *seed, id)).collect();
-        self.store.declare(&pending)?;
-        // The longest first, so that no worker is left alone with one at the end.
-        open.sort_by(|a, b| plan::cost(b.0).total_cmp(&plan::cost(a.0)));
+        let open = self.plan.open(&states);
+        self.store.declare(&open.iter().map(|run| self.new_run(*run)).collect::<Vec<NewRun>>())?;
         let (first, second): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|(p, ..)| matches!(p.cell.part, Part::Stream { .. } | Part::Bank { .. }));
+            open.into_iter().partition(|o| matches!(o.planned.cell.part, Part::Stream { .. } | Part::Bank { .. }));
+        let most = self.options.cells.unwrap_or(D::SIDE_BY_SIDE);
         for phase in [first, second] {
-            let next = AtomicUsize::new(0);
-            let workers = self.options.workers.min(phase.len()).max(1);
+            let groups = queue::groups(phase, most, queue::checkpointed(self.store.path()));
+            let (next, put_off) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+            let workers = self.options.workers.min(groups.len()).max(1);
             let threads = (self.options.threads / workers).max(1);
             std::thread::scope(|scope| {
                 for _ in 0..workers {
-                    let body = || loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(&(planned, seed, id)) = phase.get(i) else { break };
-                        if self.stopped() {
-                            break;
-                        }
-                        let ended = self.attend(planned, seed, id);
-                        if let Ok(mut summary) = self.summary.lock() {
-                            match ended {
-                                Ended::Finished => summary.finished += 1,
-                                Ended::Failed => summary.failed += 1,
-                                Ended::Elsewhere | Ended::Again => {}
+                    let body = || {
+                        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            if self.stopped() {
+                                return;
                             }
+                            self.attend(group, &put_off);
+                        }
+                        let next =
+                            || put_off.lock().ok().and_then(|mut runs: std::sync::MutexGuard<Vec<Open>>| runs.pop());
+                        while let Some(run) = next().filter(|_| !self.stopped()) {
+                            self.wait_for(run, self.options.retries);
                         }
                     };
                     scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
@@ -270,46 +291,8 @@ impl<D: Backend> Shared<'_, D> {
         }
     }
 
-    /// Claims a run and works on it; waits for a process that has it already.
-    fn attend(&self, planned: &Planned, seed: Option<u64>, id: &str) -> Ended {
-        let name = run_name(planned, seed);
-        let run = self.new_run(planned, seed, id);
-        let mut told = false;
-        let mut retries = self.options.retries;
-        // The clock of another machine may be ahead of ours: no new sign of life while we watch is death as well.
-        let mut seen: Option<(String, Instant)> = None;
-        loop {
-            let silent = |beat: &str| seen.as_ref().is_some_and(|(last, at)| last == beat && at.elapsed() > GRACE);
-            let lives = |host: &str, pid: i64, beat: &str| {
-                alive(host, pid, beat) && (host == self.worker.host || !silent(beat))
-            };
-            match self.store.claim(&run, &self.worker, &lives) {
-                Err(error) => {
-                    self.give_up(error);
-                    return Ended::Elsewhere;
-                }
-                Ok(Claim::Done) => return Ended::Elsewhere,
-                Ok(Claim::Theirs { .. }) if self.stopped() => return Ended::Elsewhere,
-                // Runs that others need must be waited for; the rest too, so that a table is complete when we return.
-                Ok(Claim::Theirs { host, pid, heartbeat }) => {
-                    if seen.as_ref().is_none_or(|(last, _)| *last != heartbeat) {
-                        seen = Some((heartbeat, Instant::now()));
-                    }
-                    if !told {
-                        (self.watch)(Event::Theirs { name: name.clone(), host, pid });
-                        told = true;
-                    }
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-                Ok(Claim::Ours(attempt)) => match self.work(planned, seed, id, name.clone(), attempt, retries > 0) {
-                    Ended::Again => retries -= 1,
-                    ended => return ended,
-                },
-            }
-        }
-    }
-
-    fn new_run(&self, planned: &Planned, seed: Option<u64>, id: &str) -> NewRun {
+    fn new_run(&self, open: Open) -> NewRun {
+        let Open { planned, seed, id } = open;
         let view = planned.view.as_ref().map(|v| &v.fingerprint);
         NewRun {
             id: id.into(),
@@ -322,91 +305,35 @@ impl<D: Backend> Shared<'_, D> {
         }
     }
 
-    fn work(&self, planned: &Planned, seed: Option<u64>, id: &str, name: String, attempt: i64, again: bool) -> Ended {
-        let started = Instant::now();
-        (self.watch)(Event::Started { name: name.clone(), attempt });
-        let checkpoint = checkpoint::path(self.store.path(), id);
-        let mut keeper = Keeper {
-            shared: self,
-            id,
-            name: name.clone(),
-            checkpoint: checkpoint.clone(),
-            epochs: Vec::new(),
-            kept: 0,
-            saved: Instant::now(),
-        };
-        let work = || {
-            let device = D::open(&self.which)?;
-            let job = self.job(planned, seed, id, &checkpoint)?;
-            let result = work::run(&device, job, &mut keeper);
-            device.end_run();
-            result
-        };
-        // A bug that one run meets should not take the others with it.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| t.to_string())).unwrap_or_default();
-            Err(Error::Listener(format!("a bug in unmute: {text}\n  next: report it, with this message")))
-        });
-        crate::scratch::clear();
-        let seconds = started.elapsed().as_secs_f64();
-        let ended = match result {
-            Ok(result) => {
-                let new = &keeper.epochs[keeper.kept..];
-                let stored = self.store.finish(id, new, &result, seconds, environment::peak_memory());
-                stored.map(|()| {
-                    let _ = std::fs::remove_file(&checkpoint);
-                    (self.watch)(Event::Finished { name, top1: result.values.get("top1").copied(), seconds });
-                    Ended::Finished
-                })
-            }
-            Err(Error::Interrupted) => {
-                self.store.stop(id, &self.worker, State::Interrupted, None, seconds).map(|()| Ended::Elsewhere)
-            }
-            Err(error) => {
-                let error = error.to_string();
-                self.store.stop(id, &self.worker, State::Failed, Some(&error), seconds).map(|()| {
-                    if again && !self.stopped() {
-                        (self.watch)(Event::Retried { name, error });
-                        return Ended::Again;
-                    }
-                    (self.watch)(Event::Failed { name, error });
-                    if self.options.fail_fast {
-                        self.stop.store(true, Ordering::Relaxed);
-                    }
-                    Ended::Failed
-                })
-            }
-        };
-        ended.unwrap_or_else(|error| {
-            self.give_up(error);
-            Ended::Failed
-        })
+    /// The data of a run, and its standardised vision.
+    fn sight(&self, run: &Open) -> Result<(Arc<View>, Vision), Error> {
+        let view = run.planned.view.clone().ok_or_else(|| Error::Listener("a skipped cell".into()))?;
+        let vision = self.vision.get_or_init(|| Vision::new(&view)).with_view(&view);
+        Ok((view, vision))
     }
 
-    fn job<'p>(
-        &self,
-        planned: &'p Planned,
-        seed: Option<u64>,
-        id: &str,
-        checkpoint: &std::path::Path,
-    ) -> Result<work::Job<'p>, Error> {
-        let view = planned.view.clone().ok_or_else(|| Error::Listener("a skipped cell".into()))?;
-        let vision = self.vision.get_or_init(|| Vision::new(&view)).with_view(&view);
+    fn job(&self, run: &Open<'a>) -> Result<work::Job<'a>, Error> {
+        let Open { planned, seed, id } = *run;
+        let (view, vision) = self.sight(run)?;
         let bank = match &planned.cell.part {
             Part::Generator { audio, .. } | Part::Control { audio, .. } => Some(self.bank(planned, audio, &view)?),
             _ => None,
         };
-        let from = match checkpoint::load(checkpoint) {
-            // One whose epochs the store does not have (an older copy of it was put back, say) would leave a hole in the curve.
-            Some(from) => {
-                let told = |e: store::Error| Error::Listener(e.to_string());
-                let kept = self.store.curve(id).map_err(told)?;
-                (1..=from.epoch).all(|n| kept.iter().any(|e| e.epoch == n)).then_some(from)
-            }
-            None => None,
-        };
-        Ok(work::Job { cell: &planned.cell, seed: seed.unwrap_or(0), view, vision, bank, from })
+        let mut job = work::Job { cell: &planned.cell, seed: seed.unwrap_or(0), view, vision, bank, from: None };
+        if let Part::Generator { .. } = &planned.cell.part {
+            job.from = self.checkpoint(id, &job)?;
+        }
+        Ok(job)
+    }
+
+    /// Where a generator can go on.
+    fn checkpoint(&self, id: &str, job: &work::Job) -> Result<Option<Checkpoint>, Error> {
+        let Some(from) = checkpoint::load(&checkpoint::path(self.store.path(), id)) else { return Ok(None) };
+        // One whose epochs the store does not have (an older copy of it was put back, say) would leave a hole in the curve.
+        let kept = self.store.curve(id).map_err(|e| Error::Listener(e.to_string()))?;
+        let whole = (1..=from.epoch).all(|n| kept.iter().any(|e| e.epoch == n));
+        let ours = work::task(job.cell, job.seed, &job.view, &job.vision)?.takes(&from)?;
+        Ok((whole && ours).then_some(from))
     }
 
     /// The stored bank that a generator or control is scored with.
@@ -437,45 +364,4 @@ impl<D: Backend> Shared<'_, D> {
 pub fn run_name(planned: &Planned, seed: Option<u64>) -> String {
     let key = planned.cell.key();
     seed.map_or(key.clone(), |seed| format!("{key} seed {seed}"))
-}
-
-/// Listens to one training: epochs, checkpoints, Ctrl-C.
-struct Keeper<'a, 'b, D: Backend> {
-    shared: &'a Shared<'b, D>,
-    id: &'a str,
-    name: String,
-    checkpoint: std::path::PathBuf,
-    epochs: Vec<Epoch>,
-    /// How many of `epochs` the store has.
-    kept: usize,
-    saved: Instant,
-}
-
-impl<D: Backend> Keeper<'_, '_, D> {
-    /// A disk that takes nothing more is no failure of the run: it goes on when there is room again.
-    fn give_up(&self, error: store::Error) -> Error {
-        self.shared.give_up(error);
-        Error::Interrupted
-    }
-}
-
-impl<D: Backend> Listener for Keeper<'_, '_, D> {
-    fn step(&mut self, done: usize, total: usize) -> Result<(), Error> {
-        (self.shared.watch)(Event::Step { name: self.name.clone(), done, total });
-        if self.shared.stopped() { Err(Error::Interrupted) } else { Ok(()) }
-    }
-
-    fn epoch(&mut self, epoch: &Epoch, checkpoint: &dyn Fn() -> Result<Checkpoint, Error>) -> Result<(), Error> {
-        self.epochs.push(*epoch);
-        if self.saved.elapsed() >= self.shared.options.checkpoint_every {
-            // The epochs first: a checkpoint whose epochs are lost would leave a hole in the curve.
-            let new = &self.epochs[self.kept..];
-            self.shared.store.put_epochs(self.id, new).map_err(|e| self.give_up(e))?;
-            self.kept = self.epochs.len();
-            let written = checkpoint::save(&self.checkpoint, &checkpoint()?);
-            written.map_err(|e| self.give_up(store::Error::of_file(&self.checkpoint, &e)))?;
-            self.saved = Instant::now();
-        }
-        Ok(())
-    }
 }

@@ -33,6 +33,24 @@ pub struct Plan {
     pub dataset: Arc<Dataset>,
 }
 
+/// A run that is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'p> {
+    /// Its cell.
+    pub planned: &'p Planned,
+    /// Its seed, if its result depends on one.
+    pub seed: Option<u64>,
+    /// Its id.
+    pub id: &'p str,
+}
+
+impl Open<'_> {
+    /// `vggish/lstm/l2/with seed 0`.
+    pub fn name(&self) -> String {
+        super::run_name(self.planned, self.seed)
+    }
+}
+
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -87,13 +105,13 @@ impl Plan {
             .collect()
     }
 
-    /// Runs that are neither done nor skipped, each once, with their cell.
-    pub fn open(&self, states: &BTreeMap<String, State>) -> Vec<(&Planned, Option<u64>, &str)> {
+    /// Runs that are neither done nor skipped, each once.
+    pub fn open(&self, states: &BTreeMap<String, State>) -> Vec<Open<'_>> {
         let mut seen = std::collections::HashSet::new();
         let cells = self.cells.iter().filter(|p| p.skipped.is_none());
         cells
-            .flat_map(|p| p.runs.iter().map(move |(seed, id)| (p, *seed, id.as_str())))
-            .filter(|(_, _, id)| states.get(*id) != Some(&State::Done) && seen.insert(id.to_string()))
+            .flat_map(|planned| planned.runs.iter().map(move |(seed, id)| Open { planned, seed: *seed, id }))
+            .filter(|open| states.get(open.id) != Some(&State::Done) && seen.insert(open.id.to_string()))
             .collect()
     }
 }

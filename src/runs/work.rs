@@ -1,4 +1,5 @@
-//! One run: train what its cell says, score it, and hand back what the store keeps.
+//! One run: train what its cell says, score it, and hand back what the store keeps. Generators are trained elsewhere, side by
+//! side where the device can; here is what each trains on ([`task`]) and what comes of it ([`score`]).
 
 use crate::dataset::{Standardiser, View};
 use crate::experiment::config::{Control, Match, SvmTraining};
@@ -12,7 +13,7 @@ use crate::score::platt::Sigmoid;
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
 use crate::train::tsn::stream_scores;
-use crate::train::{Backend, Checkpoint, Error, Listener, Task, Vision};
+use crate::train::{Backend, Checkpoint, Error, Program, Task, Vision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,13 +33,24 @@ pub struct Job<'a> {
     pub from: Option<Checkpoint>,
 }
 
-/// Trains and scores.
-pub fn run<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) -> Result<RunResult, Error> {
-    match job.cell.part.clone() {
-        Part::Stream { stream } => run_stream(device, &job, &stream, listener),
-        Part::Bank { audio } => run_bank(&job, &audio),
-        Part::Generator { .. } => run_generator(device, job, listener),
-        Part::Control { audio, control } => run_control(&job, &audio, control),
+impl Job<'_> {
+    /// Epochs that it has behind it.
+    pub fn done(&self) -> usize {
+        self.from.as_ref().map_or(0, |checkpoint| checkpoint.epoch)
+    }
+}
+
+/// Trains and scores what is no generator; `step` is told how far a training is, and its error ends it.
+pub fn run<D: Backend>(
+    device: &D,
+    job: &Job,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+) -> Result<RunResult, Error> {
+    match &job.cell.part {
+        Part::Stream { stream } => run_stream(device, job, stream, step),
+        Part::Bank { audio } => run_bank(job, audio),
+        Part::Control { audio, control } => run_control(job, audio, *control),
+        Part::Generator { .. } => Err(Error::Listener("a generator is trained as part of a program".into())),
     }
 }
 
@@ -46,10 +58,9 @@ fn run_stream<D: Backend>(
     device: &D,
     job: &Job,
     stream: &str,
-    listener: &mut dyn Listener,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<RunResult, Error> {
-    let mut step = |done, total| listener.step(done, total);
-    let (p, loss) = stream_scores(device, &job.view, &job.vision, stream, &job.cell.config.tsn, job.seed, &mut step)?;
+    let (p, loss) = stream_scores(device, &job.view, &job.vision, stream, &job.cell.config.tsn, job.seed, step)?;
     let scores = Scores::complete(p, job.view.dataset.classes());
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
@@ -93,29 +104,36 @@ fn run_bank(job: &Job, audio: &str) -> Result<RunResult, Error> {
     Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)) })
 }
 
-fn run_generator<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) -> Result<RunResult, Error> {
-    let Part::Generator { audio, generator, loss, classifier } = job.cell.part.clone() else {
+/// What a generator's training begins with.
+pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result<Task, Error> {
+    let Part::Generator { audio, generator, loss, classifier } = &cell.part else {
         return Err(Error::Listener("not a generator".into()));
     };
-    let (view, config) = (job.view.clone(), job.cell.config.clone());
-    let classes = view.dataset.classes();
-    let task = Task {
+    Ok(Task {
         view: view.clone(),
-        vision: job.vision.clone(),
+        vision: vision.clone(),
         audio: audio.clone(),
-        architecture: generator,
-        loss,
-        classifier,
-        config: config.clone(),
-        seed: job.seed,
+        architecture: *generator,
+        loss: *loss,
+        classifier: *classifier,
+        config: cell.config.clone(),
+        seed,
+    })
+}
+
+/// Scores a trained generator, the one of this place in its program.
+pub fn score(job: &Job, program: &dyn Program, place: usize) -> Result<RunResult, Error> {
+    let Part::Generator { audio, .. } = &job.cell.part else {
+        return Err(Error::Listener("not a generator".into()));
     };
-    let trained = task.train(device, job.from, listener)?;
-    let real_train = real_rows(&view, &audio, &view.train_sounded)?;
+    let (view, config) = (&job.view, &job.cell.config);
+    let classes = view.dataset.classes();
+    let real_train = real_rows(view, audio, &view.train_sounded)?;
     let matched: Box<dyn Fn(Vec<f32>) -> Vec<f32>> = match config.match_generated {
         Match::None => Box::new(|g| g),
         Match::Moments => {
             let width = real_train.len() / view.train_sounded.len().max(1);
-            let from = Standardiser::of_matrix(&trained.generate(&view.train_sounded)?, width);
+            let from = Standardiser::of_matrix(&program.generate(place, &view.train_sounded)?, width);
             let to = Standardiser::of_matrix(&real_train, width);
             Box::new(move |mut g| {
                 from.apply(&mut g);
@@ -124,30 +142,30 @@ fn run_generator<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) 
             })
         }
     };
-    let generated = matched(trained.generate(&view.val)?);
+    let generated = matched(program.generate(place, &view.val)?);
     let silent_train: Vec<usize> = view.train.iter().copied().filter(|&c| !view.sounded[c]).collect();
-    let on_silent_train = matched(trained.generate(&silent_train)?);
+    let on_silent_train = matched(program.generate(place, &silent_train)?);
     let silent_labels = view.labels(&silent_train);
-    let shared = job.bank.ok_or_else(|| Error::Listener("no SVM bank".into()))?;
+    let shared = job.bank.as_ref().ok_or_else(|| Error::Listener("no SVM bank".into()))?;
     let own = match config.svm.train_on {
         SvmTraining::Real => None,
         SvmTraining::RealAndGenerated => {
             let x = [real_train, on_silent_train.clone()].concat();
             let labels = [view.labels(&view.train_sounded), silent_labels.clone()].concat();
             let bank = Bank::train(&x, &labels, classes, &config.svm);
-            let real = real_scores(&bank, &view, &audio)?;
+            let real = real_scores(&bank, view, audio)?;
             Some(Arc::new((bank, real)))
         }
     };
-    let (bank, real) = &**own.as_ref().unwrap_or(&shared);
+    let (bank, real) = &**own.as_ref().unwrap_or(shared);
     let scores = Scores::complete(bank.probabilities(&generated, classes), classes);
-    let mut values = filled_values(&scores, real, &view);
+    let mut values = filled_values(&scores, real, view);
     if !silent_train.is_empty() {
         let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes), classes);
         values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
     }
-    values.insert("parameters".into(), trained.parameters() as f64);
-    feature_errors(&mut values, &generated, &view, &audio)?;
+    values.insert("parameters".into(), program.parameters(place) as f64);
+    feature_errors(&mut values, &generated, view, audio)?;
     let mut kept = vec![("generated".to_string(), scores)];
     if own.is_some() {
         kept.push(("real".into(), real.clone()));

@@ -6,8 +6,12 @@
 
 use super::error::Error;
 use super::host::Host;
+use super::program::Program;
+use super::trainer::{Checkpoint, Task};
+use super::turns::Turns;
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
+use crate::cuda::memory::{Features, Plan};
 #[cfg(feature = "cuda")]
 use crate::cuda::{driver::Driver, tape, weight::OnEngine};
 use crate::scratch::Scratch;
@@ -32,6 +36,17 @@ pub trait Backend: Device<f32> {
 
     /// A trained matrix.
     type Weight: Weight<Self>;
+
+    /// Generators that it trains side by side at most, where its memory holds them and nobody wants fewer.
+    const SIDE_BY_SIDE: usize;
+
+    /// How many of these tasks its memory holds side by side as it is now, and what their features and batches have to do
+    /// with that. An error says what a single one asks for.
+    fn room(&self, tasks: &[Task]) -> Result<Plan, Error>;
+
+    /// Generators as one program. Tasks are of one group ([`crate::cuda::group`]); checkpoints are of their networks
+    /// ([`Task::takes`]) and of one epoch, or there is none; the plan is [`Backend::room`]'s of all these tasks.
+    fn program(&self, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, plan: Plan) -> Result<Box<dyn Program>, Error>;
 
     /// y = x W + b; x (N, D), W (D, E), b (1, E), y (N, E). The gradient of x is computed only where `wants_dx`.
     fn affine<T: Tape<f32, Self> + 'static>(
@@ -69,6 +84,12 @@ pub trait Backend: Device<f32> {
     fn to_device(&self, values: Vec<f32>) -> Result<Buffer<Self>, Error>;
 }
 
+/// The plan of a device that takes one cell after another, all of its memory given to each.
+fn in_turn(tasks: &[Task]) -> Plan {
+    let batch = tasks.first().map_or(1, |task| task.config.train.batch);
+    Plan { features: Features::Resident, cells: tasks.len(), part: batch, words: Vec::new() }
+}
+
 impl Backend for Cpu {
     type Which = ();
 
@@ -83,6 +104,16 @@ impl Backend for Cpu {
     }
 
     type Weight = InPlace;
+
+    const SIDE_BY_SIDE: usize = 1;
+
+    fn room(&self, tasks: &[Task]) -> Result<Plan, Error> {
+        Ok(in_turn(tasks))
+    }
+
+    fn program(&self, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, _: Plan) -> Result<Box<dyn Program>, Error> {
+        Ok(Box::new(Turns::new(self, tasks, from)?))
+    }
 
     fn affine<T: Tape<f32, Self> + 'static>(
         x: Matrix<Self, T>,
@@ -144,6 +175,16 @@ impl Backend for Cuda {
     }
 
     type Weight = OnEngine<Driver>;
+
+    const SIDE_BY_SIDE: usize = 1;
+
+    fn room(&self, tasks: &[Task]) -> Result<Plan, Error> {
+        Ok(in_turn(tasks))
+    }
+
+    fn program(&self, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, _: Plan) -> Result<Box<dyn Program>, Error> {
+        Ok(Box::new(Turns::new(self, tasks, from)?))
+    }
 
     fn affine<T: Tape<f32, Self> + 'static>(
         x: Matrix<Self, T>,

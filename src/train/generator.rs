@@ -131,3 +131,58 @@ fn layer<D: Backend>(params: &mut Params<D>, name: &str, from: usize, to: usize,
         b: params.uniform(&format!("{name}.b"), 1, to, bound, seed)?,
     })
 }
+
+/// Names and shapes of a generator's parameters, in the order of [`Generator::params`].
+pub fn shapes(architecture: Architecture, config: &Config, sizes: Sizes) -> Vec<(String, (usize, usize))> {
+    let mut shapes = Vec::new();
+    let mut add = |name: &str, from: usize, to: usize| {
+        shapes.push((format!("{name}.w"), (from, to)));
+        shapes.push((format!("{name}.b"), (1, to)));
+    };
+    let (p_width, r_width) = match architecture {
+        Architecture::Lstm => {
+            let hidden = config.lstm.hidden;
+            add("lstm", sizes.visual, 4 * hidden);
+            (hidden, hidden)
+        }
+        Architecture::Autoencoder => {
+            let Autoencoder { encoder, decoder, .. } = &config.autoencoder;
+            let mut width = sizes.visual;
+            for (name, widths) in [("encoder", encoder), ("decoder", decoder)] {
+                for (i, &next) in widths.iter().enumerate() {
+                    add(&format!("{name}{i}"), width, next);
+                    width = next;
+                }
+            }
+            (encoder.last().copied().unwrap_or(sizes.visual), width)
+        }
+    };
+    add("classify", p_width, sizes.classes);
+    add("audio", r_width, sizes.audio);
+    if architecture == Architecture::Lstm {
+        shapes.insert(1, ("lstm.u".into(), (config.lstm.hidden, 4 * config.lstm.hidden)));
+    }
+    shapes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_those_of_the_parameters() {
+        let sizes = Sizes { frames: 3, visual: 7, audio: 5, classes: 4 };
+        let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "test", "grid": {} })).unwrap();
+        config.lstm.hidden = 6;
+        for (encoder, decoder) in [(vec![9, 8], vec![10]), (vec![], vec![]), (vec![3], vec![])] {
+            config.autoencoder.encoder = encoder;
+            config.autoencoder.decoder = decoder;
+            for architecture in [Architecture::Lstm, Architecture::Autoencoder] {
+                let generator = Generator::new(Cpu::default(), architecture, &config, sizes, 0).unwrap();
+                let saved = generator.params.save().unwrap();
+                let saved: Vec<_> = saved.into_iter().map(|p| (p.name, p.shape)).collect();
+                assert_eq!(shapes(architecture, &config, sizes), saved);
+            }
+        }
+    }
+}

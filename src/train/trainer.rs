@@ -1,13 +1,15 @@
-//! The training loop of one generator. It emits events and prints nothing; whoever listens keeps metrics, shows a bar or
-//! saves checkpoints.
+//! What one generator run trains on, and the training of one on any device of dfdx: a [`Program`] of one cell. The loop
+//! over the epochs is [`super::course`]'s.
 
 use super::batches::{Vision, audio_rows_into};
+use super::course::{Course, train};
 use super::device::{Backend, matrix, numbers};
 use super::error::Error;
 use super::feed::feed;
-use super::generator::{Generator, Sizes};
+use super::generator::{Generator, Sizes, shapes};
 use super::loss;
 use super::params::{Saved, adam};
+use super::program::Program;
 use super::step::{Batch, Objective, one_hot, step};
 use crate::dataset::{Features, Standardiser, View};
 use crate::experiment::config::{Architecture, Classifier, Config, Loss, Target, TestFrame};
@@ -155,35 +157,34 @@ impl Task {
         })
     }
 
-    /// Trains from the beginning, or from a checkpoint.
+    /// Whether a checkpoint is one of this task's network; another's is not gone on from.
+    pub fn takes(&self, checkpoint: &Checkpoint) -> Result<bool, Error> {
+        let shapes = shapes(self.architecture, &self.config, self.sizes()?);
+        let same = |(saved, (name, shape)): (&Saved, &(String, _))| saved.name == *name && saved.shape == *shape;
+        Ok(checkpoint.params.len() == shapes.len() && checkpoint.params.iter().zip(&shapes).all(same))
+    }
+
+    /// The epochs and steps to take after `done` epochs.
+    pub fn course(&self, done: usize) -> Course {
+        let t = &self.config.train;
+        let steps = self.view.train_sounded.len().div_ceil(t.batch);
+        Course { epochs: t.epochs, done, steps, lr: t.lr }
+    }
+
+    /// Trains alone, from the beginning or from a checkpoint.
     pub fn train<D: Backend>(
         self,
         device: &D,
         from: Option<Checkpoint>,
         listener: &mut dyn Listener,
     ) -> Result<Trained<D>, Error> {
-        let train = self.config.train.clone();
-        let scale = self.scale()?;
-        let mut generator = Generator::new(device.clone(), self.architecture, &self.config, self.sizes()?, self.seed)?;
-        let mut done = 0;
-        if let Some(checkpoint) = from
-            && generator.params.restore(checkpoint.params, checkpoint.step)?
-        {
-            done = checkpoint.epoch;
-        }
-        let mut trained = Trained { task: self, generator, scale };
-        let steps = trained.task.view.train_sounded.len().div_ceil(train.batch);
-        let total = steps * train.epochs;
-        listener.step(done * steps, total)?;
-        for epoch in done + 1..=train.epochs {
-            let on_train = trained.epoch(epoch, (epoch - 1) * steps, total, listener)?;
-            let on_val = trained.measure()?;
-            let numbers = Epoch { epoch, train: on_train, val: on_val };
-            let generator = &trained.generator;
-            let checkpoint =
-                || Ok(Checkpoint { epoch, step: generator.params.step(), params: generator.params.save()? });
-            listener.epoch(&numbers, &checkpoint)?;
-        }
+        let from = match from {
+            Some(checkpoint) if self.takes(&checkpoint)? => Some(checkpoint),
+            _ => None,
+        };
+        let course = self.course(from.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
+        let mut trained = Trained::new(device, self, from)?;
+        train(&mut trained, &course, &mut [listener])?.into_iter().collect::<Result<(), Error>>()?;
         Ok(trained)
     }
 }
@@ -203,12 +204,13 @@ impl Tally {
     fn measures(&self, config: &Config, classifier: Classifier) -> Measures {
         let n = self.clips.max(1.0);
         let (loss_cls, loss_rec) = (self.loss_cls / n, self.loss_rec / n);
-        let w_cls = match classifier {
-            Classifier::With => config.train.w_cls,
-            Classifier::Without => 0.0,
-        };
+        let loss_rec_weighted = config.train.w_rec * loss_rec;
         Measures {
-            loss: w_cls * loss_cls + config.train.w_rec * loss_rec,
+            // A classifier that nobody trains may say anything, infinity too, and the loss knows nothing of it.
+            loss: match classifier {
+                Classifier::With => config.train.w_cls * loss_cls + loss_rec_weighted,
+                Classifier::Without => loss_rec_weighted,
+            },
             loss_cls,
             loss_rec,
             accuracy: 100.0 * self.right / self.seen.max(1.0),
@@ -231,14 +233,20 @@ impl Tally {
 }
 
 impl<D: Backend> Trained<D> {
-    /// One pass over the sounded train clips.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        steps_before: usize,
-        steps: usize,
-        listener: &mut dyn Listener,
-    ) -> Result<Measures, Error> {
+    /// Before the first step, or after those of a checkpoint of its own network ([`Task::takes`]).
+    pub fn new(device: &D, task: Task, from: Option<Checkpoint>) -> Result<Self, Error> {
+        let scale = task.scale()?;
+        let mut generator = Generator::new(device.clone(), task.architecture, &task.config, task.sizes()?, task.seed)?;
+        if let Some(checkpoint) = from
+            && !generator.params.restore(checkpoint.params, checkpoint.step)?
+        {
+            return Err(Error::Listener("a checkpoint of another network".into()));
+        }
+        Ok(Trained { task, generator, scale })
+    }
+
+    /// One pass over the sounded train clips, which ends at the first loss that is not finite.
+    fn pass(&mut self, epoch: usize, step_done: &mut dyn FnMut(usize) -> Result<(), Error>) -> Result<Measures, Error> {
         let Trained { task, generator, scale } = self;
         let (train, features) = (&task.config.train, task.features()?);
         let (adam, width, classes) = (adam(train), scale.width(), task.view.dataset.classes());
@@ -264,13 +272,13 @@ impl<D: Backend> Trained<D> {
             tally.loss_cls += f64::from(outcome.loss_cls) * clips;
             tally.count_squares(&outcome.audio, &batch.target, width);
             tally.count_right(&outcome.logits, &batch.labels, classes);
-            listener.step(steps_before + i + 1, steps)
+            step_done(i + 1)
         })?;
         Ok(tally.measures(&task.config, task.classifier))
     }
 
     /// Losses on sounded val clips, classifier accuracy on all.
-    fn measure(&self) -> Result<Measures, Error> {
+    fn on_val(&self) -> Result<Measures, Error> {
         let Trained { task, generator, scale } = self;
         let (view, device) = (&task.view, generator.params.device());
         let (features, width, classes) = (task.features()?, scale.width(), view.dataset.classes());
@@ -340,5 +348,38 @@ impl<D: Backend> Trained<D> {
     /// Number of trained numbers.
     pub fn parameters(&self) -> usize {
         self.generator.params.count()
+    }
+}
+
+impl<D: Backend> Program for Trained<D> {
+    fn cells(&self) -> usize {
+        1
+    }
+
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        step: &mut dyn FnMut(usize) -> Result<(), Error>,
+    ) -> Result<Vec<Measures>, Error> {
+        match self.pass(epoch, step) {
+            Err(Error::Diverged { value, .. }) => Ok(vec![Measures { loss: f64::from(value), ..Measures::default() }]),
+            measures => Ok(vec![measures?]),
+        }
+    }
+
+    fn measure(&mut self) -> Result<Vec<Measures>, Error> {
+        Ok(vec![self.on_val()?])
+    }
+
+    fn save(&self, _: usize, epoch: usize) -> Result<Checkpoint, Error> {
+        Ok(Checkpoint { epoch, step: self.generator.params.step(), params: self.generator.params.save()? })
+    }
+
+    fn generate(&self, _: usize, clips: &[usize]) -> Result<Vec<f32>, Error> {
+        Trained::generate(self, clips)
+    }
+
+    fn parameters(&self, _: usize) -> usize {
+        Trained::parameters(self)
     }
 }
