@@ -136,6 +136,21 @@ impl Driver {
         Ok(Driver { device, blas, kernels })
     }
 
+    /// Bytes of memory that can be had: those that nobody has, and those that this process keeps for reuse.
+    pub fn free(&self) -> Result<u64, Error> {
+        self.device.bind_to_thread().map_err(refused)?;
+        let (free, _) = result::mem_get_info().map_err(refused)?;
+        let Some(pool) = pool(&self.device).map_err(refused)? else { return Ok(free as u64) };
+        let ask = |attribute| {
+            let mut bytes = 0u64;
+            // SAFETY: the device's pool, and a number of the type that these attributes have.
+            unsafe { sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }.result().map(|()| bytes)
+        };
+        let reserved = ask(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT).map_err(refused)?;
+        let used = ask(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT).map_err(refused)?;
+        Ok(free as u64 + reserved.saturating_sub(used))
+    }
+
     fn stream(&self) -> sys::CUstream {
         *self.device.cu_stream()
     }
@@ -157,20 +172,27 @@ fn architecture(capability: u32) -> &'static str {
     KNOWN.iter().find(|(known, _)| *known <= capability).map_or("compute_60", |(_, name)| name)
 }
 
-/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
-fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
-    // SAFETY: an open device, and a threshold of the type that this attribute has.
+/// The pool that a device's memory comes from, where it has such pools.
+fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>, DriverError> {
+    // SAFETY: an open device.
     unsafe {
         let ordinal = *device.cu_device();
         if result::device::get_attribute(ordinal, Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let mut pool = std::ptr::null_mut();
         sys::cuDeviceGetDefaultMemPool(&mut pool, ordinal).result()?;
-        let mut threshold = u64::MAX;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()
+        Ok(Some(pool))
     }
+}
+
+/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
+fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
+    let Some(pool) = pool(device)? else { return Ok(()) };
+    let mut threshold = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the device's pool, and a threshold of the type that this attribute has.
+    unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()) }.result()
 }
 
 impl Engine for Driver {

@@ -64,12 +64,21 @@ pub struct Kernel(pub(super) &'static str);
 
 impl Kernel {
     /// Every kernel.
-    pub const ALL: [Kernel; 7] = [
+    pub const ALL: [Kernel; 16] = [
         Kernel("gates_forward"),
         Kernel("gates_backward"),
         Kernel("column_sums"),
         Kernel("add_bias"),
         Kernel("adam"),
+        Kernel("select_columns"),
+        Kernel("add_columns"),
+        Kernel("turn_columns"),
+        Kernel("column_dots"),
+        Kernel("add_parts"),
+        Kernel("svm_slopes"),
+        Kernel("svm_losses"),
+        Kernel("svm_lossy"),
+        Kernel("svm_line"),
         Kernel("gather_f32"),
         Kernel("gather_f16"),
     ];

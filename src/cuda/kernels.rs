@@ -5,11 +5,11 @@ use super::engine::{Argument, Buffer, Engine, Kernel, View};
 use crate::train::Error;
 use bytemuck::Pod;
 
-fn count(n: usize) -> Argument {
+pub(super) fn count(n: usize) -> Argument {
     Argument::Count(n as i64)
 }
 
-fn at<T: Pod>(view: View<T>) -> Argument {
+pub(super) fn at<T: Pod>(view: View<T>) -> Argument {
     Argument::Address(view.address())
 }
 

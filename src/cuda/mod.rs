@@ -9,6 +9,7 @@
 
 pub mod affine;
 pub mod choice;
+pub mod columns;
 #[cfg(feature = "cuda")]
 pub mod driver;
 pub mod engine;
@@ -17,7 +18,9 @@ pub mod kernels;
 #[cfg(feature = "cuda")]
 mod load;
 pub mod lstm;
+pub mod machines;
 pub mod memory;
 pub mod resident;
+pub mod svm;
 pub mod tape;
 pub mod weight;

@@ -3,12 +3,12 @@
 use crate::dataset::{Standardiser, View};
 use crate::experiment::config::{Control, Match, SvmTraining};
 use crate::experiment::{Cell, Part};
-use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::score::controls::{self, Material};
 use crate::score::fusion::fill;
 use crate::score::metrics::{FeatureError, feature_error, top_k};
 use crate::score::platt::Sigmoid;
+use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
 use crate::train::tsn::stream_scores;
@@ -36,9 +36,9 @@ pub struct Job<'a> {
 pub fn run<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) -> Result<RunResult, Error> {
     match job.cell.part.clone() {
         Part::Stream { stream } => run_stream(device, &job, &stream, listener),
-        Part::Bank { audio } => run_bank(&job, &audio),
+        Part::Bank { audio } => run_bank(&*device.solver()?, &job, &audio),
         Part::Generator { .. } => run_generator(device, job, listener),
-        Part::Control { audio, control } => run_control(&job, &audio, control),
+        Part::Control { audio, control } => run_control(&*device.solver()?, &job, &audio, control),
     }
 }
 
@@ -67,10 +67,10 @@ fn real_rows(view: &View, audio: &str, clips: &[usize]) -> Result<Vec<f32>, Erro
 }
 
 /// A bank's probabilities of real audio: sounded val clips only.
-fn real_scores(bank: &Bank, view: &View, audio: &str) -> Result<Scores, Error> {
+fn real_scores(bank: &Bank, view: &View, audio: &str, solver: &dyn Solver) -> Result<Scores, Error> {
     let classes = view.dataset.classes();
     let (clips, places) = sounded_val(view);
-    let p = bank.probabilities(&real_rows(view, audio, &clips)?, classes);
+    let p = bank.probabilities(&real_rows(view, audio, &clips)?, classes, solver)?;
     let mut scores =
         Scores { classes, values: vec![0.0; view.val.len() * classes], present: vec![false; view.val.len()] };
     for (row, place) in p.chunks_exact(classes).zip(places) {
@@ -80,11 +80,12 @@ fn real_scores(bank: &Bank, view: &View, audio: &str) -> Result<Scores, Error> {
     Ok(scores)
 }
 
-fn run_bank(job: &Job, audio: &str) -> Result<RunResult, Error> {
+fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Error> {
     let view = &job.view;
     let x = real_rows(view, audio, &view.train_sounded)?;
-    let bank = Bank::train(&x, &view.labels(&view.train_sounded), view.dataset.classes(), &job.cell.config.svm);
-    let scores = real_scores(&bank, view, audio)?;
+    let (labels, classes) = (view.labels(&view.train_sounded), view.dataset.classes());
+    let bank = Bank::train(&x, &labels, classes, &job.cell.config.svm, solver)?;
+    let scores = real_scores(&bank, view, audio, solver)?;
     let mut values = accuracies(&scores, view);
     let quality = bank.quality();
     values.insert("duality_gap".into(), quality.worst_gap);
@@ -129,21 +130,22 @@ fn run_generator<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) 
     let on_silent_train = matched(trained.generate(&silent_train)?);
     let silent_labels = view.labels(&silent_train);
     let shared = job.bank.ok_or_else(|| Error::Listener("no SVM bank".into()))?;
+    let solver = device.solver()?;
     let own = match config.svm.train_on {
         SvmTraining::Real => None,
         SvmTraining::RealAndGenerated => {
             let x = [real_train, on_silent_train.clone()].concat();
             let labels = [view.labels(&view.train_sounded), silent_labels.clone()].concat();
-            let bank = Bank::train(&x, &labels, classes, &config.svm);
-            let real = real_scores(&bank, &view, &audio)?;
+            let bank = Bank::train(&x, &labels, classes, &config.svm, &*solver)?;
+            let real = real_scores(&bank, &view, &audio, &*solver)?;
             Some(Arc::new((bank, real)))
         }
     };
     let (bank, real) = &**own.as_ref().unwrap_or(&shared);
-    let scores = Scores::complete(bank.probabilities(&generated, classes), classes);
+    let scores = Scores::complete(bank.probabilities(&generated, classes, &*solver)?, classes);
     let mut values = filled_values(&scores, real, &view);
     if !silent_train.is_empty() {
-        let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes), classes);
+        let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes, &*solver)?, classes);
         values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
     }
     values.insert("parameters".into(), trained.parameters() as f64);
@@ -155,7 +157,7 @@ fn run_generator<D: Backend>(device: &D, job: Job, listener: &mut dyn Listener) 
     Ok(RunResult { scores: kept, values, bank: None })
 }
 
-fn run_control(job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
+fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
     let view = &job.view;
     let config = &job.cell.config;
     let looks_at_vision = matches!(control, Control::Ridge | Control::Knn);
@@ -174,7 +176,7 @@ fn run_control(job: &Job, audio: &str, control: Control) -> Result<RunResult, Er
     let generated = controls::generate(control, &material, &config.knn, &config.ridge);
     let shared = job.bank.clone().ok_or_else(|| Error::Listener("no SVM bank".into()))?;
     let classes = view.dataset.classes();
-    let scores = Scores::complete(shared.0.probabilities(&generated, classes), classes);
+    let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);
     feature_errors(&mut values, &generated, view, audio)?;
     Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None })

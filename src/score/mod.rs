@@ -6,7 +6,9 @@ pub mod fusion;
 mod inverse;
 pub mod metrics;
 pub mod platt;
+pub mod solver;
 pub mod svm;
 
 pub use bank::Bank;
 pub use metrics::Scores;
+pub use solver::Solver;

@@ -9,7 +9,8 @@ use super::host::Host;
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
 #[cfg(feature = "cuda")]
-use crate::cuda::{driver::Driver, tape, weight::OnEngine};
+use crate::cuda::{driver::Driver, svm::OnDevice, tape, tape::Bridge, weight::OnEngine};
+use crate::score::solver::{OnCpu, Solver};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
 
@@ -58,6 +59,9 @@ pub trait Backend: Device<f32> {
         steps: usize,
         weights: [&Self::Weight; 3],
     ) -> Result<Matrix<Self, T>, Error>;
+
+    /// What trains SVMs and computes their decision values.
+    fn solver(&self) -> Result<Box<dyn Solver>, Error>;
 
     /// Gives back what the device of one run keeps for reuse; called when all of its tensors are gone.
     fn end_run(&self);
@@ -111,6 +115,10 @@ impl Backend for Cpu {
         weights: [&InPlace; 3],
     ) -> Result<Matrix<Self, T>, Error> {
         lstm::fused(self, x, tape, steps, weights)
+    }
+
+    fn solver(&self) -> Result<Box<dyn Solver>, Error> {
+        Ok(Box::new(OnCpu))
     }
 
     fn end_run(&self) {
@@ -172,6 +180,12 @@ impl Backend for Cuda {
         weights: [&Self::Weight; 3],
     ) -> Result<Matrix<Self, T>, Error> {
         tape::lstm(self, x, tape, steps, weights)
+    }
+
+    fn solver(&self) -> Result<Box<dyn Solver>, Error> {
+        let engine = Driver::of(self)?;
+        let free = engine.free()?;
+        Ok(Box::new(OnDevice::new(engine, free)))
     }
 
     fn end_run(&self) {

@@ -24,6 +24,8 @@ static float __uint_as_float(unsigned bits) {
 #define N(i) A(i, count)
 #define P(i) A(i, float *)
 #define F(i) A(i, float)
+#define I(i) A(i, count *)
+#define D(i) A(i, double *)
 
 // From the last thread to the first: no kernel may count on an order.
 #define RUN(NAME, ...)                                                                                                 \
@@ -38,6 +40,15 @@ RUN(gates_backward, N(0), N(1), N(2), P(3), N(4), P(5), N(6), P(7), N(8), P(9), 
 RUN(column_sums, N(0), N(1), N(2), N(3), P(4), P(5))
 RUN(add_bias, N(0), N(1), N(2), P(3), P(4))
 RUN(adam, N(0), P(1), P(2), P(3), P(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11))
+RUN(select_columns, N(0), N(1), P(2), N(3), I(4), P(5))
+RUN(add_columns, N(0), N(1), P(2), N(3), I(4), P(5), P(6))
+RUN(turn_columns, N(0), N(1), P(2), P(3), P(4))
+RUN(column_dots, N(0), N(1), N(2), P(3), P(4), D(5))
+RUN(add_parts, N(0), N(1), D(2), D(3))
+RUN(svm_slopes, N(0), N(1), P(2), N(3), I(4), I(5), I(6), F(7), P(8))
+RUN(svm_losses, N(0), N(1), N(2), P(3), D(4))
+RUN(svm_lossy, N(0), N(1), P(2), N(3), I(4), P(5), F(6), P(7))
+RUN(svm_line, N(0), N(1), N(2), P(3), N(4), I(5), I(6), I(7), P(8), P(9), D(10))
 RUN(gather_f32, N(0), N(1), N(2), N(3), P(4), A(5, count *), A(6, count *), P(7), P(8), P(9), N(10), N(11))
 RUN(gather_f16, N(0), N(1), N(2), N(3), A(4, unsigned short *), A(5, count *), A(6, count *), P(7), P(8), P(9), N(10),
     N(11))
