@@ -7,3 +7,4 @@ mod gpu;
 mod host;
 mod kernels;
 mod ptx;
+mod svm;
