@@ -139,7 +139,7 @@ impl<E: Engine> Index<E> {
 pub struct Sums<E: Engine> {
     partial: Buffer<E, f64>,
     totals: Buffer<E, f64>,
-    /// Rows that one thread sums.
+    /// Rows that one thread sums where they come in pieces.
     block: usize,
     /// Totals that are on their way.
     begun: usize,
@@ -183,11 +183,15 @@ impl<E: Engine> Sums<E> {
         [width, of]: [usize; 2],
         arguments: &mut dyn FnMut(usize, [Argument; 3], Argument) -> Result<Vec<Argument>, Error>,
     ) -> Result<(), Error> {
+        let block = match pieces {
+            [rows] => block(*rows),
+            _ => self.block,
+        };
         let mut made = 0;
         for (piece, &rows) in pieces.iter().enumerate() {
-            let parts = rows.div_ceil(self.block);
+            let parts = rows.div_ceil(block);
             let sums = self.partial.all().part(made * of * width, parts * of * width)?;
-            let arguments = arguments(piece, [count(rows), count(width), count(self.block)], at(sums))?;
+            let arguments = arguments(piece, [count(rows), count(width), count(block)], at(sums))?;
             // SAFETY: the caller's promise; there is room for the partial sums.
             unsafe { engine.launch(kernel, parts * width, &arguments) }?;
             made += parts;

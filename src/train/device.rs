@@ -6,6 +6,7 @@
 
 use super::error::Error;
 use super::host::Host;
+use super::tsn::{self, Head};
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
 #[cfg(feature = "cuda")]
@@ -59,6 +60,16 @@ pub trait Backend: Device<f32> {
         steps: usize,
         weights: [&Self::Weight; 3],
     ) -> Result<Matrix<Self, T>, Error>;
+
+    /// Trains a head on a visual stream: probabilities of its val clips, (M, K), and the final train loss. `step` is told the
+    /// steps done and all that there are.
+    fn head(
+        &self,
+        head: &Head,
+        step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    ) -> Result<(Vec<f32>, f64), Error> {
+        tsn::on_tape(self, head, step)
+    }
 
     /// What trains SVMs and computes their decision values.
     fn solver(&self) -> Result<Box<dyn Solver>, Error>;

@@ -94,6 +94,23 @@ fn sums_of_columns_are_those_of_doubles_and_come_in_order() {
 }
 
 #[test]
+fn there_is_room_for_sums_of_fewer_rows_and_of_two_pieces() {
+    let Some(engine) = host::engine() else { return };
+    let ones = Buffer::of(&*engine, &[1.0; 1100]).unwrap();
+    // Around squares, where fewer rows may make more partial sums.
+    for most in [1, 15, 16, 17, 255, 256, 257, 1023, 1024, 1025, 1089, 1100] {
+        let mut sums = Sums::<Host>::new(&*engine, most, 1, 4).unwrap();
+        for rows in [1, most / 2, most.saturating_sub(2), most - 1, most].into_iter().filter(|rows| *rows > 0) {
+            let a = Columns::new(ones.all(), rows, 1).unwrap();
+            sums.dot(&*engine, a, a).unwrap();
+            let pieces = [0..rows / 2, rows / 2..rows];
+            machines::losses(&*engine, if rows > 1 { &pieces } else { &pieces[1..] }, a, &mut sums).unwrap();
+            assert_eq!(sums.read(&*engine).unwrap(), [rows as f64; 4], "{rows} of {most}");
+        }
+    }
+}
+
+#[test]
 fn kernels_of_svms_are_plain_arithmetic_on_every_piece_of_the_rows() {
     let Some(engine) = host::engine() else { return };
     let (rows, all, open, c) = (61, 6, [0, 3, 4], 0.7f32);
@@ -188,6 +205,21 @@ fn every_machine_ends_where_the_cpus_does_whatever_is_left_out() {
                 assert_close(&what, w, &wide(cpu), 1e-3);
             }
         }
+    }
+}
+
+#[test]
+fn as_many_steps_are_taken_as_by_the_cpu() {
+    let Some(solver) = solver(PLENTY) else { return };
+    // Columns that nearly repeat one another, for which plain conjugate gradients take long.
+    let (mut x, labels) = clusters(400, 60, 4);
+    x.chunks_exact_mut(60).for_each(|row| (20..60).for_each(|i| row[i] = row[i % 20] + 0.05 * row[i]));
+    let rows = rows(&x, 60, &labels, 0.05, 1e-6);
+    let (fits, _) = trained(&solver, &rows, 4, 0..0);
+    let (theirs, _) = trained(&OnCpu, &rows, 4, 0..0);
+    for (ours, cpu) in fits.iter().zip(&theirs) {
+        assert!(ours.newton_steps.abs_diff(cpu.newton_steps) <= 1, "{ours:?}, the CPU {cpu:?}");
+        assert!(ours.cg_steps.abs_diff(cpu.cg_steps) <= 2 + cpu.cg_steps / 8, "{ours:?}, the CPU {cpu:?}");
     }
 }
 
