@@ -12,12 +12,17 @@ pub mod choice;
 #[cfg(feature = "cuda")]
 pub mod driver;
 pub mod engine;
+pub mod feed;
 pub mod group;
 pub mod kernels;
 #[cfg(feature = "cuda")]
 mod load;
+pub mod losses;
 pub mod lstm;
 pub mod memory;
+pub mod network;
+pub mod program;
 pub mod resident;
+pub mod stacks;
 pub mod tape;
 pub mod weight;

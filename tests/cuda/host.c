@@ -41,3 +41,13 @@ RUN(adam, N(0), P(1), P(2), P(3), P(4), F(5), F(6), F(7), F(8), F(9), F(10), F(1
 RUN(gather_f32, N(0), N(1), N(2), N(3), P(4), A(5, count *), A(6, count *), P(7), P(8), P(9), N(10), N(11))
 RUN(gather_f16, N(0), N(1), N(2), N(3), A(4, unsigned short *), A(5, count *), A(6, count *), P(7), P(8), P(9), N(10),
     N(11))
+RUN(relu_forward, N(0), P(1))
+RUN(relu_backward, N(0), P(1), P(2))
+RUN(log_sums, N(0), N(1), N(2), P(3), P(4))
+RUN(label_losses, N(0), N(1), N(2), P(3), P(4), A(5, count *), P(6))
+RUN(label_hits, N(0), N(1), N(2), P(3), A(4, count *), P(5))
+RUN(label_gradient, N(0), N(1), N(2), P(3), P(4), A(5, count *), P(6), F(7), P(8))
+RUN(squared_errors, N(0), N(1), N(2), N(3), P(4), P(5), P(6))
+RUN(l2_gradient, N(0), N(1), N(2), P(3), P(4), P(5), F(6), P(7))
+RUN(divergences, N(0), N(1), N(2), N(3), P(4), P(5), P(6), P(7), P(8))
+RUN(kl_gradient, N(0), N(1), N(2), P(3), P(4), P(5), P(6), P(7), F(8), P(9))

@@ -6,4 +6,6 @@ mod fused;
 mod gpu;
 mod host;
 mod kernels;
+mod losses;
+mod program;
 mod ptx;
