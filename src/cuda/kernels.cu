@@ -247,3 +247,113 @@ __device__ static float of_half(unsigned short bits) {
 #define AS_IT_IS(x) (x)
 GATHER(gather_f32, float, AS_IT_IS)
 GATHER(gather_f16, unsigned short, of_half)
+
+// x = max(x, 0), in place.
+KERNEL relu_forward(count numbers, float *x) {
+    count n = HERE;
+    if (n >= numbers) return;
+    x[n] = fmaxf(x[n], 0.0f);
+}
+
+// The gradient of the same, in place: 0 where y, which went out, is not above 0.
+KERNEL relu_backward(count numbers, const float *y, float *gradient) {
+    count n = HERE;
+    if (n >= numbers) return;
+    if (!(y[n] > 0.0f)) gradient[n] = 0.0f;
+}
+
+// log sum exp over blocks of columns: x (R, E) -> sums (R, P), P = ceil(E / block). A second call over these gives that of
+// the row, since log sum exp of parts is that of the whole.
+KERNEL log_sums(count rows, count width, count block, const float *x, float *sums) {
+    count parts = (width + block - 1) / block;
+    count n = HERE;
+    if (n >= rows * parts) return;
+    count from = n % parts * block, to = from + block < width ? from + block : width;
+    const float *row = x + n / parts * width;
+    float most = row[from];
+    for (count i = from + 1; i < to; i++) most = fmaxf(most, row[i]);
+    float sum = 0.0f;
+    for (count i = from; i < to; i++) sum += expf(row[i] - most);
+    sums[n] = most + logf(sum);
+}
+
+// Cross-entropy of each row: losses (G, N) = log sum exp - the logit of the row's label; logits (G, N, K), sums (G, N),
+// labels (N) below K.
+KERNEL label_losses(count cells, count rows, count classes, const float *logits, const float *sums, const count *labels,
+                    float *losses) {
+    count n = HERE;
+    if (n >= cells * rows) return;
+    losses[n] = sums[n] - logits[n * classes + labels[n % rows]];
+}
+
+// 1 where the first of the greatest logits is the label's, else 0: hits (G, N).
+KERNEL label_hits(count cells, count rows, count classes, const float *logits, const count *labels, float *hits) {
+    count n = HERE;
+    if (n >= cells * rows) return;
+    const float *row = logits + n * classes;
+    count best = 0;
+    for (count k = 1; k < classes; k++) best = row[k] > row[best] ? k : best;
+    hits[n] = best == labels[n % rows] ? 1.0f : 0.0f;
+}
+
+// The gradient of cross-entropy: (softmax(logits) - one-hot(label)) weight[cell] scale, (G, N, K). A cell of weight 0 gets
+// zeros whatever its logits.
+KERNEL label_gradient(count cells, count rows, count classes, const float *logits, const float *sums,
+                      const count *labels, const float *weights, float scale, float *gradient) {
+    count n = HERE;
+    if (n >= cells * rows * classes) return;
+    count k = n % classes, row = n / classes;
+    float weight = weights[row / rows], p = expf(logits[n] - sums[row]);
+    gradient[n] = weight == 0.0f ? 0.0f : (p - (labels[row % rows] == k ? 1.0f : 0.0f)) * (weight * scale);
+}
+
+// Squared errors, summed over blocks of columns: output (G, N, E), target (N, E) -> sums (G, N, P), P = ceil(E / block).
+KERNEL squared_errors(count cells, count rows, count width, count block, const float *output, const float *target,
+                      float *sums) {
+    count parts = (width + block - 1) / block;
+    count n = HERE;
+    if (n >= cells * rows * parts) return;
+    count from = n % parts * block, to = from + block < width ? from + block : width, row = n / parts;
+    const float *o = output + row * width, *t = target + row % rows * width;
+    float sum = 0.0f;
+    for (count i = from; i < to; i++) sum += (o[i] - t[i]) * (o[i] - t[i]);
+    sums[n] = sum;
+}
+
+// The gradient of squared errors: 2 (output - target) weight[cell] scale, (G, N, E).
+KERNEL l2_gradient(count cells, count rows, count width, const float *output, const float *target, const float *weights,
+                   float scale, float *gradient) {
+    count n = HERE;
+    if (n >= cells * rows * width) return;
+    count row = n / width;
+    float apart = output[n] - target[row % rows * width + n % width];
+    gradient[n] = 2.0f * apart * (weights[row / rows] * scale);
+}
+
+// KL divergence of softmax(output) from softmax(target), summed over blocks of columns: output (G, N, E), target (N, E),
+// their log sum exp (G, N) and (N) -> sums (G, N, P) of t (log t - log q), P = ceil(E / block).
+KERNEL divergences(count cells, count rows, count width, count block, const float *output, const float *output_sums,
+                   const float *target, const float *target_sums, float *sums) {
+    count parts = (width + block - 1) / block;
+    count n = HERE;
+    if (n >= cells * rows * parts) return;
+    count from = n % parts * block, to = from + block < width ? from + block : width, row = n / parts;
+    const float *o = output + row * width, *t = target + row % rows * width;
+    float of_output = output_sums[row], of_target = target_sums[row % rows], sum = 0.0f;
+    for (count i = from; i < to; i++) {
+        float log_t = t[i] - of_target;
+        sum += expf(log_t) * (log_t - (o[i] - of_output));
+    }
+    sums[n] = sum;
+}
+
+// The gradient of the same: (softmax(output) - softmax(target)) weight[cell] scale, (G, N, E).
+KERNEL kl_gradient(count cells, count rows, count width, const float *output, const float *output_sums,
+                   const float *target, const float *target_sums, const float *weights, float scale, float *gradient) {
+    count n = HERE;
+    if (n >= cells * rows * width) return;
+    count row = n / width;
+    float q = expf(output[n] - output_sums[row]);
+    float t = expf(target[row % rows * width + n % width] - target_sums[row % rows]);
+    gradient[n] = (q - t) * (weights[row / rows] * scale);
+}

@@ -10,7 +10,7 @@ use super::tsn::{self, Head};
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
 #[cfg(feature = "cuda")]
-use crate::cuda::{driver::Driver, svm::OnDevice, tape, tape::Bridge, weight::OnEngine};
+use crate::cuda::{driver::Driver, engine::Engine, svm::OnDevice, tape, tape::Bridge, weight::OnEngine};
 use crate::score::solver::{OnCpu, Solver};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
@@ -195,7 +195,7 @@ impl Backend for Cuda {
 
     fn solver(&self) -> Result<Box<dyn Solver>, Error> {
         let engine = Driver::of(self)?;
-        let free = engine.free()?;
+        let free = engine.free_bytes()?;
         Ok(Box::new(OnDevice::new(engine, free)))
     }
 

@@ -12,11 +12,8 @@ pub trait Program {
     /// One pass over the sounded train clips, epochs counted from 1. `step` is told the number of steps behind it in this
     /// epoch; an error of its ends the pass. Measures of every cell, in order; a loss that is not finite says that the cell
     /// has diverged, which ends it and no other.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        step: &mut dyn FnMut(usize) -> Result<(), Error>,
-    ) -> Result<Vec<Measures>, Error>;
+    fn epoch(&mut self, epoch: usize, step: &mut dyn FnMut(usize) -> Result<(), Error>)
+    -> Result<Vec<Measures>, Error>;
 
     /// Every cell's measures on the val clips: losses and feature error on sounded ones, accuracy on all.
     fn measure(&mut self) -> Result<Vec<Measures>, Error>;

@@ -6,5 +6,7 @@ mod fused;
 mod gpu;
 mod host;
 mod kernels;
+mod losses;
+mod program;
 mod ptx;
 mod svm;
