@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
-use unmute::dataset::Standardiser;
+use unmute::dataset::{Dataset, Standardiser, View, synth};
 use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, Classifier, Loss, Svm};
 use unmute::product::{Mat, product};
@@ -21,7 +21,7 @@ use unmute::score::svm::{self, Problem, Shared};
 use unmute::train::generator::{Generator, Sizes};
 use unmute::train::params::adam;
 use unmute::train::step::{Batch, Objective, step};
-use unmute::train::{Backend, Host};
+use unmute::train::{Backend, Checkpoint, Epoch, Error, Host, Listener, Task, Vision};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -34,7 +34,9 @@ const PARTS: &[(&str, &str, Run)] = &[
     ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
     ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
     ("autoencoder", "dims=2048 batch=128 audio=384 classes=200 repeat=100", autoencoder_step),
+    ("feeding", "clips=3000 batch=128 hidden=512 repeat=3", feeding),
     ("svm", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=3", svm_bank),
+    ("svm", "clips=20000 dims=1024 classes=100 c=1 tolerance=0.001 repeat=1", svm_bank),
     ("platt", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=1", platt_bank),
 ];
 
@@ -197,6 +199,98 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
     })
 }
 
+/// Notes when the first and the last step of an epoch are due.
+#[derive(Default)]
+struct Clock {
+    began: Option<Instant>,
+    steps: f64,
+}
+
+impl Listener for Clock {
+    fn step(&mut self, done: usize, total: usize) -> Result<(), Error> {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        if done == total {
+            self.steps = began.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, _: &Epoch, _: &dyn Fn() -> Result<Checkpoint, Error>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// An epoch of the LSTM from f16 on disk (in the page cache), batches gathered ahead, beside the same steps on one batch in
+/// memory and the gathering alone: how much of the gathering the steps wait for.
+fn feeding(part: &mut Part) -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("data");
+    let options = synth::Options {
+        preset: synth::Preset::Paper,
+        seed: 0,
+        train_clips: Some(part.size("clips")?),
+        val_clips: Some(256),
+        sounded: false,
+    };
+    synth::synth(&path, &options, &|_, _| ())?;
+    let view = Arc::new(View::new(Arc::new(Dataset::open(&path)?), None)?);
+    let vision = Vision::new(&view);
+    let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "bench", "grid": {} }))?;
+    (config.lstm.hidden, config.train.batch, config.train.epochs) = (part.size("hidden")?, part.size("batch")?, 1);
+    let config = Arc::new(config);
+    let audio = view.dataset.manifest.audio.first().ok_or("no audio feature")?.name.clone();
+    let device = <Cpu as Backend>::open(&())?;
+    let batches: Vec<&[usize]> = view.train_sounded.chunks(config.train.batch).collect();
+    let mut batch = Batch::default();
+    let (mut gathering, mut stepping, mut waited) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..part.size("repeat")? {
+        let start = Instant::now();
+        batches.iter().for_each(|clips| vision.sequences(clips, &mut batch.x));
+        let gather = start.elapsed().as_secs_f64();
+        vision.sequences(batches[0], &mut batch.x);
+        let clips = batches[0].len();
+        let sizes = Sizes {
+            frames: vision.frames(),
+            visual: vision.width(),
+            audio: view.dataset.audio(&audio).map_or(0, |f| f.row_len()),
+            classes: view.dataset.classes(),
+        };
+        batch.labels = view.labels(batches[0]);
+        batch.target = normal(clips * sizes.audio, "target");
+        let mut generator = Generator::new(device.clone(), Architecture::Lstm, &config, sizes, 0)?;
+        let objective = Objective { loss: Loss::L2, classifier: Classifier::With, train: &config.train };
+        let adam = adam(&config.train);
+        step(&mut generator, &adam, &objective, &batch)?;
+        let start = Instant::now();
+        for _ in &batches {
+            black_box(step(&mut generator, &adam, &objective, &batch)?.loss);
+        }
+        let steps = start.elapsed().as_secs_f64();
+        let task = Task {
+            view: view.clone(),
+            vision: vision.clone(),
+            audio: audio.clone(),
+            architecture: Architecture::Lstm,
+            loss: Loss::L2,
+            classifier: Classifier::With,
+            config: config.clone(),
+            seed: 0,
+        };
+        let mut clock = Clock::default();
+        task.train(&device, None, &mut clock)?;
+        part.seconds.push(clock.steps);
+        part.busy.push(0.0);
+        gathering.push(gather);
+        stepping.push(steps);
+        waited.push((clock.steps - steps) / gather);
+    }
+    for (name, mut values) in [("gathering_s", gathering), ("steps_s", stepping), ("share_waited_for", waited)] {
+        values.sort_by(f64::total_cmp);
+        part.facts.insert(name.into(), values[values.len() / 2].into());
+    }
+    Ok(())
+}
+
 /// Made-up features, standardised: a centre for each class and three times as much noise; clip i is of class i mod K.
 /// With `data=FILE`, they are written there too (f32, row after row), for the peers to read.
 fn clips(part: &Part) -> Result<(Vec<f32>, Vec<usize>), Box<dyn std::error::Error>> {
@@ -230,6 +324,8 @@ fn svm_bank(part: &mut Part) -> Outcome {
     let cg: usize = fits.iter().map(|f| f.cg_steps).sum();
     part.facts.insert("newton".into(), (newton as f64 / k as f64).into());
     part.facts.insert("cg".into(), (cg as f64 / k as f64).into());
+    let looks: usize = fits.iter().map(|f| f.dual_looks).sum();
+    part.facts.insert("dual".into(), (looks as f64 / k as f64).into());
     part.facts.insert("worst_gap".into(), fits.iter().map(|f| f.duality_gap).fold(0.0, f64::max).into());
     if part.arguments.contains_key("json") {
         part.facts.insert("objectives".into(), fits.iter().map(|f| f.objective).collect::<Vec<_>>().into());

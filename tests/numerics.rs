@@ -501,22 +501,41 @@ fn adam_in_place_gives_the_same_bits_as_dfdxs() {
     }
 }
 
-/// Primal value, dual value of alpha_i = 2 C max(0, 1 - y_i w.x_i), all in f64: an opinion on a solution that owes the
-/// solver nothing.
+/// Primal value, and the dual value of a feasible point that coordinate ascent finds from alpha_i = 2 C max(0, 1 - y_i w.x_i),
+/// all in f64: an opinion on a solution that owes the solver nothing.
 fn certificate(x: &[f32], width: usize, w: &[f32], positive: impl Fn(usize) -> bool, c: f64) -> (f64, f64) {
+    let n = x.len() / width;
+    let row = |i: usize| x[i * width..][..width].iter().map(|v| f64::from(*v));
+    let sign = |i: usize| if positive(i) { 1.0 } else { -1.0 };
     let mut primal: f64 = 0.5 * w.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
-    let (mut alphas, mut quadratic, mut along) = (0.0, 0.0, vec![0.0f64; width]);
-    for (i, row) in x.chunks_exact(width).enumerate() {
-        let y = if positive(i) { 1.0 } else { -1.0 };
-        let z: f64 = row.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-        let margin = (1.0 - y * z).max(0.0);
-        let alpha = 2.0 * c * margin;
+    let (mut alpha, mut along) = (vec![0.0; n], vec![0.0f64; width]);
+    for (i, alpha) in alpha.iter_mut().enumerate() {
+        let z: f64 = row(i).zip(w).map(|(x, w)| x * f64::from(*w)).sum();
+        let margin = (1.0 - sign(i) * z).max(0.0);
         primal += c * margin * margin;
-        alphas += alpha;
-        quadratic += alpha * alpha / (4.0 * c);
-        along.iter_mut().zip(row).for_each(|(s, x)| *s += alpha * y * f64::from(*x));
+        *alpha = 2.0 * c * margin;
+        along.iter_mut().zip(row(i)).for_each(|(s, x)| *s += *alpha * sign(i) * x);
     }
-    (primal, alphas - 0.5 * along.iter().map(|s| s * s).sum::<f64>() - quadratic)
+    let ridge = 1.0 / (2.0 * c);
+    for _ in 0..1000 {
+        for i in 0..n {
+            let (z, square) = row(i).zip(&along).fold((0.0, 0.0), |(z, s), (x, a)| (z + x * a, s + x * x));
+            let next = (alpha[i] - (sign(i) * z - 1.0 + alpha[i] * ridge) / (square + ridge)).max(0.0);
+            let change = (next - alpha[i]) * sign(i);
+            alpha[i] = next;
+            if change != 0.0 {
+                along.iter_mut().zip(row(i)).for_each(|(s, x)| *s += change * x);
+            }
+        }
+        let squares =
+            0.5 * (along.iter().map(|s| s * s).sum::<f64>() + ridge * alpha.iter().map(|a| a * a).sum::<f64>());
+        let dual = alpha.iter().sum::<f64>() - squares;
+        if primal - dual < 1e-5 * primal {
+            return (primal, dual);
+        }
+    }
+    let squares = 0.5 * (along.iter().map(|s| s * s).sum::<f64>() + ridge * alpha.iter().map(|a| a * a).sum::<f64>());
+    (primal, alpha.iter().sum::<f64>() - squares)
 }
 
 fn with_bias(x: &[f32], d: usize) -> Vec<f32> {
@@ -545,7 +564,7 @@ fn svms_agree_with_scikit_learn() {
             assert!(primal >= best * (1.0 - 1e-6), "{what}: {primal} is below the minimum {best}");
             assert!(primal <= best * (1.0 + 1e-4), "{what}: {primal}, minimum {best}");
             assert_near(&format!("{what}: reported objective"), fits[class].objective, primal, 1e-4);
-            assert!(primal - dual <= 1e-2 * primal, "{what}: primal {primal}, dual {dual}");
+            assert!(primal - dual <= 1e-3 * primal, "{what}: primal {primal}, dual {dual}");
             assert!(fits[class].duality_gap < 1e-2, "{what}: {:?}", fits[class]);
             let column: Vec<f64> = (0..n).map(|i| theirs[i * k + class]).collect();
             assert_close(&format!("{what}: decisions"), &decisions[class * n..][..n], &column, 5e-3);
@@ -580,7 +599,7 @@ fn real_audio() -> Option<(Vec<f32>, usize, Vec<usize>, usize)> {
 #[test]
 fn svms_find_the_minimum_on_real_audio_on_any_number_of_threads() {
     let Some((x, width, labels, classes)) = real_audio() else { return };
-    for (c, tolerance, gap) in [(0.01, 1e-6, 2e-2), (1.0, 1e-6, 5e-2)] {
+    for (c, tolerance) in [(0.01, 1e-6), (1.0, 1e-6)] {
         let config = Svm { c, tolerance, ..Svm::default() };
         let bank = on_threads(1, || Bank::train(&x, &labels, classes, &config, &OnCpu).unwrap());
         for threads in [2, 3] {
@@ -601,13 +620,14 @@ fn svms_find_the_minimum_on_real_audio_on_any_number_of_threads() {
             })
             .collect();
         for (class, (true_gap, fit)) in worst.iter().enumerate() {
-            assert!(*true_gap < gap, "C {c}, class {class}: gap {true_gap:.1e}, {fit:?}");
-            assert!((true_gap - fit.duality_gap).abs() < 0.2 * gap, "C {c}, class {class}: {true_gap:.1e}, {fit:?}");
-            assert!(
-                0.5 * fit.gradient_norm.powi(2) <= tolerance * fit.objective * 1.01,
-                "C {c}, class {class}: {fit:?}"
-            );
+            assert!(*true_gap < 2e-5, "C {c}, class {class}: gap {true_gap:.1e}, {fit:?}");
+            let bound = match fit.dual_looks {
+                0 => 0.5 * fit.gradient_norm.powi(2) / fit.objective,
+                _ => fit.duality_gap,
+            };
+            assert!(bound <= tolerance * 1.01, "C {c}, class {class}: {fit:?}");
         }
+        assert!(bank.fits.iter().any(|f| f.dual_looks > 0) == (c == 1.0), "who solves what");
         let p = bank.probabilities(&x, classes, &OnCpu).unwrap();
         let right = p.chunks_exact(classes).zip(&labels).filter(|(row, label)| row.iter().all(|v| *v <= row[**label]));
         assert!(right.count() * 100 > labels.len() * 80, "train clips are recognised");

@@ -2,9 +2,11 @@
 
 pub mod bank;
 pub mod controls;
+mod dual;
 pub mod fusion;
 mod inverse;
 pub mod metrics;
+mod pivoting;
 pub mod platt;
 pub mod solver;
 pub mod svm;

@@ -10,10 +10,14 @@
 //! have converged leave the block. Since f is 1-strongly convex, f(w) - min f <= |gradient|^2 / 2; training stops when
 //! that bound is below `tolerance` f(w), so the tolerance bounds the relative error of the objective.
 //!
+//! Where classes can be separated and losses weigh much, the rows with a loss are few, and others after every step; what
+//! takes too long is handed to the dual ([`super::dual`]).
+//!
 //! Features of networks are far from independent, and conjugate gradients alone would take many steps. They are
 //! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, so one inverse of I + 2 C |I| / N X^T X
 //! serves them all, those on folds of X included.
 
+use super::dual;
 use super::inverse::{inverse_of, norm};
 use crate::product::{Mat, Packed, product};
 use rayon::prelude::*;
@@ -55,10 +59,16 @@ pub struct Fit {
     pub newton_steps: usize,
     /// Products with the Hessian.
     pub cg_steps: usize,
+    /// Looks at all rows in the dual, 0 where it was not needed.
+    #[serde(default)]
+    pub dual_looks: usize,
 }
 
 pub(crate) const MAX_NEWTON: usize = 200;
 pub(crate) const MAX_CG: usize = 100;
+
+/// Products with the Hessian after which a problem is one for the dual, where a pass over the rows costs about as much.
+const PATIENCE: usize = 40;
 
 /// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
 const BLOCK: usize = 256;
@@ -79,6 +89,58 @@ pub fn train_with(shared: &Shared, problems: &[Problem], weights: &mut [f32], pr
     blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, prepared)).collect()
 }
 
+/// How a block is trained: Newton's method; where that drags on, the dual; and where even that does not end, Newton's method
+/// again from there.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Stage {
+    Newton { patience: usize },
+    Dual,
+}
+
+fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
+    let [first, last] = [PATIENCE, usize::MAX].map(|patience| Stage::Newton { patience });
+    let stages = [first, Stage::Dual, last];
+    staged(shared, problems, weights, prepared, if prepared.dual { &stages[1..] } else { &stages })
+}
+
+/// Each stage trains what those before have not done.
+pub(super) fn staged(
+    shared: &Shared,
+    problems: &[Problem],
+    weights: &mut [f32],
+    prepared: &mut Prepared,
+    stages: &[Stage],
+) -> Vec<Fit> {
+    let d = shared.width;
+    let mut fits = vec![Fit::default(); problems.len()];
+    let mut open: Vec<usize> = (0..problems.len()).collect();
+    for &stage in stages {
+        if open.is_empty() {
+            break;
+        }
+        let these: Vec<Problem> = open.iter().map(|&place| problems[place].clone()).collect();
+        let mut w: Vec<f32> = open.iter().flat_map(|&place| weights[place * d..][..d].to_vec()).collect();
+        let ended = match stage {
+            Stage::Newton { patience } => newton(shared, &these, &mut w, prepared, patience),
+            Stage::Dual => dual::train(shared, &these, &mut w),
+        };
+        for ((&place, (fit, _)), w) in open.iter().zip(&ended).zip(w.chunks_exact(d)) {
+            weights[place * d..][..d].copy_from_slice(w);
+            let before = fits[place];
+            fits[place] = Fit {
+                newton_steps: before.newton_steps + fit.newton_steps,
+                cg_steps: before.cg_steps + fit.cg_steps,
+                dual_looks: before.dual_looks + fit.dual_looks,
+                ..*fit
+            };
+        }
+        let still: Vec<bool> = ended.iter().map(|(_, done)| !done).collect();
+        retain(&mut open, &still);
+        prepared.dual |= stage == Stage::Newton { patience: PATIENCE } && 2 * open.len() > problems.len();
+    }
+    fits
+}
+
 /// What all problems on one X share beside it, and those on most of its rows too.
 pub struct Prepared {
     /// X^T.
@@ -87,13 +149,15 @@ pub struct Prepared {
     gram: (Vec<f32>, usize),
     /// Approximate inverses of I + 2 C 4^-j X^T X by j.
     inverses: BTreeMap<i32, Arc<Vec<f32>>>,
+    /// Whether most problems so far were ones for the dual: those that come go there at once.
+    dual: bool,
 }
 
 impl Prepared {
     /// Lays out X, (N, `width`).
     pub fn new(x: &[f32], width: usize) -> Prepared {
         let transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
-        Prepared { transposed, gram: (Vec::new(), 0), inverses: BTreeMap::new() }
+        Prepared { transposed, gram: (Vec::new(), 0), inverses: BTreeMap::new(), dual: false }
     }
 
     /// Turns to other rows, most of which were there before: what preconditions those does for these.
@@ -174,9 +238,19 @@ struct Work {
 struct Active {
     place: usize,
     fit: Fit,
+    /// Whether it is done, when it leaves.
+    done: bool,
 }
 
-fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
+/// Newton's method from `weights`, in place; it says of every problem how it ended and whether it is done; one that needs more than
+/// `patience` products with the Hessian is not.
+fn newton(
+    shared: &Shared,
+    problems: &[Problem],
+    weights: &mut [f32],
+    prepared: &mut Prepared,
+    patience: usize,
+) -> Vec<(Fit, bool)> {
     let d = shared.width;
     let n = shared.x.len() / d;
     let x = Mat::new(shared.x, n, d);
@@ -185,8 +259,9 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
         signs.iter_mut().enumerate().for_each(|(i, sign)| *sign = p.sign(shared, i));
     });
     let sign = |place: usize| &signs[place * n..][..n];
-    let mut fits = vec![Fit::default(); problems.len()];
-    let mut active: Vec<Active> = (0..problems.len()).map(|place| Active { place, fit: Fit::default() }).collect();
+    let mut fits = vec![(Fit::default(), true); problems.len()];
+    let mut active: Vec<Active> =
+        (0..problems.len()).map(|place| Active { place, fit: Fit::default(), done: true }).collect();
     // Rows of these belong to the active problems, in order.
     let mut w = weights.to_vec();
     let (mut z, mut work) = (Vec::new(), Work::default());
@@ -216,7 +291,9 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
             problem.fit.gradient_norm = g2.sqrt();
             problem.fit.duality_gap = ((objective - dual) / objective.max(f64::MIN_POSITIVE)).max(0.0);
             problem.fit.newton_steps = newton;
-            0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON
+            let open = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
+            problem.done = !open || problem.fit.cg_steps <= patience;
+            open && problem.done
         });
         let keep: Vec<bool> = measured.collect();
         retire(&mut active, &keep, &mut fits, weights, &mut w, d);
@@ -265,10 +342,17 @@ fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepa
 }
 
 /// Takes problems that are done out of the block and writes their weights back.
-fn retire(active: &mut Vec<Active>, keep: &[bool], fits: &mut [Fit], weights: &mut [f32], w: &mut Vec<f32>, d: usize) {
+fn retire(
+    active: &mut Vec<Active>,
+    keep: &[bool],
+    fits: &mut [(Fit, bool)],
+    weights: &mut [f32],
+    w: &mut Vec<f32>,
+    d: usize,
+) {
     for (i, problem) in active.iter().enumerate() {
         if !keep[i] {
-            fits[problem.place] = problem.fit;
+            fits[problem.place] = (problem.fit, problem.done);
             weights[problem.place * d..][..d].copy_from_slice(&w[i * d..][..d]);
         }
     }
@@ -277,7 +361,7 @@ fn retire(active: &mut Vec<Active>, keep: &[bool], fits: &mut [Fit], weights: &m
 }
 
 /// Keeps the rows that are marked, in order.
-fn retain_rows(values: &mut Vec<f32>, width: usize, keep: &[bool]) {
+pub(super) fn retain_rows(values: &mut Vec<f32>, width: usize, keep: &[bool]) {
     let mut to = 0;
     for (from, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
         values.copy_within(from * width..(from + 1) * width, to * width);
@@ -417,7 +501,7 @@ fn directions(
 }
 
 /// Keeps the items that are marked, in order.
-fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
+pub(super) fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
     let mut i = 0;
     items.retain(|_| {
         i += 1;
@@ -469,7 +553,8 @@ fn line_search(ws: f64, ss: f64, z: &[f32], xs: &[f32], y: &[f32], c: f32) -> f6
     t
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+/// a . b.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     // Eight sums at once; the order is fixed, so the result does not depend on threads.
     let mut sums = [0.0f64; 8];
     let (ac, bc) = (a.chunks_exact(8), b.chunks_exact(8));

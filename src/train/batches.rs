@@ -56,7 +56,7 @@ impl Vision {
             for t in 0..frames {
                 let at = row(t, b);
                 if t == 0 || at != row(t - 1, b) {
-                    self.frame(clip, t, &mut numbers[at * self.width..][..self.width]);
+                    self.frame(clip, t, self.all(), &mut numbers[at * self.width..][..self.width]);
                 }
             }
         }
@@ -68,19 +68,36 @@ impl Vision {
         let numbers = out.memory();
         numbers.resize(clips.len() * self.width, 0.0);
         for (&clip, out) in clips.iter().zip(numbers.chunks_exact_mut(self.width)) {
-            self.frame(clip, frame(clip), out);
+            self.frame(clip, frame(clip), self.all(), out);
         }
         (out.rows, out.cols, out.places) = (clips.len(), self.width, None);
     }
 
     /// The mean over frames of each clip: (B, D_v).
     pub fn frame_means(&self, clips: &[usize]) -> Vec<f32> {
-        let mut out = vec![0.0; clips.len() * self.width];
-        out.par_chunks_exact_mut(self.width).zip(clips).for_each(|(out, &clip)| {
-            let mut frame = vec![0.0; self.width];
-            let mut sum = vec![0.0f64; self.width];
+        self.means(self.all(), clips)
+    }
+
+    /// The mean over frames of each clip in one stream, (B, D); none where there is no such stream.
+    pub fn stream_means(&self, stream: &str, clips: &[usize]) -> Option<Vec<f32>> {
+        let place = self.view.dataset.manifest.streams.iter().position(|s| s.name == stream)?;
+        Some(self.means(place..place + 1, clips))
+    }
+
+    /// Every stream.
+    fn all(&self) -> std::ops::Range<usize> {
+        0..self.standardisers.len()
+    }
+
+    /// Means of some streams side by side.
+    fn means(&self, streams: std::ops::Range<usize>, clips: &[usize]) -> Vec<f32> {
+        let width: usize = self.standardisers[streams.clone()].iter().map(Standardiser::width).sum();
+        let mut out = vec![0.0; clips.len() * width];
+        out.par_chunks_exact_mut(width).zip(clips).for_each(|(out, &clip)| {
+            let mut frame = vec![0.0; width];
+            let mut sum = vec![0.0f64; width];
             for t in 0..self.frames() {
-                self.frame(clip, t, &mut frame);
+                self.frame(clip, t, streams.clone(), &mut frame);
                 sum.iter_mut().zip(&frame).for_each(|(s, &x)| *s += f64::from(x));
             }
             out.iter_mut().zip(sum).for_each(|(o, s)| *o = (s / self.frames() as f64) as f32);
@@ -88,21 +105,11 @@ impl Vision {
         out
     }
 
-    /// One stream's place among the D_v dimensions.
-    pub fn columns(&self, stream: &str) -> Option<std::ops::Range<usize>> {
-        let mut from = 0;
-        for s in &self.view.dataset.manifest.streams {
-            if s.name == stream {
-                return Some(from..from + s.width);
-            }
-            from += s.width;
-        }
-        None
-    }
-
-    fn frame(&self, clip: usize, frame: usize, out: &mut [f32]) {
+    /// One frame in some streams side by side.
+    fn frame(&self, clip: usize, frame: usize, streams: std::ops::Range<usize>, out: &mut [f32]) {
         let mut rest = out;
-        for (features, standardiser) in self.view.dataset.streams.iter().zip(self.standardisers.iter()) {
+        let of = self.view.dataset.streams[streams.clone()].iter().zip(&self.standardisers[streams]);
+        for (features, standardiser) in of {
             let (here, after) = rest.split_at_mut(standardiser.width());
             features.read(clip, frame * here.len(), here);
             standardiser.apply(here);

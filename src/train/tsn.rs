@@ -71,13 +71,11 @@ pub fn stream_scores<D: Backend>(
     seed: u64,
     step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<(Vec<f32>, f64), Error> {
-    let columns =
-        vision.columns(stream).ok_or_else(|| Error::Listener(format!("the data set has no stream {stream:?}")))?;
-    let means = |clips: &[usize]| -> Vec<f32> {
-        let all = vision.frame_means(clips);
-        all.chunks_exact(vision.width()).flat_map(|row| row[columns.clone()].to_vec()).collect()
+    let means = |clips: &[usize]| {
+        let missing = || Error::Listener(format!("the data set has no stream {stream:?}"));
+        vision.stream_means(stream, clips).ok_or_else(missing)
     };
-    let (train, labels, val) = (means(&view.train), view.labels(&view.train), means(&view.val));
+    let (train, labels, val) = (means(&view.train)?, view.labels(&view.train), means(&view.val)?);
     let classes = view.dataset.classes();
     device.head(&Head { stream, train: &train, labels: &labels, val: &val, classes, tsn, seed }, step)
 }
