@@ -15,6 +15,7 @@ pub mod driver;
 pub mod engine;
 pub mod feed;
 pub mod group;
+pub mod head;
 pub mod kernels;
 #[cfg(feature = "cuda")]
 mod load;

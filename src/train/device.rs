@@ -193,6 +193,19 @@ impl Backend for Cuda {
         tape::lstm(self, x, tape, steps, weights)
     }
 
+    fn head(
+        &self,
+        head: &Head,
+        step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    ) -> Result<(Vec<f32>, f64), Error> {
+        let engine = Driver::of(self)?;
+        // What does not fit comes from the host, batch by batch.
+        match crate::cuda::head::fits(head, engine.free_bytes()?) {
+            true => crate::cuda::head::train(&*engine, head, step),
+            false => tsn::on_tape(self, head, step),
+        }
+    }
+
     fn solver(&self) -> Result<Box<dyn Solver>, Error> {
         let engine = Driver::of(self)?;
         let free = engine.free_bytes()?;

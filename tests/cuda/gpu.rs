@@ -13,10 +13,11 @@ use unmute::cuda::resident::Places;
 use unmute::cuda::tape::Bridge;
 use unmute::dataset::Precision;
 use unmute::experiment::Config;
-use unmute::experiment::config::{Architecture, Classifier, Loss, Svm};
+use unmute::experiment::config::{Architecture, Classifier, Loss, Svm, Tsn};
 use unmute::score::bank::Bank;
 use unmute::score::solver::OnCpu;
 use unmute::train::generator::{Generator, Sizes};
+use unmute::train::tsn::Head;
 use unmute::train::weight::Weight;
 use unmute::train::{Backend, Checkpoint, Epoch, Error, Host, Listener, Task, Vision};
 
@@ -153,4 +154,17 @@ fn svm_banks_are_the_cpus_within_their_tolerance() {
     // The order of sums depends on sizes alone.
     let again = Bank::train(&x, &labels, 12, &config, &*solver).unwrap();
     assert!(again == ours, "the same GPU, another bank");
+}
+
+#[test]
+#[ignore = "needs a GPU: just test-cuda"]
+fn heads_are_the_cpus() {
+    let (x, labels) = clusters(1200, 200, 12);
+    let tsn = Tsn { epochs: 4, batch: 96, ..Tsn::default() };
+    let (train, val) = x.split_at(1000 * 200);
+    let head = Head { stream: "rgb", train, labels: &labels[..1000], val, classes: 12, tsn: &tsn, seed: 3 };
+    let (p, loss) = gpu().head(&head, &mut |_, _| Ok(())).unwrap();
+    let (expected, expected_loss) = Cpu::default().head(&head, &mut |_, _| Ok(())).unwrap();
+    assert_close("probabilities", &p, &wide(&expected), 1e-3);
+    assert_near("loss", loss, expected_loss, 1e-3);
 }

@@ -4,6 +4,7 @@
 mod fused;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod head;
 mod host;
 mod kernels;
 mod losses;
