@@ -16,6 +16,7 @@ use unmute::experiment::config::{Architecture, Classifier, Loss, Svm};
 use unmute::product::{Mat, product};
 use unmute::random::Stream;
 use unmute::score::bank::Bank;
+use unmute::score::solver::OnCpu;
 use unmute::score::svm::{self, Problem, Shared};
 use unmute::train::generator::{Generator, Sizes};
 use unmute::train::params::adam;
@@ -338,7 +339,7 @@ fn platt_bank(part: &mut Part) -> Outcome {
     let config = Svm { c: part.number("c")?, tolerance: part.number("tolerance")?, ..Svm::default() };
     let classes = part.size("classes")?;
     part.time(0, || {
-        black_box(Bank::train(&x, &labels, classes, &config));
+        black_box(Bank::train(&x, &labels, classes, &config, &OnCpu)?);
         Ok(())
     })
 }

@@ -12,6 +12,7 @@ use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, L2Reduction, Loss, Probability, Svm, Train};
 use unmute::score::bank::Bank;
 use unmute::score::platt::Sigmoid;
+use unmute::score::solver::OnCpu;
 use unmute::score::svm::{self, Fit, Problem, Shared};
 use unmute::train::generator::{Generator, Output, Sizes};
 use unmute::train::params::{Params, Saved, adam, adam_with_decay};
@@ -600,9 +601,12 @@ fn svms_find_the_minimum_on_real_audio_on_any_number_of_threads() {
     let Some((x, width, labels, classes)) = real_audio() else { return };
     for (c, tolerance) in [(0.01, 1e-6), (1.0, 1e-6)] {
         let config = Svm { c, tolerance, ..Svm::default() };
-        let bank = on_threads(1, || Bank::train(&x, &labels, classes, &config));
+        let bank = on_threads(1, || Bank::train(&x, &labels, classes, &config, &OnCpu).unwrap());
         for threads in [2, 3] {
-            assert!(on_threads(threads, || Bank::train(&x, &labels, classes, &config)) == bank, "{threads} threads");
+            assert!(
+                on_threads(threads, || Bank::train(&x, &labels, classes, &config, &OnCpu).unwrap()) == bank,
+                "{threads} threads"
+            );
         }
         let mut scaled = x.clone();
         bank.scale.apply(&mut scaled);
@@ -624,7 +628,7 @@ fn svms_find_the_minimum_on_real_audio_on_any_number_of_threads() {
             assert!(bound <= tolerance * 1.01, "C {c}, class {class}: {fit:?}");
         }
         assert!(bank.fits.iter().any(|f| f.dual_looks > 0) == (c == 1.0), "who solves what");
-        let p = bank.probabilities(&x, classes);
+        let p = bank.probabilities(&x, classes, &OnCpu).unwrap();
         let right = p.chunks_exact(classes).zip(&labels).filter(|(row, label)| row.iter().all(|v| *v <= row[**label]));
         assert!(right.count() * 100 > labels.len() * 80, "train clips are recognised");
     }
@@ -640,8 +644,8 @@ fn svm_banks_are_the_same_on_any_number_of_threads() {
     }
     let train = |threads| {
         on_threads(threads, || {
-            let bank = Bank::train(&x, &labels, k, &Svm::default());
-            let p = bank.probabilities(&x, k);
+            let bank = Bank::train(&x, &labels, k, &Svm::default(), &OnCpu).unwrap();
+            let p = bank.probabilities(&x, k, &OnCpu).unwrap();
             (bank, p)
         })
     };
@@ -664,7 +668,8 @@ fn svm_banks_bear_classes_with_one_clip_or_none_and_constant_features() {
     for probability in Probability::ALL {
         let config = Svm { probability: *probability, ..Svm::default() };
         for x in [x.clone(), vec![0.25; 40 * 6]] {
-            let p = Bank::train(&x, &labels, 5, &config).probabilities(&x, 5);
+            let bank = Bank::train(&x, &labels, 5, &config, &OnCpu).unwrap();
+            let p = bank.probabilities(&x, 5, &OnCpu).unwrap();
             assert!(p.iter().all(|p| p.is_finite() && *p >= 0.0), "{probability}");
             let none = p.chunks_exact(5).filter(|row| row[..4].iter().all(|p| *p < row[4])).count();
             assert_eq!(none, 0, "{probability}: a class without clips wins nowhere");

@@ -3,7 +3,7 @@
 //! Gradients: dW = x^T dy, db = sum over rows of dy, dx = dy W^T.
 
 use super::engine::{Engine, Factor, Product, View};
-use super::kernels::{add_bias, column_sums};
+use super::kernels::{add_bias, collect_sums};
 use crate::train::Error;
 
 /// Sizes of an affine map.
@@ -34,11 +34,18 @@ pub fn forward<E: Engine>(engine: &E, s: &Shape, x: View, w: View, b: View, y: V
     add_bias(engine, [s.cells, s.rows, s.to], y, b)
 }
 
-/// dW and db.
-pub fn backward_weights<E: Engine>(engine: &E, s: &Shape, x: View, dy: View, [dw, db]: [View; 2]) -> Result<(), Error> {
+/// dW and db, or where `add`, what is added to them.
+pub fn backward_weights<E: Engine>(
+    engine: &E,
+    s: &Shape,
+    x: View,
+    dy: View,
+    [dw, db]: [View; 2],
+    add: bool,
+) -> Result<(), Error> {
     let (a, b, out) = (s.x(x).t(), Factor::new(dy, s.rows * s.to), Factor::new(dw, s.from * s.to));
-    Product { cells: s.cells, sizes: [s.from, s.rows, s.to], a, b, out, add: false }.run(engine)?;
-    column_sums(engine, [s.cells, s.rows, s.to], dy, db)
+    Product { cells: s.cells, sizes: [s.from, s.rows, s.to], a, b, out, add }.run(engine)?;
+    collect_sums(engine, [s.cells, s.rows, s.to], dy, db, add)
 }
 
 /// dx += dy W^T.

@@ -2,8 +2,9 @@
 //! single precision, all in the default stream, which is the one that dfdx works in.
 
 use super::choice::{Found, Gpu, LEAST_FREE, Version, Wanted};
-use super::engine::{Argument, Engine, Factor, KERNELS, Kernel, Product, View};
+use super::engine::{Argument, Engine, Factor, KERNELS, Kernel, Product, Transfer, View};
 use super::load::load;
+use super::resident::Shelf;
 use super::tape::Bridge;
 use crate::train::device::Buffer;
 use crate::train::{Error, Matrix};
@@ -109,6 +110,60 @@ pub struct Driver {
     device: Arc<CudaDevice>,
     blas: CudaBlas,
     kernels: HashMap<Kernel, sys::CUfunction>,
+    copies: Queue,
+    shelf: Shelf<Driver>,
+}
+
+/// A queue beside the default stream, which does not wait for it.
+struct Queue(sys::CUstream);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: a stream of ours; what is still in it is done before it goes. A refusal has nobody to hear of it.
+        let _ = unsafe { result::stream::destroy(self.0) };
+    }
+}
+
+/// Page-locked memory on the host.
+pub struct Pinned {
+    memory: *mut c_void,
+    bytes: usize,
+}
+
+// SAFETY: memory of the host like any other; the context that it was made in is the process's.
+unsafe impl Send for Pinned {}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: made by cuMemAllocHost. A refusal has nobody to hear of it.
+        let _ = unsafe { sys::cuMemFreeHost(self.memory) }.result();
+    }
+}
+
+/// A place in a queue.
+pub struct Mark(sys::CUevent);
+
+impl Mark {
+    fn of(queue: sys::CUstream) -> Result<Mark, Error> {
+        let mark = Mark(result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(refused)?);
+        // SAFETY: an event just made, and a queue of ours.
+        unsafe { result::event::record(mark.0, queue) }.map_err(refused)?;
+        Ok(mark)
+    }
+
+    /// What `queue` is asked for from now on begins behind the mark.
+    fn holds_back(&self, queue: sys::CUstream) -> Result<(), Error> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: an event and a queue of ours.
+        unsafe { result::stream::wait_event(queue, self.0, flags) }.map_err(refused)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // SAFETY: an event of ours; the driver keeps what still waits for it.
+        let _ = unsafe { result::event::destroy(self.0) };
+    }
 }
 
 /// Threads of a block.
@@ -133,7 +188,8 @@ impl Driver {
             kernels.insert(kernel, unsafe { result::module::get_function(module, name) }.map_err(refused)?);
         }
         let blas = CudaBlas::new(device.clone()).map_err(Error::device)?;
-        Ok(Driver { device, blas, kernels })
+        let copies = Queue(result::stream::create(result::stream::StreamKind::NonBlocking).map_err(refused)?);
+        Ok(Driver { device, blas, kernels, copies, shelf: Shelf::default() })
     }
 
     fn stream(&self) -> sys::CUstream {
@@ -157,24 +213,33 @@ fn architecture(capability: u32) -> &'static str {
     KNOWN.iter().find(|(known, _)| *known <= capability).map_or("compute_60", |(_, name)| name)
 }
 
-/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
-fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
-    // SAFETY: an open device, and a threshold of the type that this attribute has.
+/// The pool that memory comes from, where the driver has one.
+fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>, DriverError> {
+    // SAFETY: an open device, and a place for a pool.
     unsafe {
         let ordinal = *device.cu_device();
         if result::device::get_attribute(ordinal, Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let mut pool = std::ptr::null_mut();
         sys::cuDeviceGetDefaultMemPool(&mut pool, ordinal).result()?;
-        let mut threshold = u64::MAX;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()
+        Ok(Some(pool))
     }
+}
+
+/// Has the driver keep freed memory for the next step instead of giving it back whenever a loss is read.
+fn keep_memory(device: &CudaDevice) -> Result<(), DriverError> {
+    let Some(pool) = pool(device)? else { return Ok(()) };
+    let mut threshold = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: a pool of the driver's, and a threshold of the type that this attribute has.
+    unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()) }.result()
 }
 
 impl Engine for Driver {
     type Memory = CudaSlice<u8>;
+    type Pinned = Pinned;
+    type Mark = Mark;
 
     fn alloc(&self, bytes: usize) -> Result<Self::Memory, Error> {
         self.device.alloc_zeros(bytes).map_err(refused)
@@ -253,6 +318,66 @@ impl Engine for Driver {
             done
         };
         done.map_err(Error::device)
+    }
+
+    fn pin(&self, bytes: usize) -> Result<Pinned, Error> {
+        let mut memory = std::ptr::null_mut();
+        // SAFETY: a place for an address.
+        unsafe { sys::cuMemAllocHost_v2(&mut memory, bytes.max(1)) }.result().map_err(refused)?;
+        // SAFETY: so many bytes were just given. They are set so that none is read that nobody wrote.
+        unsafe { std::ptr::write_bytes(memory.cast::<u8>(), 0, bytes) };
+        Ok(Pinned { memory, bytes })
+    }
+
+    fn pinned(memory: &mut Pinned) -> &mut [u8] {
+        // SAFETY: memory of so many bytes, borrowed as long as it is.
+        unsafe { std::slice::from_raw_parts_mut(memory.memory.cast(), memory.bytes) }
+    }
+
+    unsafe fn send(&self, after: &Mark, from: &Pinned, copies: &[Transfer]) -> Result<Mark, Error> {
+        after.holds_back(self.copies.0)?;
+        // What has begun is marked even where a later copy is refused, so that nobody drops memory under it.
+        let begun = copies.iter().try_for_each(|copy| {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let bytes = std::slice::from_raw_parts(from.memory.cast::<u8>().add(copy.from), copy.bytes);
+                result::memcpy_htod_async(copy.to, bytes, self.copies.0).map_err(refused)
+            }
+        });
+        let mark = Mark::of(self.copies.0)?;
+        if begun.is_err() {
+            self.wait(&mark)?;
+        }
+        begun.map(|()| mark)
+    }
+
+    fn mark(&self) -> Result<Mark, Error> {
+        Mark::of(self.stream())
+    }
+
+    fn follow(&self, mark: &Mark) -> Result<(), Error> {
+        mark.holds_back(self.stream())
+    }
+
+    fn wait(&self, mark: &Mark) -> Result<(), Error> {
+        // SAFETY: an event of ours.
+        unsafe { sys::cuEventSynchronize(mark.0) }.result().map_err(refused)
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        // What was freed is in the driver's pool, and counts as used until the pool gives it back.
+        // SAFETY: the stream and the device of an open device.
+        unsafe {
+            result::stream::synchronize(self.stream()).map_err(refused)?;
+            if let Some(pool) = pool(&self.device).map_err(refused)? {
+                sys::cuMemPoolTrimTo(pool, 0).result().map_err(refused)?;
+            }
+        }
+        Ok(result::mem_get_info().map_err(refused)?.0 as u64)
+    }
+
+    fn shelf(&self) -> &Shelf<Driver> {
+        &self.shelf
     }
 }
 

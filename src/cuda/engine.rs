@@ -1,8 +1,10 @@
 //! What fused operations ask of a GPU: memory, kernels and products, in one queue.
 //!
-//! Work is done in the order in which it is asked for. Only [`Engine::read`] waits for it; an engine may return from
-//! everything else before it is done.
+//! Work is done in the order in which it is asked for. Only [`Engine::read`] and [`Engine::wait`] wait for it; an engine may
+//! return from everything else before it is done. Beside the work, in a queue of their own, run the copies of
+//! [`Engine::send`]; marks say which of the two waits for what of the other.
 
+use super::resident::Shelf;
 use crate::train::Error;
 use bytemuck::Pod;
 use std::marker::PhantomData;
@@ -11,9 +13,15 @@ use std::marker::PhantomData;
 pub const KERNELS: &str = include_str!("kernels.cu");
 
 /// A device that runs the kernels.
-pub trait Engine {
+pub trait Engine: Sized {
     /// Some bytes on the device, given back when dropped.
     type Memory;
+
+    /// Some bytes on the host that copies run from while work goes on, given back when dropped.
+    type Pinned: Send;
+
+    /// A place in one of the two queues.
+    type Mark;
 
     /// Memory full of zeros.
     fn alloc(&self, bytes: usize) -> Result<Self::Memory, Error>;
@@ -56,6 +64,45 @@ pub trait Engine {
     /// # Safety
     /// [`Product::check`] found nothing.
     unsafe fn product(&self, product: &Product) -> Result<(), Error>;
+
+    /// Memory on the host to copy from.
+    fn pin(&self, bytes: usize) -> Result<Self::Pinned, Error>;
+
+    /// Its bytes.
+    fn pinned(memory: &mut Self::Pinned) -> &mut [u8];
+
+    /// Copies from the host beside the work, but not before `after`; gives the mark that is reached when all are over.
+    ///
+    /// # Safety
+    /// Each copy lies inside `from` and the device has memory for it; until the mark is waited for, `from` is neither written nor
+    /// dropped, and no work that does not follow the mark touches what is copied to.
+    unsafe fn send(&self, after: &Self::Mark, from: &Self::Pinned, copies: &[Transfer]) -> Result<Self::Mark, Error>;
+
+    /// The place behind all work that was asked for.
+    fn mark(&self) -> Result<Self::Mark, Error>;
+
+    /// Work asked for from now on begins behind a mark.
+    fn follow(&self, mark: &Self::Mark) -> Result<(), Error>;
+
+    /// Waits, on the host, until a mark is reached.
+    fn wait(&self, mark: &Self::Mark) -> Result<(), Error>;
+
+    /// Bytes of the device's memory that nobody uses.
+    fn free_bytes(&self) -> Result<u64, Error>;
+
+    /// Features that stay from one training to the next.
+    fn shelf(&self) -> &Shelf<Self>;
+}
+
+/// A part of pinned memory, and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer {
+    /// The first byte.
+    pub from: usize,
+    /// How many.
+    pub bytes: usize,
+    /// Where to, as the device counts.
+    pub to: u64,
 }
 
 /// A kernel of `kernels.cu`, by the name that it has there.
@@ -64,14 +111,33 @@ pub struct Kernel(pub(super) &'static str);
 
 impl Kernel {
     /// Every kernel.
-    pub const ALL: [Kernel; 7] = [
+    pub const ALL: [Kernel; 26] = [
         Kernel("gates_forward"),
         Kernel("gates_backward"),
         Kernel("column_sums"),
         Kernel("add_bias"),
         Kernel("adam"),
+        Kernel("select_columns"),
+        Kernel("add_columns"),
+        Kernel("turn_columns"),
+        Kernel("column_dots"),
+        Kernel("add_parts"),
+        Kernel("svm_slopes"),
+        Kernel("svm_losses"),
+        Kernel("svm_lossy"),
+        Kernel("svm_line"),
         Kernel("gather_f32"),
         Kernel("gather_f16"),
+        Kernel("relu_forward"),
+        Kernel("relu_backward"),
+        Kernel("log_sums"),
+        Kernel("label_losses"),
+        Kernel("label_hits"),
+        Kernel("label_gradient"),
+        Kernel("squared_errors"),
+        Kernel("l2_gradient"),
+        Kernel("divergences"),
+        Kernel("kl_gradient"),
     ];
 
     /// Its name in `kernels.cu`.

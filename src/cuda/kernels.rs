@@ -5,11 +5,11 @@ use super::engine::{Argument, Buffer, Engine, Kernel, View};
 use crate::train::Error;
 use bytemuck::Pod;
 
-fn count(n: usize) -> Argument {
+pub(super) fn count(n: usize) -> Argument {
     Argument::Count(n as i64)
 }
 
-fn at<T: Pod>(view: View<T>) -> Argument {
+pub(super) fn at<T: Pod>(view: View<T>) -> Argument {
     Argument::Address(view.address())
 }
 
@@ -96,10 +96,10 @@ pub fn gates_backward<E: Engine>(engine: &E, s: &Step, trace: &Trace, dh: View, 
     unsafe { engine.launch(Kernel("gates_backward"), s.threads(), &arguments) }
 }
 
-/// Rows that one thread sums: enough threads to fill a device, few enough partial sums.
-const BLOCK: usize = 64;
+/// Numbers that one thread sums: enough threads to fill a device, few enough partial sums.
+pub(super) const BLOCK: usize = 64;
 
-/// Sums over rows, (G, N, E) -> (G, E), in an order that depends on N alone.
+/// Sums over rows, (G, N, E) -> (G, E), in an order that depends on N alone: partial sums, and sums of these.
 pub fn column_sums<E: Engine>(
     engine: &E,
     [cells, rows, width]: [usize; 3],
@@ -113,7 +113,23 @@ pub fn column_sums<E: Engine>(
     }
     let partial = Buffer::zeros(engine, cells * parts * width)?;
     partial_sums(engine, [cells, rows, width], BLOCK, numbers, partial.all())?;
-    partial_sums(engine, [cells, parts, width], parts, partial.all(), sums)
+    column_sums(engine, [cells, parts, width], partial.all(), sums)
+}
+
+/// [`column_sums`] that are added to what `sums` holds where `add`.
+pub fn collect_sums<E: Engine>(
+    engine: &E,
+    [cells, rows, width]: [usize; 3],
+    numbers: View,
+    sums: View,
+    add: bool,
+) -> Result<(), Error> {
+    if !add {
+        return column_sums(engine, [cells, rows, width], numbers, sums);
+    }
+    let beside = Buffer::zeros(engine, cells * width)?;
+    column_sums(engine, [cells, rows, width], numbers, beside.all())?;
+    add_bias(engine, [1, 1, cells * width], sums, beside.all())
 }
 
 /// Sums over blocks of rows, (G, N, E) -> (G, ceil(N / block), E).
@@ -142,6 +158,19 @@ pub fn add_bias<E: Engine>(engine: &E, [cells, rows, width]: [usize; 3], y: View
     let arguments = [count(cells), count(rows), count(width), at(y), at(bias)];
     // SAFETY: the kernel's arguments in its order; sizes were checked.
     unsafe { engine.launch(Kernel("add_bias"), cells * rows * width, &arguments) }
+}
+
+/// x = max(x, 0), in place.
+pub fn relu_forward<E: Engine>(engine: &E, x: View) -> Result<(), Error> {
+    // SAFETY: the kernel's arguments in its order.
+    unsafe { engine.launch(Kernel("relu_forward"), x.len(), &[count(x.len()), at(x)]) }
+}
+
+/// The gradient of the same, in place: 0 wherever `y`, what it gave, is not above 0.
+pub fn relu_backward<E: Engine>(engine: &E, y: View, gradient: View) -> Result<(), Error> {
+    gradient.holds("a gradient", y.len())?;
+    // SAFETY: the kernel's arguments in its order; sizes were checked.
+    unsafe { engine.launch(Kernel("relu_backward"), y.len(), &[count(y.len()), at(y), at(gradient)]) }
 }
 
 /// Adam's numbers.

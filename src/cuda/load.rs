@@ -75,10 +75,11 @@ mod names {
 
     libraries! {
         driver ["libcuda.so.1"] {
-            cuCtxGetCurrent cuCtxSetCurrent cuDeviceGet cuDeviceGetAttribute cuDeviceGetCount cuDeviceGetDefaultMemPool
-            cuDeviceGetName cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRetain cuDeviceTotalMem_v2 cuDriverGetVersion
-            cuEventCreate cuEventDestroy_v2 cuEventRecord cuGetErrorName cuGetErrorString cuInit cuLaunchKernel
-            cuMemAllocAsync cuMemAlloc_v2 cuMemFreeAsync cuMemFree_v2 cuMemGetInfo_v2 cuMemPoolSetAttribute
+            cuCtxGetCurrent cuCtxSetCurrent cuDeviceGet cuDeviceGetAttribute cuDeviceGetCount
+            cuDeviceGetDefaultMemPool cuDeviceGetName cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRetain
+            cuDeviceTotalMem_v2 cuDriverGetVersion cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventSynchronize
+            cuGetErrorName cuGetErrorString cuInit cuLaunchKernel cuMemAllocAsync cuMemAllocHost_v2 cuMemAlloc_v2
+            cuMemFreeAsync cuMemFreeHost cuMemFree_v2 cuMemGetInfo_v2 cuMemPoolSetAttribute cuMemPoolTrimTo
             cuMemcpyDtoDAsync_v2 cuMemcpyDtoD_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoH_v2 cuMemcpyHtoDAsync_v2
             cuMemcpyHtoD_v2 cuMemsetD8Async cuMemsetD8_v2 cuModuleGetFunction cuModuleLoad cuModuleLoadData
             cuModuleUnload cuStreamCreate cuStreamDestroy_v2 cuStreamSynchronize cuStreamWaitEvent

@@ -5,7 +5,7 @@
 //! same in reverse, then one product each for dW and dU over all steps. All in one queue, and nothing waits.
 
 use super::engine::{Buffer, Engine, Factor, Product, View};
-use super::kernels::{Step, Trace as At, column_sums, gates_backward, gates_forward};
+use super::kernels::{Step, Trace as At, collect_sums, gates_backward, gates_forward};
 use crate::train::Error;
 
 /// Sizes of G LSTMs.
@@ -118,7 +118,8 @@ pub fn forward<E: Engine>(engine: &E, x: View, [w, u, b]: [View; 3], trace: &Tra
     Ok(())
 }
 
-/// From dh_T, (G, B, H), which becomes dh_1: dW, dU and db, shaped as what they are gradients of. The trace is used up.
+/// From dh_T, (G, B, H), which becomes dh_1: dW, dU and db, shaped as what they are gradients of, or where `add`, what is
+/// added to them. The trace is used up.
 pub fn backward<E: Engine>(
     engine: &E,
     x: View,
@@ -126,6 +127,7 @@ pub fn backward<E: Engine>(
     trace: Trace<E>,
     dh: View,
     [dw, du, db]: [View; 3],
+    add: bool,
 ) -> Result<(), Error> {
     let s = trace.shape;
     let (step, wide, one) = (s.step(), 4 * s.hidden, s.state());
@@ -143,15 +145,15 @@ pub fn backward<E: Engine>(
     let rows = s.steps * s.batch;
     let (x, da) = (Factor::new(x, 0).t(), Factor::new(trace.gates.all(), step.gates));
     let out = Factor::new(dw, s.input * wide);
-    Product { cells: s.cells, sizes: [s.input, rows, wide], a: x, b: da, out, add: false }.run(engine)?;
-    column_sums(engine, [s.cells, rows, wide], trace.gates.all(), db)?;
+    Product { cells: s.cells, sizes: [s.input, rows, wide], a: x, b: da, out, add }.run(engine)?;
+    collect_sums(engine, [s.cells, rows, wide], trace.gates.all(), db, add)?;
     // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
     let later = rows - s.batch;
     if later == 0 {
-        return du.fill_zeros(engine);
+        return if add { Ok(()) } else { du.fill_zeros(engine) };
     }
     let before = Factor::new(trace.h.all().from(one)?, step.state).t();
     let after = Factor::new(trace.gates.all().from(4 * one)?, step.gates);
     let out = Factor::new(du, s.hidden * wide);
-    Product { cells: s.cells, sizes: [s.hidden, later, wide], a: before, b: after, out, add: false }.run(engine)
+    Product { cells: s.cells, sizes: [s.hidden, later, wide], a: before, b: after, out, add }.run(engine)
 }

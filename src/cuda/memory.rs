@@ -76,10 +76,15 @@ pub struct Plan {
 /// Memory that is left alone, of 16 parts: what libraries take for themselves, and what is lost between allocations.
 const SPARE: u64 = 2;
 
+/// The part of `free` bytes that may be used.
+pub(super) fn budget(free: u64) -> u64 {
+    free / 16 * (16 - SPARE)
+}
+
 /// Plans for `free` bytes. Features have the first claim where one cell can be trained beside them: reading them again and
 /// again from the host costs more than training cells one after another. An error says what was asked for and what to do.
 pub fn plan(demand: &Demand, free: u64) -> Result<Plan, String> {
-    let budget = free / 16 * (16 - SPARE);
+    let budget = budget(free);
     let (wanted, batch) = (demand.cells.max(1), demand.batch.max(1));
     let resident: u64 = demand.features.iter().map(Kept::bytes).sum();
     let clip: u64 = demand.features.iter().map(|f| f.clip_bytes).sum();

@@ -9,15 +9,24 @@
 
 pub mod affine;
 pub mod choice;
+pub mod columns;
 #[cfg(feature = "cuda")]
 pub mod driver;
 pub mod engine;
+pub mod feed;
 pub mod group;
+pub mod head;
 pub mod kernels;
 #[cfg(feature = "cuda")]
 mod load;
+pub mod losses;
 pub mod lstm;
+pub mod machines;
 pub mod memory;
+pub mod network;
+pub mod program;
 pub mod resident;
+pub mod stacks;
+pub mod svm;
 pub mod tape;
 pub mod weight;

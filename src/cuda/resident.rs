@@ -3,16 +3,122 @@
 
 use super::engine::{Buffer, Engine, View};
 use super::kernels::{Source, gather};
-use crate::dataset::{Features, Precision, Standardiser};
+use crate::dataset::{Dataset, Features, Precision, Standardiser};
 use crate::train::Error;
 use half::f16;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
 
-/// Numbers that [`Stream::upload`] copies at once: large enough for the bus, small beside the features.
+/// Numbers that [`Numbers::upload`] copies at once: large enough for the bus, small beside the features.
 const PIECE: usize = 1 << 26;
 
-/// One feature file on the device: rows of F frames of D numbers.
+/// Numbers of a feature file on the device, as they lie on disk.
+pub enum Numbers<E: Engine> {
+    /// f32.
+    Single(Buffer<E, f32>),
+    /// f16.
+    Half(Buffer<E, f16>),
+}
+
+impl<E: Engine> Numbers<E> {
+    /// Room for `len` numbers.
+    pub fn zeros(engine: &E, precision: Precision, len: usize) -> Result<Self, Error> {
+        Ok(match precision {
+            Precision::F32 => Numbers::Single(Buffer::zeros(engine, len)?),
+            Precision::F16 => Numbers::Half(Buffer::zeros(engine, len)?),
+        })
+    }
+
+    /// Copies all of a file, piece by piece.
+    pub fn upload(engine: &E, features: &Features) -> Result<Self, Error> {
+        let numbers = Self::zeros(engine, features.precision(), features.rows() * features.row_len())?;
+        match &numbers {
+            Numbers::Single(numbers) => copy(engine, features.bytes(), numbers)?,
+            Numbers::Half(numbers) => copy(engine, features.bytes(), numbers)?,
+        }
+        Ok(numbers)
+    }
+
+    /// Where they begin, as the device counts.
+    pub fn address(&self) -> u64 {
+        match self {
+            Numbers::Single(numbers) => numbers.all().address(),
+            Numbers::Half(numbers) => numbers.all().address(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Numbers::Single(numbers) => numbers.all().len(),
+            Numbers::Half(numbers) => numbers.all().len(),
+        }
+    }
+}
+
+/// Little-endian numbers, copied in pieces.
+fn copy<E: Engine, T: bytemuck::Pod>(engine: &E, bytes: &[u8], to: &Buffer<E, T>) -> Result<(), Error> {
+    let mut pieces = bytes.chunks(PIECE * size_of::<T>()).enumerate();
+    pieces.try_for_each(|(i, piece)| to.all().from(i * PIECE)?.write_bytes(engine, piece))
+}
+
+/// Feature files that stay on the device from one training to the next, all of one data set.
+pub struct Shelf<E: Engine> {
+    kept: RefCell<Kept<E>>,
+}
+
+struct Kept<E: Engine> {
+    /// The data set's fingerprint.
+    dataset: String,
+    files: HashMap<String, Rc<Numbers<E>>>,
+}
+
+impl<E: Engine> Default for Shelf<E> {
+    fn default() -> Self {
+        Shelf { kept: RefCell::new(Kept { dataset: String::new(), files: HashMap::new() }) }
+    }
+}
+
+impl<E: Engine> Shelf<E> {
+    /// Gives back the memory of all but these files of this data set.
+    pub fn keep(&self, dataset: &Dataset, names: &[&str]) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.dataset != dataset.fingerprint {
+            kept.files.clear();
+            kept.dataset.clone_from(&dataset.fingerprint);
+        }
+        kept.files.retain(|name, _| names.contains(&name.as_str()));
+    }
+
+    /// A file of a data set; uploaded where it is not here yet.
+    pub fn file(&self, engine: &E, dataset: &Dataset, features: &Features) -> Result<Rc<Numbers<E>>, Error> {
+        let mut kept = self.kept.borrow_mut();
+        if kept.dataset != dataset.fingerprint {
+            kept.files.clear();
+            kept.dataset.clone_from(&dataset.fingerprint);
+        }
+        if let Some(numbers) = kept.files.get(features.name()) {
+            return Ok(numbers.clone());
+        }
+        let numbers = Rc::new(Numbers::upload(engine, features)?);
+        kept.files.insert(features.name().into(), numbers.clone());
+        Ok(numbers)
+    }
+
+    /// Bytes of all files here.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |numbers: &Rc<Numbers<E>>| match &**numbers {
+            Numbers::Single(_) => 4 * numbers.len() as u64,
+            Numbers::Half(_) => 2 * numbers.len() as u64,
+        };
+        self.kept.borrow().files.values().map(bytes).sum()
+    }
+}
+
+/// Rows of F frames of D numbers on the device, and how they are standardised.
 pub struct Stream<E: Engine> {
-    numbers: Numbers<E>,
+    numbers: Rc<Numbers<E>>,
     rows: usize,
     frames: usize,
     width: usize,
@@ -20,64 +126,59 @@ pub struct Stream<E: Engine> {
     inverse_sd: Buffer<E>,
 }
 
-enum Numbers<E: Engine> {
-    Single(Buffer<E, f32>),
-    Half(Buffer<E, f16>),
-}
-
 impl<E: Engine> Stream<E> {
-    /// Copies all rows, piece by piece as they lie on disk.
+    /// All rows of a file, copied for this alone.
     pub fn upload(engine: &E, features: &Features, standardiser: &Standardiser) -> Result<Self, Error> {
-        let (bytes, width) = (features.bytes(), standardiser.width());
-        let numbers = match features.precision() {
-            Precision::F32 => Numbers::Single(copy(engine, bytes)?),
-            Precision::F16 => Numbers::Half(copy(engine, bytes)?),
-        };
+        let frames = features.row_len() / standardiser.width().max(1);
+        Stream::new(engine, Rc::new(Numbers::upload(engine, features)?), frames, standardiser)
+    }
+
+    /// Rows of `frames` frames that are there already.
+    pub fn new(engine: &E, numbers: Rc<Numbers<E>>, frames: usize, standardiser: &Standardiser) -> Result<Self, Error> {
+        let width = standardiser.width();
         Ok(Stream {
+            rows: numbers.len() / (frames * width).max(1),
             numbers,
-            rows: features.rows(),
-            frames: features.row_len() / width.max(1),
+            frames,
             width,
             mean: Buffer::of(engine, &standardiser.mean)?,
             inverse_sd: Buffer::of(engine, &standardiser.inverse_sd)?,
         })
     }
 
-    /// Bytes that `features` take on the device.
-    pub fn bytes(features: &Features) -> u64 {
-        features.bytes().len() as u64
-    }
-
-    fn gather(&self, engine: &E, batch: &Places<E>, steps: usize, out: View, columns: [usize; 2]) -> Result<(), Error> {
-        let frames = batch.frames.as_ref().map(Buffer::all);
+    fn gather(
+        &self,
+        engine: &E,
+        batch: &Places<E>,
+        part: Range<usize>,
+        steps: usize,
+        out: View,
+        columns: [usize; 2],
+    ) -> Result<(), Error> {
         if batch.last >= self.rows as i64 || batch.last_frame >= self.frames as i64 {
             let (row, frame) = (batch.last, batch.last_frame);
             return Err(Error::Device(format!("row {row}, frame {frame}: no such features on the device")));
         }
+        let rows = batch.rows.all().part(part.start, part.len())?;
+        let frames = match &batch.frames {
+            Some(frames) => Some(frames.all().part(part.start, part.len())?),
+            None => None,
+        };
         let (frames_of, width) = (self.frames, self.width);
         let (mean, inverse_sd) = (self.mean.all(), self.inverse_sd.all());
-        match &self.numbers {
+        match &*self.numbers {
             Numbers::Single(numbers) => {
                 let source = Source { features: numbers.all(), frames: frames_of, width, mean, inverse_sd };
                 // SAFETY: rows and frames were checked when they were made, and are below this stream's.
-                unsafe { gather(engine, &source, steps, batch.rows.all(), frames, out, columns) }
+                unsafe { gather(engine, &source, steps, rows, frames, out, columns) }
             }
             Numbers::Half(numbers) => {
                 let source = Source { features: numbers.all(), frames: frames_of, width, mean, inverse_sd };
                 // SAFETY: as above.
-                unsafe { gather(engine, &source, steps, batch.rows.all(), frames, out, columns) }
+                unsafe { gather(engine, &source, steps, rows, frames, out, columns) }
             }
         }
     }
-}
-
-/// Little-endian numbers, copied in pieces.
-fn copy<E: Engine, T: bytemuck::Pod>(engine: &E, bytes: &[u8]) -> Result<Buffer<E, T>, Error> {
-    let buffer = Buffer::<E, T>::zeros(engine, bytes.len() / size_of::<T>())?;
-    for (i, piece) in bytes.chunks(PIECE * size_of::<T>()).enumerate() {
-        buffer.all().from(i * PIECE)?.write_bytes(engine, piece)?;
-    }
-    Ok(buffer)
 }
 
 /// Rows of a batch, and a frame of each where the network sees one; on the device, checked.
@@ -89,7 +190,8 @@ pub struct Places<E: Engine> {
 }
 
 impl<E: Engine> Places<E> {
-    /// `None` among the rows is a clip that has no such feature: zeros before they are standardised.
+    /// The rows of a batch, or of many one behind the other. `None` among them is a clip that has no such feature: zeros
+    /// before they are standardised.
     pub fn new(engine: &E, rows: &[Option<usize>], frames: Option<&[usize]>) -> Result<Self, Error> {
         if frames.is_some_and(|f| f.len() != rows.len()) {
             return Err(Error::Device("a frame is wanted for each clip".into()));
@@ -105,6 +207,11 @@ impl<E: Engine> Places<E> {
             last: numbers.iter().copied().max().unwrap_or(-1),
             last_frame: frames.and_then(|f| f.iter().max()).map_or(-1, |&f| f as i64),
         })
+    }
+
+    /// Whether the network sees one frame of each row.
+    pub(super) fn single(&self) -> bool {
+        self.frames.is_some()
     }
 
     fn len(&self) -> usize {
@@ -137,12 +244,21 @@ impl<E: Engine> Resident<E> {
     /// Standardised rows into `out`: with frames, one row a clip, (B, D_v); without, all frames, time-major, (T B, D_v).
     /// Returns the number of rows.
     pub fn gather(&self, engine: &E, batch: &Places<E>, out: View) -> Result<usize, Error> {
-        let steps = if batch.frames.is_some() { 1 } else { self.frames };
-        let mut from = 0;
+        self.gather_part(engine, batch, 0..batch.len(), out)
+    }
+
+    /// [`Resident::gather`] of some of the places.
+    pub fn gather_part(&self, engine: &E, batch: &Places<E>, part: Range<usize>, out: View) -> Result<usize, Error> {
+        let (steps, mut from) = (self.steps(batch.frames.is_some()), 0);
         for stream in &self.streams {
-            stream.gather(engine, batch, steps, out, [self.width, from])?;
+            stream.gather(engine, batch, part.clone(), steps, out, [self.width, from])?;
             from += stream.width;
         }
-        Ok(steps * batch.len())
+        Ok(steps * part.len())
+    }
+
+    /// Rows that a clip becomes: one for each frame, or a single one.
+    pub fn steps(&self, single: bool) -> usize {
+        if single { 1 } else { self.frames }
     }
 }

@@ -97,7 +97,7 @@ pub fn lstm<D: Backend, E: Bridge<D>, T: Tape<f32, D> + 'static>(
                 let dh = unsafe { gradient::<D, E>(&engine, of_h, batch * hidden) }?;
                 let (dw, du, db) = (w.incoming()?, u.incoming()?, b.incoming()?);
                 let into = [dw.view(), du.view(), db.view()];
-                lstm::backward(&*engine, x.all(), u.value(), trace, dh.all(), into)?;
+                lstm::backward(&*engine, x.all(), u.value(), trace, dh.all(), into, false)?;
                 dw.finish()?;
                 du.finish()?;
                 db.finish()
@@ -156,7 +156,7 @@ fn affine_of<D: Backend, E: Bridge<D>, T: Tape<f32, D> + 'static>(
                 // SAFETY: the gradient of y, (N, E).
                 let dy = unsafe { gradient::<D, E>(&engine, of_y, rows * to) }?;
                 let (dw, db) = (w.incoming()?, b.incoming()?);
-                affine::backward_weights(&*engine, &shape, x.all(), dy.all(), [dw.view(), db.view()])?;
+                affine::backward_weights(&*engine, &shape, x.all(), dy.all(), [dw.view(), db.view()], false)?;
                 dw.finish()?;
                 db.finish()?;
                 let Some(input) = &x_ghost else { return Ok(()) };

@@ -235,7 +235,7 @@ impl<'a, D: Backend> Shared<'a, D> {
                 let runs = group.into_iter().zip(&keepers).zip(came).enumerate();
                 let ended = runs
                     .map(|(cell, (((run, job), keeper), came))| match came {
-                        Ok(()) => self.score(run, &job, keeper, &*program, cell),
+                        Ok(()) => self.score(run, &job, keeper, (&device, &*program), cell),
                         Err(error) => (run.open, self.fail(&run, &error)),
                     })
                     .collect();
@@ -292,11 +292,11 @@ impl<'a, D: Backend> Shared<'a, D> {
         mut run: Claimed<'a>,
         job: &Job<'a>,
         keeper: &Keeper<'_, 'a, D>,
-        program: &dyn Program,
+        (device, program): (&D, &dyn Program),
         cell: usize,
     ) -> (Open<'a>, Ended) {
         let started = Instant::now();
-        let result = caught(|| work::score(job, program, cell));
+        let result = caught(|| work::score(job, program, cell, &*device.solver()?));
         run.spent += started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => self.finish(&run, keeper, &result),

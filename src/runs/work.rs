@@ -4,12 +4,12 @@
 use crate::dataset::{Standardiser, View};
 use crate::experiment::config::{Control, Match, SvmTraining};
 use crate::experiment::{Cell, Part};
-use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::score::controls::{self, Material};
 use crate::score::fusion::fill;
 use crate::score::metrics::{FeatureError, feature_error, top_k};
 use crate::score::platt::Sigmoid;
+use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
 use crate::train::tsn::stream_scores;
@@ -48,8 +48,8 @@ pub fn run<D: Backend>(
 ) -> Result<RunResult, Error> {
     match &job.cell.part {
         Part::Stream { stream } => run_stream(device, job, stream, step),
-        Part::Bank { audio } => run_bank(job, audio),
-        Part::Control { audio, control } => run_control(job, audio, *control),
+        Part::Bank { audio } => run_bank(&*device.solver()?, job, audio),
+        Part::Control { audio, control } => run_control(&*device.solver()?, job, audio, *control),
         Part::Generator { .. } => Err(Error::Listener("a generator is trained as part of a program".into())),
     }
 }
@@ -78,10 +78,10 @@ fn real_rows(view: &View, audio: &str, clips: &[usize]) -> Result<Vec<f32>, Erro
 }
 
 /// A bank's probabilities of real audio: sounded val clips only.
-fn real_scores(bank: &Bank, view: &View, audio: &str) -> Result<Scores, Error> {
+fn real_scores(bank: &Bank, view: &View, audio: &str, solver: &dyn Solver) -> Result<Scores, Error> {
     let classes = view.dataset.classes();
     let (clips, places) = sounded_val(view);
-    let p = bank.probabilities(&real_rows(view, audio, &clips)?, classes);
+    let p = bank.probabilities(&real_rows(view, audio, &clips)?, classes, solver)?;
     let mut scores =
         Scores { classes, values: vec![0.0; view.val.len() * classes], present: vec![false; view.val.len()] };
     for (row, place) in p.chunks_exact(classes).zip(places) {
@@ -91,11 +91,12 @@ fn real_scores(bank: &Bank, view: &View, audio: &str) -> Result<Scores, Error> {
     Ok(scores)
 }
 
-fn run_bank(job: &Job, audio: &str) -> Result<RunResult, Error> {
+fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Error> {
     let view = &job.view;
     let x = real_rows(view, audio, &view.train_sounded)?;
-    let bank = Bank::train(&x, &view.labels(&view.train_sounded), view.dataset.classes(), &job.cell.config.svm);
-    let scores = real_scores(&bank, view, audio)?;
+    let (labels, classes) = (view.labels(&view.train_sounded), view.dataset.classes());
+    let bank = Bank::train(&x, &labels, classes, &job.cell.config.svm, solver)?;
+    let scores = real_scores(&bank, view, audio, solver)?;
     let mut values = accuracies(&scores, view);
     let quality = bank.quality();
     values.insert("duality_gap".into(), quality.worst_gap);
@@ -122,7 +123,7 @@ pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result
 }
 
 /// Scores a trained generator, the one of this place in its program.
-pub fn score(job: &Job, program: &dyn Program, place: usize) -> Result<RunResult, Error> {
+pub fn score(job: &Job, program: &dyn Program, place: usize, solver: &dyn Solver) -> Result<RunResult, Error> {
     let Part::Generator { audio, .. } = &job.cell.part else {
         return Err(Error::Listener("not a generator".into()));
     };
@@ -152,16 +153,16 @@ pub fn score(job: &Job, program: &dyn Program, place: usize) -> Result<RunResult
         SvmTraining::RealAndGenerated => {
             let x = [real_train, on_silent_train.clone()].concat();
             let labels = [view.labels(&view.train_sounded), silent_labels.clone()].concat();
-            let bank = Bank::train(&x, &labels, classes, &config.svm);
-            let real = real_scores(&bank, view, audio)?;
+            let bank = Bank::train(&x, &labels, classes, &config.svm, solver)?;
+            let real = real_scores(&bank, view, audio, solver)?;
             Some(Arc::new((bank, real)))
         }
     };
     let (bank, real) = &**own.as_ref().unwrap_or(shared);
-    let scores = Scores::complete(bank.probabilities(&generated, classes), classes);
+    let scores = Scores::complete(bank.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, real, view);
     if !silent_train.is_empty() {
-        let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes), classes);
+        let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes, solver)?, classes);
         values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
     }
     values.insert("parameters".into(), program.parameters(place) as f64);
@@ -173,7 +174,7 @@ pub fn score(job: &Job, program: &dyn Program, place: usize) -> Result<RunResult
     Ok(RunResult { scores: kept, values, bank: None })
 }
 
-fn run_control(job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
+fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
     let view = &job.view;
     let config = &job.cell.config;
     let looks_at_vision = matches!(control, Control::Ridge | Control::Knn);
@@ -192,7 +193,7 @@ fn run_control(job: &Job, audio: &str, control: Control) -> Result<RunResult, Er
     let generated = controls::generate(control, &material, &config.knn, &config.ridge);
     let shared = job.bank.clone().ok_or_else(|| Error::Listener("no SVM bank".into()))?;
     let classes = view.dataset.classes();
-    let scores = Scores::complete(shared.0.probabilities(&generated, classes), classes);
+    let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);
     feature_errors(&mut values, &generated, view, audio)?;
     Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None })

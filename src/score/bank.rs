@@ -1,10 +1,12 @@
 //! The SVM bank of one audio feature: standardise, one-vs-rest SVMs, probabilities.
 
 use super::platt::Sigmoid;
-use super::svm::{self, Fit, Prepared, Problem, Shared};
+use super::solver::{Loaded, Rows, Solver};
+use super::svm::{Fit, Problem};
 use crate::dataset::Standardiser;
 use crate::experiment::config::{Probability, Scale, Svm};
 use crate::random::Stream;
+use crate::train::Error;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +37,14 @@ pub struct Quality {
 }
 
 impl Bank {
-    /// Trains on features (N, D), row-major, with labels from 0 to K - 1.
-    pub fn train(features: &[f32], labels: &[usize], classes: usize, config: &Svm) -> Bank {
+    /// Trains on features (N, D), row-major, with labels from 0 to K - 1. What the solver says, if it fails.
+    pub fn train(
+        features: &[f32],
+        labels: &[usize],
+        classes: usize,
+        config: &Svm,
+        solver: &dyn Solver,
+    ) -> Result<Bank, Error> {
         let n = labels.len();
         let width = features.len() / n.max(1);
         let scale = match config.scale {
@@ -47,32 +55,37 @@ impl Bank {
             Probability::Softmax => vec![0; n],
             Probability::Platt | Probability::PlattRaw => stratified_folds(labels, classes, config.folds),
         };
-        // Fold after fold, so that all rows but one fold's are a slice.
+        // Fold after fold, so that all rows but one fold's are one or two slices.
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by_key(|i| fold_of[*i]);
-        let mut x = with_bias(&scale, features, &order);
-        let mut labels: Vec<usize> = order.iter().map(|&i| labels[i]).collect();
+        let labels: Vec<usize> = order.iter().map(|&i| labels[i]).collect();
         let problems: Vec<Problem> = (0..classes).map(|class| Problem { class }).collect();
         let mut weights = vec![0.0; classes * (width + 1)];
-        let mut prepared = Prepared::new(&x, width + 1);
-        let fits = svm::train_with(&shared(&x, &labels, config), &problems, &mut weights, &mut prepared);
+        let mut rows = solver.load(Rows {
+            x: with_bias(&scale, features, &order),
+            width: width + 1,
+            labels: labels.clone(),
+            c: config.c as f32,
+            tolerance: config.tolerance,
+        })?;
+        let fits = rows.train(0..0, &problems, &mut weights)?;
         let sigmoids = match config.probability {
             Probability::Softmax => Vec::new(),
             Probability::Platt | Probability::PlattRaw => {
                 let sizes: Vec<usize> =
                     (0..config.folds).map(|f| fold_of.iter().filter(|of| **of == f).count()).collect();
-                sigmoids(&mut x, &mut labels, &sizes, &problems, config, &weights, &mut prepared)
+                sigmoids(&mut *rows, &labels, &sizes, &problems, &weights)?
             }
         };
-        Bank { scale, weights, sigmoids, probability: config.probability, fits }
+        Ok(Bank { scale, weights, sigmoids, probability: config.probability, fits })
     }
 
-    /// Class probabilities of features (N, D): (N, K), row-major.
-    pub fn probabilities(&self, features: &[f32], classes: usize) -> Vec<f32> {
+    /// Class probabilities of features (N, D): (N, K), row-major. What the solver says, if it fails.
+    pub fn probabilities(&self, features: &[f32], classes: usize, solver: &dyn Solver) -> Result<Vec<f32>, Error> {
         let width = self.scale.width();
         let n = features.len() / width;
         let x = with_bias(&self.scale, features, &(0..n).collect::<Vec<_>>());
-        let z = svm::decisions(&x, width + 1, &self.weights);
+        let z = solver.decisions(&x, width + 1, &self.weights)?;
         let mut out = vec![0.0f32; n * classes];
         out.par_chunks_mut(classes).enumerate().for_each(|(i, row)| {
             let mut p: Vec<f64> = (0..classes).map(|k| f64::from(z[k * n + i])).collect();
@@ -92,7 +105,7 @@ impl Bank {
             }
             row.iter_mut().zip(p).for_each(|(o, p)| *o = p as f32);
         });
-        out
+        Ok(out)
     }
 
     /// The worst of its fits.
@@ -105,46 +118,30 @@ impl Bank {
     }
 }
 
-fn shared<'a>(x: &'a [f32], labels: &'a [usize], config: &Svm) -> Shared<'a> {
-    Shared { x, width: x.len() / labels.len().max(1), labels, c: config.c as f32, tolerance: config.tolerance }
-}
-
 /// Platt's sigmoids on decision values of rows that the SVM behind them has not seen. Rows come fold after fold, of the
 /// given sizes. The folds' problems start from the weights trained on all rows.
 fn sigmoids(
-    x: &mut [f32],
-    labels: &mut [usize],
+    rows: &mut dyn Loaded,
+    labels: &[usize],
     sizes: &[usize],
     problems: &[Problem],
-    config: &Svm,
     weights: &[f32],
-    prepared: &mut Prepared,
-) -> Vec<Sigmoid> {
+) -> Result<Vec<Sigmoid>, Error> {
     let n = labels.len();
-    let width = x.len() / n.max(1);
     let mut held_out = vec![0.0f32; problems.len() * n];
     let mut from = 0;
     // A fold without a row has nothing to say; one that has them all leaves nothing to train on.
     for &size in sizes.iter().filter(|size| **size > 0 && **size < n) {
-        let (fold, rest) = x.split_at(size * width);
-        prepared.turn_to(rest, width);
         let mut weights = weights.to_vec();
-        svm::train_with(&shared(rest, &labels[size..], config), problems, &mut weights, prepared);
-        let z = svm::decisions(fold, width, &weights);
+        rows.train(from..from + size, problems, &mut weights)?;
+        let z = rows.decisions(from..from + size, &weights)?;
         for (out, z) in held_out.chunks_exact_mut(n).zip(z.chunks_exact(size)) {
             out[from..from + size].copy_from_slice(z);
         }
-        // The next fold comes to the front; after the last one all is as it was.
-        x.rotate_left(size * width);
-        labels.rotate_left(size);
         from += size;
     }
-    let labels = &*labels;
-    held_out
-        .par_chunks(n)
-        .zip(problems)
-        .map(|(decisions, problem)| Sigmoid::fit(decisions, |i| labels[i] == problem.class))
-        .collect()
+    let fits = held_out.par_chunks(n).zip(problems);
+    Ok(fits.map(|(decisions, problem)| Sigmoid::fit(decisions, |i| labels[i] == problem.class)).collect())
 }
 
 /// Folds of equal size with equal shares of each class, dealt in a random order that depends on nothing but the labels.
@@ -174,6 +171,8 @@ fn with_bias(scale: &Standardiser, features: &[f32], order: &[usize]) -> Vec<f32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::solver::OnCpu;
+    use crate::score::svm::{self, Shared};
 
     /// The sigmoids against folds left out one row at a time, trained from zero.
     #[test]
@@ -185,7 +184,7 @@ mod tests {
         let features: Vec<f32> =
             (0..n * d).map(|at| stream.normal() as f32 + (labels[at / d] == at % d) as i32 as f32).collect();
         let config = Svm { c: 0.1, tolerance: 1e-9, folds: 3, ..Svm::default() };
-        let bank = Bank::train(&features, &labels, classes, &config);
+        let bank = Bank::train(&features, &labels, classes, &config, &OnCpu).unwrap();
         let fold_of = stratified_folds(&labels, classes, config.folds);
         let problems: Vec<Problem> = (0..classes).map(|class| Problem { class }).collect();
         let mut held_out = vec![0.0f32; classes * n];
@@ -194,7 +193,8 @@ mod tests {
             let x = with_bias(&bank.scale, &features, &kept);
             let of: Vec<usize> = kept.iter().map(|&i| labels[i]).collect();
             let mut weights = vec![0.0; classes * (d + 1)];
-            svm::train(&shared(&x, &of, &config), &problems, &mut weights);
+            let (width, c, tolerance) = (d + 1, config.c as f32, config.tolerance);
+            svm::train(&Shared { x: &x, width, labels: &of, c, tolerance }, &problems, &mut weights);
             let z = svm::decisions(&with_bias(&bank.scale, &features, &out), d + 1, &weights);
             for class in 0..classes {
                 out.iter().enumerate().for_each(|(at, &i)| held_out[class * n + i] = z[class * out.len() + at]);
@@ -212,8 +212,9 @@ mod tests {
         for n in 1..4 {
             let features: Vec<f32> = (0..n * 2).map(|i| i as f32).collect();
             let labels: Vec<usize> = (0..n).map(|i| i % 2).collect();
-            let bank = Bank::train(&features, &labels, 2, &Svm { folds: 3, ..Svm::default() });
-            assert!(bank.probabilities(&features, 2).iter().all(|p| p.is_finite()), "{n} clips");
+            let bank = Bank::train(&features, &labels, 2, &Svm { folds: 3, ..Svm::default() }, &OnCpu).unwrap();
+            let p = bank.probabilities(&features, 2, &OnCpu).unwrap();
+            assert!(p.iter().all(|p| p.is_finite()), "{n} clips");
         }
     }
 }

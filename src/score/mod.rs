@@ -8,7 +8,9 @@ mod inverse;
 pub mod metrics;
 mod pivoting;
 pub mod platt;
+pub mod solver;
 pub mod svm;
 
 pub use bank::Bank;
 pub use metrics::Scores;
+pub use solver::Solver;

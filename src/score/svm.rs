@@ -64,8 +64,8 @@ pub struct Fit {
     pub dual_looks: usize,
 }
 
-const MAX_NEWTON: usize = 200;
-const MAX_CG: usize = 100;
+pub(crate) const MAX_NEWTON: usize = 200;
+pub(crate) const MAX_CG: usize = 100;
 
 /// Products with the Hessian after which a problem is one for the dual, where a pass over the rows costs about as much.
 const PATIENCE: usize = 40;
@@ -74,7 +74,7 @@ const PATIENCE: usize = 40;
 const BLOCK: usize = 256;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
-const SOLVED: f64 = 0.1;
+pub(crate) const SOLVED: f64 = 0.1;
 
 /// Trains every problem from the given weights, (P, D + 1), in place.
 pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
@@ -147,7 +147,7 @@ pub struct Prepared {
     transposed: Packed,
     /// X^T X, made when first asked for, and the rows of that X.
     gram: (Vec<f32>, usize),
-    /// Approximate inverses of I + 2 C q X^T X by j, q = 4^-j.
+    /// Approximate inverses of I + 2 C 4^-j X^T X by j.
     inverses: BTreeMap<i32, Arc<Vec<f32>>>,
     /// Whether most problems so far were ones for the dual: those that come go there at once.
     dual: bool,
@@ -183,18 +183,26 @@ impl Prepared {
             gram.resize(d * d, 0.0);
             product(gram, x.t(), x, 1.0, false);
         }
-        let share = lossy / *rows as f64;
-        let j = (-share.max(1e-9).log2() / 2.0).round() as i32;
-        let made = self.inverses.entry(j).or_insert_with(|| {
-            let scale = 2.0 * shared.c * 0.25f32.powi(j);
-            let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
-            // What f32 cannot resolve beside the largest eigenvalue would make the inverse indefinite.
-            let floor = 1.0 + 2e-6 * norm(&hessian) as f32;
-            hessian.iter_mut().step_by(d + 1).for_each(|h| *h += floor);
-            inverse_of(&hessian, d).into()
-        });
+        let level = inverse_level(lossy / *rows as f64);
+        let made = self.inverses.entry(level);
+        let made = made.or_insert_with(|| preconditioner(gram, d, shared.c, level).into());
         made.clone()
     }
+}
+
+/// Which preconditioner serves problems that have a loss in such a share of the rows: j, with 4^-j about the share.
+pub(crate) fn inverse_level(share: f64) -> i32 {
+    (-share.max(1e-9).log2() / 2.0).round() as i32
+}
+
+/// About the inverse of I + 2 C 4^-j X^T X, (D + 1, D + 1), from X^T X.
+pub(crate) fn preconditioner(gram: &[f32], d: usize, c: f32, j: i32) -> Vec<f32> {
+    let scale = 2.0 * c * 0.25f32.powi(j);
+    let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
+    // What f32 cannot resolve beside the largest eigenvalue would make the inverse indefinite.
+    let floor = 1.0 + 2e-6 * norm(&hessian) as f32;
+    hessian.iter_mut().step_by(d + 1).for_each(|h| *h += floor);
+    inverse_of(&hessian, d)
 }
 
 /// Decision values of all rows, (P, N): W X^T.

@@ -28,6 +28,11 @@ impl Vision {
         Vision { view: view.clone(), ..self.clone() }
     }
 
+    /// Those of the data set's streams, in their order.
+    pub(crate) fn standardisers(&self) -> &[Standardiser] {
+        &self.standardisers
+    }
+
     /// D_v.
     pub fn width(&self) -> usize {
         self.width

@@ -8,12 +8,22 @@ use super::error::Error;
 use super::host::Host;
 use super::program::Program;
 use super::trainer::{Checkpoint, Task};
+use super::tsn::{self, Head};
 use super::turns::Turns;
 use super::weight::{InPlace, Weight};
 use super::{affine, lstm};
 use crate::cuda::memory::{Features, Plan};
 #[cfg(feature = "cuda")]
-use crate::cuda::{driver::Driver, tape, weight::OnEngine};
+use crate::cuda::{
+    driver::Driver,
+    engine::Engine,
+    program::{Together, free_bytes, side_by_side},
+    svm::OnDevice,
+    tape,
+    tape::Bridge,
+    weight::OnEngine,
+};
+use crate::score::solver::{OnCpu, Solver};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
 
@@ -73,6 +83,19 @@ pub trait Backend: Device<f32> {
         steps: usize,
         weights: [&Self::Weight; 3],
     ) -> Result<Matrix<Self, T>, Error>;
+
+    /// Trains a head on a visual stream: probabilities of its val clips, (M, K), and the final train loss. `step` is told the
+    /// steps done and all that there are.
+    fn head(
+        &self,
+        head: &Head,
+        step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    ) -> Result<(Vec<f32>, f64), Error> {
+        tsn::on_tape(self, head, step)
+    }
+
+    /// What trains SVMs and computes their decision values.
+    fn solver(&self) -> Result<Box<dyn Solver>, Error>;
 
     /// Gives back what the device of one run keeps for reuse; called when all of its tensors are gone.
     fn end_run(&self);
@@ -144,6 +167,10 @@ impl Backend for Cpu {
         lstm::fused(self, x, tape, steps, weights)
     }
 
+    fn solver(&self) -> Result<Box<dyn Solver>, Error> {
+        Ok(Box::new(OnCpu))
+    }
+
     fn end_run(&self) {
         // dfdx's cache has no Drop of its own.
         self.empty_cache();
@@ -176,14 +203,14 @@ impl Backend for Cuda {
 
     type Weight = OnEngine<Driver>;
 
-    const SIDE_BY_SIDE: usize = 1;
+    const SIDE_BY_SIDE: usize = usize::MAX;
 
     fn room(&self, tasks: &[Task]) -> Result<Plan, Error> {
-        Ok(in_turn(tasks))
+        side_by_side(tasks, free_bytes::<Self, Driver>(self)?).map_err(Error::Device)
     }
 
-    fn program(&self, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, _: Plan) -> Result<Box<dyn Program>, Error> {
-        Ok(Box::new(Turns::new(self, tasks, from)?))
+    fn program(&self, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, plan: Plan) -> Result<Box<dyn Program>, Error> {
+        Ok(Box::new(Together::<Self, Driver>::new(self, tasks, from, &plan)?))
     }
 
     fn affine<T: Tape<f32, Self> + 'static>(
@@ -213,6 +240,25 @@ impl Backend for Cuda {
         weights: [&Self::Weight; 3],
     ) -> Result<Matrix<Self, T>, Error> {
         tape::lstm(self, x, tape, steps, weights)
+    }
+
+    fn head(
+        &self,
+        head: &Head,
+        step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    ) -> Result<(Vec<f32>, f64), Error> {
+        let engine = Driver::of(self)?;
+        // What does not fit comes from the host, batch by batch.
+        match crate::cuda::head::fits(head, engine.free_bytes()?) {
+            true => crate::cuda::head::train(&*engine, head, step),
+            false => tsn::on_tape(self, head, step),
+        }
+    }
+
+    fn solver(&self) -> Result<Box<dyn Solver>, Error> {
+        let engine = Driver::of(self)?;
+        let free = engine.free_bytes()?;
+        Ok(Box::new(OnDevice::new(engine, free)))
     }
 
     fn end_run(&self) {

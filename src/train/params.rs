@@ -40,9 +40,7 @@ impl<D: Backend> Params<D> {
     /// Adds a parameter drawn uniformly from [-bound, bound), from the stream `init/NAME` of the seed, and returns its
     /// place.
     pub fn uniform(&mut self, name: &str, rows: usize, cols: usize, bound: f64, seed: u64) -> Result<usize, Error> {
-        let mut stream = Stream::new(seed, &format!("init/{name}"));
-        let values = (0..rows * cols).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect();
-        self.add(name, values, rows, cols)
+        self.add(name, drawn(name, rows * cols, bound, seed), rows, cols)
     }
 
     /// Adds a parameter with given values.
@@ -98,6 +96,12 @@ impl<D: Backend> Params<D> {
         self.step = step;
         Ok(true)
     }
+}
+
+/// Numbers drawn uniformly from [-bound, bound), from the stream `init/NAME` of the seed.
+pub fn drawn(name: &str, len: usize, bound: f64, seed: u64) -> Vec<f32> {
+    let mut stream = Stream::new(seed, &format!("init/{name}"));
+    (0..len).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect()
 }
 
 /// Adam as the experiment declares it.

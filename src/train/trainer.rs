@@ -190,18 +190,18 @@ impl Task {
 }
 
 /// Sums that become [`Measures`].
-#[derive(Default)]
-struct Tally {
-    clips: f64,
-    loss_cls: f64,
-    loss_rec: f64,
-    squares: f64,
-    seen: f64,
-    right: f64,
+#[derive(Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) clips: f64,
+    pub(crate) loss_cls: f64,
+    pub(crate) loss_rec: f64,
+    pub(crate) squares: f64,
+    pub(crate) seen: f64,
+    pub(crate) right: f64,
 }
 
 impl Tally {
-    fn measures(&self, config: &Config, classifier: Classifier) -> Measures {
+    pub(crate) fn measures(&self, config: &Config, classifier: Classifier) -> Measures {
         let n = self.clips.max(1.0);
         let (loss_cls, loss_rec) = (self.loss_cls / n, self.loss_rec / n);
         let loss_rec_weighted = config.train.w_rec * loss_rec;

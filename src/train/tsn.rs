@@ -8,11 +8,58 @@ use super::batches::Vision;
 use super::device::{Backend, matrix, numbers};
 use super::error::Error;
 use super::loss;
-use super::params::{Params, adam_with_decay};
+use super::params::{Params, adam_with_decay, drawn};
 use crate::dataset::View;
 use crate::experiment::config::Tsn;
 use crate::random::Stream;
 use dfdx::prelude::*;
+
+/// A head's training: the mean frames of N clips of one stream, (N, D), and their classes.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The stream's name, of which initial values and orders depend.
+    pub stream: &'a str,
+    /// (N, D), row-major.
+    pub train: &'a [f32],
+    /// (N), below K.
+    pub labels: &'a [usize],
+    /// Mean frames of the clips to score, (M, D).
+    pub val: &'a [f32],
+    /// K.
+    pub classes: usize,
+    /// Epochs, batch, learning rate, L2 penalty.
+    pub tsn: &'a Tsn,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+impl Head<'_> {
+    /// D.
+    pub fn width(&self) -> usize {
+        self.train.len() / self.labels.len().max(1)
+    }
+
+    /// Steps of an epoch.
+    pub fn steps(&self) -> usize {
+        self.labels.len().div_ceil(self.tsn.batch)
+    }
+
+    /// The order of the clips in an epoch, from 1.
+    pub fn order(&self, epoch: usize) -> Vec<usize> {
+        Stream::new(self.seed, &format!("tsn/{}/order/{epoch}", self.stream)).permutation(self.labels.len())
+    }
+
+    /// Initial weights (D, K) and biases (K).
+    pub fn initial(&self) -> [Vec<f32>; 2] {
+        let (width, bound) = (self.width(), 1.0 / (self.width() as f64).sqrt());
+        [("w", width * self.classes), ("b", self.classes)]
+            .map(|(name, len)| drawn(&self.name(name), len, bound, self.seed))
+    }
+
+    fn name(&self, parameter: &str) -> String {
+        format!("tsn.{}.{parameter}", self.stream)
+    }
+}
 
 /// Trains the head of `stream` and gives softmax probabilities of the val clips, (N_val, K), and the final train loss.
 pub fn stream_scores<D: Backend>(
@@ -28,21 +75,29 @@ pub fn stream_scores<D: Backend>(
         let missing = || Error::Listener(format!("the data set has no stream {stream:?}"));
         vision.stream_means(stream, clips).ok_or_else(missing)
     };
+    let (train, labels, val) = (means(&view.train)?, view.labels(&view.train), means(&view.val)?);
     let classes = view.dataset.classes();
-    let train = means(&view.train)?;
-    let labels = view.labels(&view.train);
-    let width = train.len() / labels.len().max(1);
+    device.head(&Head { stream, train: &train, labels: &labels, val: &val, classes, tsn, seed }, step)
+}
+
+/// A head on dfdx's tape, batch by batch from the host: probabilities (M, K), and the final train loss. `step` is told the
+/// steps done and all that there are.
+pub fn on_tape<D: Backend>(
+    device: &D,
+    head: &Head,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+) -> Result<(Vec<f32>, f64), Error> {
+    let Head { train, labels, val, classes, tsn, .. } = *head;
+    let (width, steps) = (head.width(), head.steps());
     let mut params = Params::new(device.clone());
-    let bound = 1.0 / (width as f64).sqrt();
-    let w = params.uniform(&format!("tsn.{stream}.w"), width, classes, bound, seed)?;
-    let b = params.uniform(&format!("tsn.{stream}.b"), 1, classes, bound, seed)?;
+    let [w, b] = head.initial();
+    let w = params.add(&head.name("w"), w, width, classes)?;
+    let b = params.add(&head.name("b"), b, 1, classes)?;
     let adam = adam_with_decay(tsn.lr, tsn.weight_decay);
-    let steps = labels.len().div_ceil(tsn.batch);
     let mut mean_loss = 0.0;
     for epoch in 1..=tsn.epochs {
-        let order = Stream::new(seed, &format!("tsn/{stream}/order/{epoch}")).permutation(labels.len());
         mean_loss = 0.0;
-        for (i, rows) in order.chunks(tsn.batch).enumerate() {
+        for (i, rows) in head.order(epoch).chunks(tsn.batch).enumerate() {
             let x: Vec<f32> = rows.iter().flat_map(|&r| train[r * width..][..width].to_vec()).collect();
             let mut one_hot = vec![0.0; rows.len() * classes];
             for (k, &r) in rows.iter().enumerate() {
@@ -61,7 +116,7 @@ pub fn stream_scores<D: Backend>(
             step((epoch - 1) * steps + i + 1, steps * tsn.epochs)?;
         }
     }
-    let x = matrix(device, &means(&view.val)?, view.val.len(), width)?;
+    let x = matrix(device, val, val.len() / width.max(1), width)?;
     let logits = D::affine(x, params.get(w), params.get(b), false)?;
     let p = logits.try_softmax::<Axis<1>>().map_err(Error::device)?;
     Ok((numbers(&p).to_vec(), mean_loss))

@@ -96,7 +96,7 @@ fn cells(engine: &Host, [steps, batch, d, hidden]: [usize; 4], from: usize, to: 
     let trace = Trace::new(engine, Shape { cells, steps, batch, input: d, hidden }).unwrap();
     lstm::forward(engine, x.all(), [w.all(), u.all(), b.all()], &trace).unwrap();
     let h: Vec<Vec<f32>> = (0..cells).map(|cell| trace.last(cell).unwrap().read(engine).unwrap()).collect();
-    lstm::backward(engine, x.all(), u.all(), trace, dh.all(), [dw.all(), du.all(), db.all()]).unwrap();
+    lstm::backward(engine, x.all(), u.all(), trace, dh.all(), [dw.all(), du.all(), db.all()], false).unwrap();
     let part = |buffer: &Buffer<Host>, cell: usize| {
         let n = buffer.all().len() / cells;
         buffer.all().part(cell * n, n).unwrap().read(engine).unwrap()

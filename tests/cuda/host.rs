@@ -1,12 +1,14 @@
 //! An engine on the host: `src/cuda/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use unmute::cuda::engine::{Argument, Engine, Factor, Kernel, Product};
+use unmute::cuda::engine::{Argument, Engine, Factor, Kernel, Product, Transfer};
+use unmute::cuda::resident::Shelf;
 use unmute::cuda::tape::Bridge;
 use unmute::product::{Mat, product};
 use unmute::train::device::Buffer;
@@ -15,10 +17,18 @@ use unmute::train::{Error, Matrix};
 type Run = unsafe extern "C" fn(*mut *mut c_void, u32, u32);
 
 /// The kernels as functions of this process.
-#[derive(Clone)]
+type Kernels = Arc<HashMap<Kernel, Run>>;
+
+/// The engine of a thread.
 pub struct Host {
-    kernels: Arc<HashMap<Kernel, Run>>,
+    kernels: Kernels,
+    shelf: Shelf<Host>,
+    /// Bytes that it says are free.
+    pub free: u64,
 }
+
+/// Copies that have not begun: they are made when somebody waits for them, as late as can be.
+pub struct Mark(RefCell<Vec<(*const u8, usize, u64)>>);
 
 /// Threads of a block: not a divisor of any size in the tests, so that the last block is not full.
 const BLOCK: usize = 24;
@@ -30,21 +40,35 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// The engine, or nothing, said so, where there is no C compiler.
+/// The thread's engine, or nothing, said so, where there is no C compiler.
 pub fn engine() -> Option<Rc<Host>> {
-    static ENGINE: OnceLock<Option<Host>> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| {
+    static KERNELS: OnceLock<Option<Kernels>> = OnceLock::new();
+    thread_local! {
+        static ENGINE: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
+    }
+    let kernels = KERNELS.get_or_init(|| {
         let kernels = crate::support::root().join("src/cuda");
-        compile(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
+        load(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
     });
-    if engine.is_none() {
+    if kernels.is_none() {
         eprintln!("skipped: no C compiler (cc) on this machine");
     }
-    engine.clone().map(Rc::new)
+    let new = |kernels: &Kernels| Rc::new(Host::new(kernels.clone()));
+    ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels.as_ref()?)).clone()))
 }
 
-/// Compiles the `kernels.cu` of a folder; `None` without a compiler, an error with its words where it refuses.
+impl Host {
+    fn new(kernels: Kernels) -> Host {
+        Host { kernels, shelf: Shelf::default(), free: 1 << 40 }
+    }
+}
+
+/// An engine of the `kernels.cu` of a folder; `None` without a compiler, an error with its words where it refuses.
 pub fn compile(folder: &Path) -> Option<Result<Host, String>> {
+    load(folder).map(|kernels| kernels.map(Host::new))
+}
+
+fn load(folder: &Path) -> Option<Result<Kernels, String>> {
     let dir = tempfile::tempdir().unwrap();
     let library = dir.path().join("kernels.so");
     let source = crate::support::root().join("tests/cuda/host.c");
@@ -69,12 +93,14 @@ pub fn compile(folder: &Path) -> Option<Result<Host, String>> {
         // SAFETY: host.c gives every run_ function this type.
         (kernel, unsafe { std::mem::transmute::<*mut c_void, Run>(function) })
     });
-    Some(Ok(Host { kernels: Arc::new(kernels.collect()) }))
+    Some(Ok(Arc::new(kernels.collect())))
 }
 
 impl Engine for Host {
     // Of u64, so that numbers of any type are aligned.
     type Memory = Box<[u64]>;
+    type Pinned = Box<[u8]>;
+    type Mark = Mark;
 
     fn alloc(&self, bytes: usize) -> Result<Self::Memory, Error> {
         Ok(vec![0; bytes.div_ceil(8)].into_boxed_slice())
@@ -139,6 +165,43 @@ impl Engine for Host {
             at.write(self, &out)?;
         }
         Ok(())
+    }
+
+    fn pin(&self, bytes: usize) -> Result<Self::Pinned, Error> {
+        Ok(vec![0; bytes].into_boxed_slice())
+    }
+
+    fn pinned(memory: &mut Self::Pinned) -> &mut [u8] {
+        memory
+    }
+
+    unsafe fn send(&self, _: &Mark, from: &Self::Pinned, copies: &[Transfer]) -> Result<Mark, Error> {
+        let copy = |t: &Transfer| (from[t.from..t.from + t.bytes].as_ptr(), t.bytes, t.to);
+        Ok(Mark(RefCell::new(copies.iter().map(copy).collect())))
+    }
+
+    fn mark(&self) -> Result<Mark, Error> {
+        Ok(Mark(RefCell::default()))
+    }
+
+    fn follow(&self, mark: &Mark) -> Result<(), Error> {
+        self.wait(mark)
+    }
+
+    fn wait(&self, mark: &Mark) -> Result<(), Error> {
+        for (from, bytes, to) in mark.0.take() {
+            // SAFETY: whoever sent promised to keep both until now.
+            unsafe { std::ptr::copy_nonoverlapping(from, to as *mut u8, bytes) };
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(self.free)
+    }
+
+    fn shelf(&self) -> &Shelf<Host> {
+        &self.shelf
     }
 }
 

@@ -4,6 +4,10 @@
 mod fused;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod head;
 mod host;
 mod kernels;
+mod losses;
+mod program;
 mod ptx;
+mod svm;

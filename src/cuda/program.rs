@@ -1,0 +1,579 @@
+//! Generators that train side by side on an engine, as one program: [`Program`] for G cells whose batches, networks and steps
+//! are the same; see [`super::group`] for what they may differ in.
+//!
+//! A step gathers its batch, runs the networks of all cells, and reads nothing back: what is measured goes to a log on the
+//! device, which is read at the end of an epoch and folded as on the CPU.
+
+use super::engine::{Buffer, Engine, View};
+use super::feed::{Feed, Piece, Row, Target as Wanted};
+use super::kernels::Adam;
+use super::losses::Generated;
+use super::lstm;
+use super::memory::{Demand, Kept, Plan, plan};
+use super::network::{Flow, Network, Pass};
+use super::stacks::Stacks;
+use super::tape::Bridge;
+use crate::dataset::Precision;
+use crate::experiment::config::{Architecture, Classifier, L2Reduction, Loss, Target, TestFrame};
+use crate::train::generator::{Generator, Sizes};
+use crate::train::loss::Scalar;
+use crate::train::params::Saved;
+use crate::train::trainer::{EVAL_BATCH, Tally};
+use crate::train::{Backend, Checkpoint, Error, Measures, Program, Task};
+use dfdx::prelude::*;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A reconstruction loss, as far as its kernels know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// The squared error's mean over dimensions.
+    L2Mean,
+    /// Its sum.
+    L2Sum,
+    /// KL divergence in blocks of so many dimensions.
+    Kl(usize),
+}
+
+impl Form {
+    fn of(task: &Task, width: usize) -> Form {
+        match (task.loss, task.config.train.l2) {
+            (Loss::L2, L2Reduction::Mean) => Form::L2Mean,
+            (Loss::L2, L2Reduction::Sum) => Form::L2Sum,
+            (Loss::Kl, _) => Form::Kl(task.config.train.kl_block.unwrap_or(width)),
+        }
+    }
+
+    /// L_rec added up over clips, from sums over clips and dimensions.
+    fn loss(self, squares: f64, divergences: f64, width: usize) -> f64 {
+        match self {
+            Form::L2Mean => squares / width as f64,
+            Form::L2Sum => squares,
+            Form::Kl(_) => divergences,
+        }
+    }
+}
+
+/// What a step writes to the log, for every cell: sums over the clips that it worked on.
+#[derive(Clone, Copy)]
+enum Sum {
+    Classes,
+    Hits,
+    Squares,
+    Divergences,
+}
+
+/// Kinds of [`Sum`].
+const SUMS: usize = 4;
+
+/// Sums on the device, (pieces, [`SUMS`], G).
+struct Log<E: Engine> {
+    numbers: Buffer<E>,
+    cells: usize,
+}
+
+impl<E: Engine> Log<E> {
+    fn new(engine: &E, pieces: usize, cells: usize) -> Result<Self, Error> {
+        Ok(Log { numbers: Buffer::zeros(engine, pieces * SUMS * cells)?, cells })
+    }
+
+    fn at(&self, piece: usize, sum: Sum, cells: &Range<usize>) -> Result<View<'_>, Error> {
+        self.numbers.all().part((piece * SUMS + sum as usize) * self.cells + cells.start, cells.len())
+    }
+}
+
+/// Rows that are worked on at once.
+#[derive(Clone, Debug)]
+struct Part {
+    rows: Range<usize>,
+    /// Whether reconstruction is measured; for silent clips it is not.
+    sounded: bool,
+    /// Clips of the batch that it is a part of.
+    batch: usize,
+    /// Whether it is the batch's first, and its last.
+    ends: [bool; 2],
+}
+
+/// Cells with one loss, inside a branch.
+struct Span {
+    cells: Range<usize>,
+    form: Form,
+}
+
+/// G generators on an engine. Cells are numbered as the caller gave them; on the device, cells with the same audio head and
+/// loss lie together.
+pub struct Together<D: Backend, E: Bridge<D>> {
+    engine: Rc<E>,
+    /// As they lie on the device, like everything below.
+    tasks: Vec<Task>,
+    /// Where each of the caller's cells lies.
+    places: Vec<usize>,
+    network: Network<E>,
+    /// The losses of each branch.
+    spans: Vec<Vec<Span>>,
+    targets: Vec<Wanted>,
+    feed: Feed<E>,
+    /// Weights of the classification losses; 0 without the classifier.
+    w_cls: Buffer<E>,
+    w_rec: Buffer<E>,
+    adam: Adam,
+    /// Clips worked on at once.
+    part: usize,
+    /// The end of every tape.
+    end: Scalar<D>,
+}
+
+/// An error for a group that its caller should not have made.
+fn unlike(what: &str) -> Error {
+    Error::Listener(format!("generators that differ in {what} cannot be trained side by side"))
+}
+
+impl<D: Backend, E: Bridge<D>> Together<D, E> {
+    /// From the beginning, or from checkpoints of the same epoch, one for each task or none at all.
+    pub fn new(device: &D, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, plan: &Plan) -> Result<Self, Error> {
+        let engine = E::of(device)?;
+        check(&tasks)?;
+        let mut found = Vec::new();
+        for (i, task) in tasks.iter().enumerate() {
+            let sizes = task.sizes()?;
+            let raw = task.config.train.target == Target::Raw;
+            let audio = task.view.dataset.audio.iter().position(|f| f.name() == task.audio).unwrap_or(0);
+            found.push(((audio, raw), Form::of(task, sizes.audio), i, sizes));
+        }
+        found.sort_by_key(|(target, form, i, _)| (*target, *form, *i));
+        let mut places = vec![0; tasks.len()];
+        found.iter().enumerate().for_each(|(place, (.., i, _))| places[*i] = place);
+        let mut slots: Vec<Option<(Task, Option<Checkpoint>)>> = Vec::new();
+        let mut from = from.into_iter();
+        slots.extend(tasks.into_iter().map(|task| Some((task, from.next().flatten()))));
+        let (tasks, from): (Vec<Task>, Vec<Option<Checkpoint>>) =
+            found.iter().filter_map(|(.., i, _)| slots[*i].take()).unzip();
+        let branches = runs(&found, |(target, ..)| *target);
+        let spans = branches.iter().map(|cells| {
+            let inside = runs(&found[cells.clone()], |(_, form, ..)| *form).into_iter();
+            let moved = inside.map(|r| r.start + cells.start..r.end + cells.start);
+            moved.map(|cells| Span { form: found[cells.start].1, cells }).collect()
+        });
+        let spans: Vec<Vec<Span>> = spans.collect();
+        let (params, step) = begin(&tasks, &branches, &found.iter().map(|f| f.3).collect::<Vec<Sizes>>(), from)?;
+        let stacks = Stacks::new(&engine, &params.iter().map(Vec::as_slice).collect::<Vec<_>>(), step)?;
+        drop(params);
+        let first = &tasks[0];
+        let (architecture, config, frames) = (first.architecture, first.config.clone(), first.vision.frames());
+        let network = Network::new(stacks, architecture, &config, frames, &branches)?;
+        let target =
+            |cells: &Range<usize>| Ok(Wanted { audio: found[cells.start].0.0, scale: tasks[cells.start].scale()? });
+        let targets = branches.iter().map(target).collect::<Result<Vec<Wanted>, Error>>()?;
+        let single = architecture == Architecture::Autoencoder;
+        let scales = first.vision.standardisers();
+        let feed = Feed::new(&engine, &first.view, scales, single, &targets, plan.features)?;
+        let w_cls = |task: &Task| match task.classifier {
+            Classifier::With => task.config.train.w_cls as f32,
+            Classifier::Without => 0.0,
+        };
+        let train = &config.train;
+        let end: Scalar<D> = device.try_zeros_like(&()).map_err(Error::device)?;
+        Ok(Together {
+            w_cls: Buffer::of(&*engine, &tasks.iter().map(w_cls).collect::<Vec<f32>>())?,
+            w_rec: Buffer::of(&*engine, &tasks.iter().map(|t| t.config.train.w_rec as f32).collect::<Vec<f32>>())?,
+            adam: Adam { lr: train.lr, beta1: train.beta1, beta2: train.beta2, eps: train.eps, decay: 0.0 },
+            part: plan.part.clamp(1, train.batch.max(1)),
+            end,
+            engine,
+            tasks,
+            places,
+            network,
+            spans,
+            targets,
+            feed,
+        })
+    }
+
+    /// Clips of an evaluation that are worked on at once.
+    fn eval_part(&self) -> usize {
+        EVAL_BATCH.min(self.part)
+    }
+
+    /// Forward, losses, and where something is to be learned, backward.
+    fn work(&self, piece: &Piece<E>, part: &Part, place: usize, log: &Log<E>, learn: bool) -> Result<(), Error> {
+        let cells = 0..self.tasks.len();
+        if !learn {
+            let mut pass = Pass::<D, E, NoneTape>::new(&self.network, cells, piece.clips(), false);
+            let trunks = pass.trunks(piece.input()?)?;
+            let logits = pass.logits(&trunks)?;
+            let mut audio = Vec::new();
+            if part.sounded {
+                for branch in &self.network.branches {
+                    audio.push(pass.audio(&trunks, branch)?);
+                }
+            }
+            return self.judge(piece, part, [place, 0], log, &logits, &audio);
+        }
+        let mut pass = Pass::<D, E, OwnedTape<f32, D>>::new(&self.network, cells, piece.clips(), !part.ends[0]);
+        let trunks = pass.trunks(piece.input()?)?;
+        let logits = pass.logits(&trunks)?;
+        let audio = self.network.branches.iter().map(|branch| pass.audio(&trunks, branch));
+        let audio = audio.collect::<Result<Vec<Rc<Flow<E>>>, Error>>()?;
+        self.judge(piece, part, [place, part.batch], log, &logits, &audio)?;
+        self.end.clone().put_tape(pass.tape).try_backward().map_err(Error::device)?;
+        Ok(())
+    }
+
+    /// Measures a part's losses into row `place` of the log and, for a batch of so many clips (0: none is wanted), writes the
+    /// gradients of outputs: nothing comes after a loss, so they are known at once.
+    fn judge(
+        &self,
+        piece: &Piece<E>,
+        part: &Part,
+        [place, batch]: [usize; 2],
+        log: &Log<E>,
+        logits: &Flow<E>,
+        audio: &[Rc<Flow<E>>],
+    ) -> Result<(), Error> {
+        let (engine, all) = (&*self.engine, 0..self.tasks.len());
+        let said = piece.classified(all.len(), logits.value.all())?;
+        said.hits(engine, log.at(place, Sum::Hits, &all)?)?;
+        if !part.sounded {
+            return Ok(());
+        }
+        let log_sums = said.log_sums(engine)?;
+        said.losses(engine, log_sums.all(), log.at(place, Sum::Classes, &all)?)?;
+        let share = 1.0 / batch.max(1) as f32;
+        if batch > 0 {
+            said.gradient(engine, log_sums.all(), self.w_cls.all(), share, logits.gradient.all())?;
+        }
+        for (i, (branch, audio)) in self.network.branches.iter().zip(audio).enumerate() {
+            let target = piece.target(i)?;
+            let numbers = |cells: &Range<usize>| (cells.start - branch.cells.start) * piece.clips() * branch.width;
+            let made = |cells: &Range<usize>| {
+                let sizes = [cells.len(), piece.clips(), branch.width];
+                Generated::new(sizes, audio.value.all().from(numbers(cells))?, target.all())
+            };
+            made(&branch.cells)?.squares(engine, log.at(place, Sum::Squares, &branch.cells)?)?;
+            for Span { cells, form } in &self.spans[i] {
+                let (mut made, mut log_sums) = (made(cells)?, None);
+                if let Form::Kl(block) = form {
+                    made = made.blocks(*block)?;
+                    let sums = made.log_sums(engine)?;
+                    made.divergences(engine, &sums, log.at(place, Sum::Divergences, cells)?)?;
+                    log_sums = Some(sums);
+                }
+                if batch == 0 {
+                    continue;
+                }
+                let gradient = audio.gradient.all().from(numbers(cells))?;
+                let weights = self.w_rec.all().part(cells.start, cells.len())?;
+                let scale = if *form == Form::L2Mean { 1.0 / (batch * branch.width) as f32 } else { share };
+                match log_sums {
+                    Some(sums) => made.kl_gradient(engine, &sums, weights, scale, gradient)?,
+                    None => made.l2_gradient(engine, weights, scale, gradient)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the log and makes measures of it, in the caller's order.
+    fn measures(&self, log: &Log<E>, parts: &[Part]) -> Result<Vec<Measures>, Error> {
+        let (numbers, cells) = (log.numbers.all().read(&*self.engine)?, log.cells);
+        let of = |cell: usize| {
+            let branch = self.network.branches.iter().position(|b| b.cells.contains(&cell)).unwrap_or(0);
+            let width = self.network.branches[branch].width;
+            let (form, config) = (Form::of(&self.tasks[cell], width), &self.tasks[cell].config);
+            let w_rec = config.train.w_rec as f32;
+            // A loss without weight breaks nothing.
+            let cls = |loss: f64| match self.tasks[cell].classifier {
+                Classifier::With => config.train.w_cls as f32 * loss as f32,
+                Classifier::Without => 0.0,
+            };
+            let (mut tally, mut broken) = (Tally::default(), None);
+            for (row, part) in numbers.chunks_exact(SUMS * cells).zip(parts) {
+                let sum = |sum: Sum| f64::from(row[sum as usize * cells + cell]);
+                let clips = part.rows.len() as f64;
+                tally.seen += clips;
+                tally.right += sum(Sum::Hits);
+                if part.sounded {
+                    tally.clips += clips;
+                    tally.loss_cls += sum(Sum::Classes);
+                    tally.squares += sum(Sum::Squares) / width as f64;
+                    let loss_rec = form.loss(sum(Sum::Squares), sum(Sum::Divergences), width);
+                    tally.loss_rec += loss_rec;
+                    let loss = w_rec * (loss_rec / clips) as f32 + cls(sum(Sum::Classes) / clips);
+                    if part.batch > 0 && !loss.is_finite() {
+                        broken = broken.or(Some(f64::from(loss)));
+                    }
+                }
+            }
+            let measures = tally.measures(config, self.tasks[cell].classifier);
+            // What is not finite as the float that the CPU watches may still be as a sum of doubles.
+            Measures { loss: broken.unwrap_or(measures.loss), ..measures }
+        };
+        Ok(self.places.iter().map(|&place| of(place)).collect())
+    }
+
+    /// Rows of clips with the frame that the network sees outside of training.
+    fn centred(&self, clips: impl Iterator<Item = usize>) -> Vec<Row> {
+        clips.map(|clip| Row { clip, frame: self.tasks[0].centre() }).collect()
+    }
+}
+
+impl<D: Backend, E: Bridge<D>> Program for Together<D, E> {
+    fn cells(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        step: &mut dyn FnMut(usize) -> Result<(), Error>,
+    ) -> Result<Vec<Measures>, Error> {
+        let task = &self.tasks[0];
+        let frames = match task.architecture {
+            Architecture::Autoencoder => task.random_frames(epoch),
+            Architecture::Lstm => Vec::new(),
+        };
+        let order = task.order(epoch).into_iter();
+        let rows: Vec<Row> =
+            order.map(|clip| Row { clip, frame: frames.get(clip).copied().unwrap_or_default() }).collect();
+        let mut parts: Vec<Part> = Vec::new();
+        for batch in chunks(0..rows.len(), task.config.train.batch) {
+            for rows in chunks(batch.clone(), self.part) {
+                let ends = [rows.start == batch.start, rows.end == batch.end];
+                parts.push(Part { rows, sounded: true, batch: batch.len(), ends });
+            }
+        }
+        let log = Log::new(&*self.engine, parts.len(), self.tasks.len())?;
+        let mut done = 0;
+        self.feed.each(&rows, &ranges(&parts), true, &mut |i, piece| {
+            self.work(piece, &parts[i], i, &log, true)?;
+            if parts[i].ends[1] {
+                self.network.stacks.update(&self.adam)?;
+                done += 1;
+                step(done)?;
+            }
+            Ok(())
+        })?;
+        self.measures(&log, &parts)
+    }
+
+    fn measure(&mut self) -> Result<Vec<Measures>, Error> {
+        let view = &self.tasks[0].view;
+        let with = |sounds: bool| view.val.iter().copied().filter(move |&c| view.sounded[c] == sounds);
+        let rows = self.centred(with(true).chain(with(false)));
+        let sounded = with(true).count();
+        let mut parts: Vec<Part> = Vec::new();
+        for (all, sounded) in [(0..sounded, true), (sounded..rows.len(), false)] {
+            let part = |rows: Range<usize>| Part { batch: 0, ends: [true; 2], rows, sounded };
+            parts.extend(chunks(all, self.eval_part()).map(part));
+        }
+        let log = Log::new(&*self.engine, parts.len(), self.tasks.len())?;
+        let work = &mut |i: usize, piece: &Piece<E>| self.work(piece, &parts[i], i, &log, false);
+        self.feed.each(&rows, &ranges(&parts), true, work)?;
+        self.measures(&log, &parts)
+    }
+
+    fn save(&self, cell: usize, epoch: usize) -> Result<Checkpoint, Error> {
+        let stacks = &self.network.stacks;
+        Ok(Checkpoint { epoch, step: stacks.step(), params: stacks.save(self.places[cell])? })
+    }
+
+    fn generate(&self, cell: usize, clips: &[usize]) -> Result<Vec<f32>, Error> {
+        let place = self.places[cell];
+        let task = &self.tasks[place];
+        let branch = self.network.branches.iter().position(|b| b.cells.contains(&place)).unwrap_or(0);
+        let mean_of_frames =
+            task.architecture == Architecture::Autoencoder && task.config.autoencoder.test_frame == TestFrame::Mean;
+        let frames: Vec<usize> = if mean_of_frames { (0..task.vision.frames()).collect() } else { vec![task.centre()] };
+        let (mut rows, mut pieces) = (Vec::new(), Vec::new());
+        for clips in clips.chunks(self.eval_part()) {
+            for &frame in &frames {
+                pieces.push(rows.len()..rows.len() + clips.len());
+                rows.extend(clips.iter().map(|&clip| Row { clip, frame }));
+            }
+        }
+        let mut out: Vec<f32> = Vec::new();
+        let head = &self.network.branches[branch];
+        self.feed.each(&rows, &pieces, false, &mut |i, piece| {
+            let mut pass = Pass::<D, E, NoneTape>::new(&self.network, place..place + 1, piece.clips(), false);
+            let trunks = pass.trunks(piece.input()?)?;
+            let audio = pass.audio(&trunks, head)?.value.all().read(&*self.engine)?;
+            if frames.len() == 1 {
+                out.extend_from_slice(&audio);
+                return Ok(());
+            }
+            if i % frames.len() == 0 {
+                out.resize(out.len() + audio.len(), 0.0);
+            }
+            let from = out.len() - audio.len();
+            out[from..].iter_mut().zip(&audio).for_each(|(s, a)| *s += a / frames.len() as f32);
+            Ok(())
+        })?;
+        self.targets[branch].scale.undo(&mut out);
+        Ok(out)
+    }
+
+    fn parameters(&self, cell: usize) -> usize {
+        self.network.stacks.count(self.places[cell])
+    }
+}
+
+/// `range` in pieces of `most`, the last one shorter.
+fn chunks(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(most.max(1)).map(move |from| from..(from + most.max(1)).min(end))
+}
+
+fn ranges(parts: &[Part]) -> Vec<Range<usize>> {
+    parts.iter().map(|part| part.rows.clone()).collect()
+}
+
+/// Ranges of neighbours with the same key.
+fn runs<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if key(&items[run.start]) == key(item) => run.end = i + 1,
+            _ => runs.push(i..i + 1),
+        }
+    }
+    runs
+}
+
+/// That tasks have in common what a program takes for one.
+fn check(tasks: &[Task]) -> Result<(), Error> {
+    let Some(first) = tasks.first() else { return Err(Error::Listener("no generator to train".into())) };
+    for task in tasks {
+        let (a, b) = (&first.config, &task.config);
+        let (t, u) = (&a.train, &b.train);
+        let widths = match first.architecture {
+            Architecture::Lstm => a.lstm.hidden == b.lstm.hidden,
+            Architecture::Autoencoder => {
+                (&a.autoencoder.encoder, &a.autoencoder.decoder) == (&b.autoencoder.encoder, &b.autoencoder.decoder)
+            }
+        };
+        let adam = [t.lr, t.beta1, t.beta2, t.eps] == [u.lr, u.beta1, u.beta2, u.eps];
+        for (what, same) in [
+            ("their data", first.view.fingerprint == task.view.fingerprint),
+            ("seed", first.seed == task.seed),
+            ("network", first.architecture == task.architecture && widths),
+            ("epochs, batch or Adam's numbers", (t.epochs, t.batch) == (u.epochs, u.batch) && adam),
+        ] {
+            if !same {
+                return Err(unlike(what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every cell's parameters and the steps behind them: the CPU's initial values, or what checkpoints say.
+fn begin(
+    tasks: &[Task],
+    branches: &[Range<usize>],
+    sizes: &[Sizes],
+    from: Vec<Option<Checkpoint>>,
+) -> Result<(Vec<Vec<Saved>>, i32), Error> {
+    let steps: Vec<Option<(usize, i32)>> = from.iter().map(|c| c.as_ref().map(|c| (c.epoch, c.step))).collect();
+    if steps.windows(2).any(|pair| pair[0] != pair[1]) {
+        return Err(unlike("the epochs behind them"));
+    }
+    let mut from = from.into_iter();
+    let mut all = Vec::new();
+    for cells in branches {
+        let task = &tasks[cells.start];
+        let (architecture, config) = (task.architecture, &task.config);
+        let fresh = Generator::new(Cpu::default(), architecture, config, sizes[cells.start], task.seed)?;
+        let fresh = fresh.params.save()?;
+        for _ in cells.clone() {
+            let Some(checkpoint) = from.next().flatten() else {
+                all.push(fresh.clone());
+                continue;
+            };
+            let fits = |(a, b): (&Saved, &Saved)| a.name == b.name && a.shape == b.shape;
+            if checkpoint.params.len() != fresh.len() || !checkpoint.params.iter().zip(&fresh).all(fits) {
+                return Err(Error::Listener("a checkpoint of another network".into()));
+            }
+            all.push(checkpoint.params);
+        }
+    }
+    Ok((all, steps.first().copied().flatten().map_or(0, |(_, step)| step)))
+}
+
+/// Bytes that a plan may count on: what nobody uses, and what features of earlier trainings take, which give way.
+pub fn free_bytes<D: Backend, E: Bridge<D>>(device: &D) -> Result<u64, Error> {
+    let engine = E::of(device)?;
+    Ok(engine.free_bytes()? + engine.shelf().bytes())
+}
+
+/// What becomes of `tasks`, which could be trained side by side, in so much memory: features on the device or streamed, so many
+/// cells at a time, a batch in parts; an error where not even one clip of one cell fits.
+pub fn side_by_side(tasks: &[Task], free_bytes: u64) -> Result<Plan, String> {
+    plan(&demand(tasks).map_err(|e| e.to_string())?, free_bytes)
+}
+
+/// What tasks ask of the device.
+pub fn demand(tasks: &[Task]) -> Result<Demand, Error> {
+    let first = tasks.first().ok_or_else(|| Error::Listener("no generator to train".into()))?;
+    let dataset = &first.view.dataset;
+    let mut audio: Vec<&str> = tasks.iter().map(|t| t.audio.as_str()).collect();
+    audio.sort_unstable();
+    audio.dedup();
+    let files = dataset.streams.iter().chain(audio.iter().filter_map(|name| dataset.audio(name)));
+    let kept = |file: &crate::dataset::Features| Kept {
+        name: file.name().into(),
+        clips: file.rows() as u64,
+        clip_bytes: (file.row_len()
+            * match file.precision() {
+                Precision::F32 => 4,
+                Precision::F16 => 2,
+            }) as u64,
+    };
+    let (mut cell, mut cell_clip, mut targets) = (0, 0, 0);
+    for task in tasks {
+        let sizes = task.sizes()?;
+        let [parameters, numbers] = network_numbers(task, &sizes);
+        // Values, gradients, and two moments.
+        cell = cell.max(4 * 4 * parameters);
+        cell_clip = cell_clip.max(4 * numbers);
+        targets += 4 * sizes.audio;
+    }
+    let steps = if first.architecture == Architecture::Lstm { first.vision.frames() } else { 1 };
+    Ok(Demand {
+        features: files.map(kept).collect(),
+        cells: tasks.len(),
+        batch: first.config.train.batch,
+        cell_bytes: cell as u64,
+        cell_clip_bytes: cell_clip as u64,
+        clip_bytes: (4 * steps * first.vision.width() + targets) as u64,
+    })
+}
+
+/// Trained numbers of a cell, and numbers that one clip takes in it while it trains.
+fn network_numbers(task: &Task, s: &Sizes) -> [usize; 2] {
+    let layer = |from: usize, to: usize| (from + 1) * to;
+    // Outputs, their gradients, and what the losses are summed of.
+    let heads = 3 * (s.classes + s.audio);
+    match task.architecture {
+        Architecture::Lstm => {
+            let h = task.config.lstm.hidden;
+            let shape = lstm::Shape { cells: 1, steps: s.frames, batch: 1, input: s.visual, hidden: h };
+            let parameters = (s.visual + h + 1) * 4 * h + layer(h, s.classes) + layer(h, s.audio);
+            // The sums of the bias's gradient are a part of the gates.
+            [parameters, shape.bytes() / 4 + s.frames * h / 8 + 2 * h + heads]
+        }
+        Architecture::Autoencoder => {
+            let (encoder, decoder) = (&task.config.autoencoder.encoder, &task.config.autoencoder.decoder);
+            let (mut width, mut parameters, mut numbers) = (s.visual, 0, heads);
+            let mut latent = s.visual;
+            for (i, &next) in encoder.iter().chain(decoder).enumerate() {
+                parameters += layer(width, next);
+                numbers += 2 * next;
+                width = next;
+                if i + 1 == encoder.len() {
+                    latent = next;
+                }
+            }
+            [parameters + layer(latent, s.classes) + layer(width, s.audio), numbers]
+        }
+    }
+}
