@@ -56,6 +56,12 @@ struct Slot<E: Engine> {
     numbers: Vec<Rc<Numbers<E>>>,
 }
 
+/// What is done with a piece, the first being 0.
+pub type Work<'a, E> = dyn FnMut(usize, &Piece<E>) -> Result<(), Error> + 'a;
+
+/// What is done with a block in a slot: which pieces it has.
+type BlockWork<'a, E> = dyn FnMut(&Slot<E>, &Range<usize>) -> Result<(), Error> + 'a;
+
 /// Batches of one view.
 pub struct Feed<E: Engine> {
     engine: Rc<E>,
@@ -123,13 +129,7 @@ impl<E: Engine> Feed<E> {
 
     /// Hands over every piece of `rows` in order; pieces follow each other without gaps and none is longer than a block.
     /// Targets can be asked for only where `truth` is wanted.
-    pub fn each(
-        &self,
-        rows: &[Row],
-        pieces: &[Range<usize>],
-        truth: bool,
-        work: &mut dyn FnMut(usize, &Piece<E>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn each(&self, rows: &[Row], pieces: &[Range<usize>], truth: bool, work: &mut Work<E>) -> Result<(), Error> {
         match &self.kept {
             Kept::All(set) => {
                 let order = Order::new(&*self.engine, &self.files, rows, |i| rows[i].clip, |i| rows[i].frame)?;
@@ -168,7 +168,7 @@ impl<E: Engine> Feed<E> {
         rows: &[Row],
         blocks: &[(Range<usize>, Range<usize>)],
         truth: bool,
-        work: &mut dyn FnMut(&Slot<E>, &Range<usize>) -> Result<(), Error>,
+        work: &mut BlockWork<E>,
     ) -> Result<(), Error> {
         let (engine, files) = (&*self.engine, &self.files);
         std::thread::scope(|scope| {

@@ -124,7 +124,7 @@ impl<'a> Generated<'a> {
 
     /// The same with every block of `block` dimensions as a row of its own.
     pub fn blocks(self, block: usize) -> Result<Generated<'a>, Error> {
-        if block == 0 || self.width % block != 0 {
+        if block == 0 || !self.width.is_multiple_of(block) {
             return Err(Error::Device(format!("{} dimensions in blocks of {block}", self.width)));
         }
         Ok(Generated { rows: self.rows * (self.width / block), width: block, ..self })

@@ -3,7 +3,8 @@
 //! [`choice`] reads `--device` and says why a GPU cannot be used; [`memory`] plans what fits; [`group`] says which runs can be
 //! trained side by side. [`engine`] is the little that fused operations ask of a GPU: memory, kernels, products. [`kernels`]
 //! launches each kernel of `kernels.cu` with its shapes checked; [`lstm`], [`affine`], [`weight`] and [`resident`] are made of
-//! these, and [`tape`] puts them on dfdx's tape. All but `driver`, the engine that runs on a GPU, and `load`, which finds NVIDIA's
+//! these, and [`tape`] puts them on dfdx's tape. [`program`] trains many cells as one: [`stacks`] are their parameters, [`network`]
+//! their generators, [`losses`] what they learn from, and [`feed`] hands them their batches. All but `driver`, the engine that runs on a GPU, and `load`, which finds NVIDIA's
 //! libraries, compiles without the feature `cuda` and is tested without a GPU: the tests have an engine on the host that runs
 //! the same kernels.
 

@@ -3,12 +3,15 @@
 
 use super::kernels::{clips, resident};
 use super::svm::clusters;
+use super::program::{self, Cells, Told, go_on, on_cpu, same_measures};
 use crate::support::numbers::{assert_close, assert_near, normal, one_hot, wide};
 use dfdx::prelude::*;
 use std::sync::Arc;
 use unmute::cuda::choice::{Wanted, choose, find};
 use unmute::cuda::driver::Driver;
 use unmute::cuda::engine::Buffer;
+use unmute::cuda::memory::{Features, Plan};
+use unmute::cuda::program::{Together, free_bytes, side_by_side};
 use unmute::cuda::resident::Places;
 use unmute::cuda::tape::Bridge;
 use unmute::dataset::Precision;
@@ -154,6 +157,10 @@ fn svm_banks_are_the_cpus_within_their_tolerance() {
     // The order of sums depends on sizes alone.
     let again = Bank::train(&x, &labels, 12, &config, &*solver).unwrap();
     assert!(again == ours, "the same GPU, another bank");
+fn together(device: &Cuda, tasks: Vec<Task>, plan: &Plan) -> Vec<Told> {
+    let val = tasks[0].view.val.clone();
+    let mut program = Together::<Cuda, Driver>::new(device, tasks, Vec::new(), plan).unwrap();
+    go_on(&mut program, &val, 0, 4)
 }
 
 #[test]
@@ -167,4 +174,42 @@ fn heads_are_the_cpus() {
     let (expected, expected_loss) = Cpu::default().head(&head, &mut |_, _| Ok(())).unwrap();
     assert_close("probabilities", &p, &wide(&expected), 1e-3);
     assert_near("loss", loss, expected_loss, 1e-3);
+fn cells_together_train_as_the_cpu_trains_each() {
+    let (device, cells) = (gpu(), Cells::new(Precision::F16));
+    for &architecture in Architecture::ALL {
+        let tasks = cells.grid(architecture);
+        let free = free_bytes::<Cuda, Driver>(&device).unwrap();
+        let plan = side_by_side(&tasks, free).unwrap();
+        assert_eq!((plan.features, plan.cells, plan.part), (Features::Resident, tasks.len(), 8), "{plan:?}");
+        let ours = together(&device, tasks, &plan);
+        for (i, (task, ours)) in cells.grid(architecture).into_iter().zip(ours).enumerate() {
+            let what = format!("{architecture} {i}: {} {}", task.audio, task.loss);
+            let (theirs, _) = on_cpu(task);
+            same_measures(&what, &ours.epochs, &theirs.epochs, TOLERANCE);
+            assert_close(&what, &ours.generated, &wide(&theirs.generated), 1e-3);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: just test-cuda"]
+fn company_parts_and_streaming_change_nothing_but_roundings() {
+    let (device, cells) = (gpu(), Cells::new(Precision::F16));
+    for &architecture in Architecture::ALL {
+        let all = together(&device, cells.five(architecture), &program::resident(5));
+        let near = |what: &str, ours: &Told, theirs: &Told| {
+            same_measures(what, &ours.epochs, &theirs.epochs, TOLERANCE);
+            assert_close(what, &ours.generated, &wide(&theirs.generated), 1e-3);
+        };
+        // cuBLAS may choose other kernels for other numbers of cells or rows; for the same numbers it has no reason to.
+        for (i, task) in cells.five(architecture).into_iter().enumerate() {
+            near("alone", &together(&device, vec![task], &program::resident(1))[0], &all[i]);
+        }
+        let parts = together(&device, cells.five(architecture), &Plan { part: 3, ..program::resident(5) });
+        parts.iter().zip(&all).for_each(|(parts, all)| near("in parts", parts, all));
+        for block in [8, 17] {
+            let plan = Plan { features: Features::Streamed { block }, ..program::resident(5) };
+            assert!(together(&device, cells.five(architecture), &plan) == all, "{architecture}, blocks of {block}");
+        }
+    }
 }

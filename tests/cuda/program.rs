@@ -87,20 +87,21 @@ impl Cells {
                 }
             }
         }
-        let changes: [(Loss, fn(&mut Config)); 6] = [
+        type Change = (Loss, fn(&mut Config));
+        let changes: [Change; 6] = [
             (Loss::Kl, |c| c.train.kl_block = Some(5)),
             (Loss::Kl, |c| c.train.kl_block = Some(3)),
             (Loss::L2, |c| c.train.l2 = L2Reduction::Sum),
             (Loss::L2, |c| (c.train.w_cls, c.train.w_rec) = (0.25, 3.0)),
             (Loss::L2, |c| c.train.target = Target::Raw),
-            (Loss::Kl, |c| c.autoencoder.test_frame = TestFrame::Mean),
+            (Loss::Kl, |c| (c.autoencoder.test_frame, c.train.w_rec) = (TestFrame::Mean, 2.0)),
         ];
         tasks.extend(changes.map(|(loss, change)| self.with(architecture, "vggish", loss, Classifier::With, change)));
         tasks
     }
 
     /// Five unlike cells.
-    fn five(&self, architecture: Architecture) -> Vec<Task> {
+    pub fn five(&self, architecture: Architecture) -> Vec<Task> {
         let mut grid = self.grid(architecture).into_iter().enumerate();
         std::iter::from_fn(|| grid.next()).filter(|(i, _)| [1, 2, 7, 8, 10].contains(i)).map(|(_, task)| task).collect()
     }
@@ -137,7 +138,7 @@ impl Listener for Recorder {
 }
 
 /// The CPU's training of one cell, and its checkpoints.
-fn on_cpu(task: Task) -> (Told, Vec<Checkpoint>) {
+pub fn on_cpu(task: Task) -> (Told, Vec<Checkpoint>) {
     let (mut recorder, val) = (Recorder::default(), task.view.val.clone());
     let trained = task.train(&Cpu::default(), None, &mut recorder).unwrap();
     let generated = trained.generate(&val).unwrap();
