@@ -314,14 +314,15 @@ def train_generator(clips, kind, loss, classifier, seed, args, timings):
     optimiser = torch.optim.Adam(model.parameters(), lr=args.lr)
     curve = []
     for _ in range(args.epochs):
-        model.train()
-        for batch in heard[torch.randperm(len(heard), device=device)].split(args.batch):
-            optimiser.zero_grad()
-            logits, r = model(model.draw(rows(vision, batch, device)))
-            generator_loss(logits, r, labels[batch], rows(target, batch, device), loss, classifier).backward()
-            optimiser.step()
-        with timings.stage("val measures"):
-            curve.append(measure(model, clips, loss, classifier, device))
+        with timings.stage(f"epoch {kind}"):
+            model.train()
+            for batch in heard[torch.randperm(len(heard), device=device)].split(args.batch):
+                optimiser.zero_grad()
+                logits, r = model(model.draw(rows(vision, batch, device)))
+                generator_loss(logits, r, labels[batch], rows(target, batch, device), loss, classifier).backward()
+                optimiser.step()
+            with timings.stage("val measures"):
+                curve.append(measure(model, clips, loss, classifier, device))
     _, r = predict(model, clips, device)
     return r.cpu().numpy(), curve
 
@@ -401,7 +402,7 @@ def run_grid(args, timings):
         clips.to(timings.device)
     heads = {}
     for seed in range(args.seeds):
-        for name in ["rgb", "flow"]:
+        for name in ["rgb", "flow"] if args.cells is None else []:
             with timings.stage(f"head {name}"):
                 heads.setdefault(name, []).append(train_head(clips, name, seed, args, timings.device))
     results = {}
@@ -413,12 +414,38 @@ def run_grid(args, timings):
     return results if len(results) > 1 else next(iter(results.values()))
 
 
+def time_parts(clips, cells, args, timings):
+    """The study's costs without its tables: controls, some cells, some classes of the bank."""
+    if args.svm_timed:
+        x, labels = clips.target[clips.heard], clips.labels[clips.heard]
+        settings = argparse.Namespace(svm_c=args.svm_c, tol=1e-4, calibrated=True)
+        with timings.stage("svm bank"), Parallel(n_jobs=args.jobs) as parallel:
+            parallel(delayed(fit_class)(x, labels, k, settings) for k in range(args.svm_timed))
+    for kind in ["zero", "mean", "ridge", "knn", "oracle"] if args.cells is None else []:
+        with timings.stage(f"control {kind}"):
+            control_features(clips, kind)
+    for seed in range(args.seeds):
+        for kind, loss, classifier in cells:
+            with timings.stage(f"train {kind}"):
+                train_generator(clips, kind, loss, classifier, seed, args, timings)
+
+
 def run_study(clips, audio, heads, args, timings):
     labels, sounded = clips.labels[clips.val], clips.sounded[clips.val]
     progress(
         f"{len(clips.train)} train ({len(clips.heard)} sounded), {len(clips.val)} val ({sounded.sum()} sounded), "
         f"{len(clips.classes)} classes"
     )
+    cells = [
+        (kind, loss, classifier)
+        for kind in ["lstm", "autoencoder"]
+        for loss in ["l2", "kl"]
+        for classifier in [True, False]
+        if args.cells is None or f"{kind}/{loss}/{'with' if classifier else 'without'}" in args.cells
+    ]
+    if args.svm_timed or args.cells is not None:
+        time_parts(clips, cells, args, timings)
+        return {}
     with timings.stage("svm bank"):
         bank = svm_bank(clips.target[clips.heard], clips.labels[clips.heard], args.svm_c, args.jobs)
     with timings.stage("svm scores"):
@@ -438,12 +465,6 @@ def run_study(clips, audio, heads, args, timings):
             generated = control_features(clips, kind)
         scores[kind] = [audio_scores(generated)]
         errors[kind] = [feature_error(clips, generated)]
-    cells = [
-        (kind, loss, classifier)
-        for kind in ["lstm", "autoencoder"]
-        for loss in ["l2", "kl"]
-        for classifier in [True, False]
-    ]
     for seed in range(args.seeds):
         for kind, loss, classifier in cells:
             row = f"{kind} {loss} {'with' if classifier else 'without'}"
@@ -652,6 +673,8 @@ def main():
     data(p), generator(p), batch(p), head(p), svm(p)
     p.add_argument("--epochs", type=int, default=20)
     p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--cells", type=lambda text: text.split(","), help="time these alone: lstm/l2/with,...; no tables")
+    p.add_argument("--svm-timed", type=int, default=0, help="time so many classes of the bank, no tables; 0: all")
     p = command("heads", "the linear heads of the visual streams alone")
     data(p), batch(p), head(p)
     p.add_argument("--seeds", type=int, default=3)
