@@ -615,6 +615,14 @@ char *ptx_to_c(struct kernel *kernel) {
     t.waits = strstr(body, "bar.sync") || strstr(body, "barrier.sync") || strstr(body, "barrier.cta.sync");
 
 
+    // Shared memory that several kernels of a module use is declared outside of them.
+    for (const char *line = kernel->ptx; (line = strstr(line, "\n.shared ")); line++) {
+        char *shared = strndup(line + 1, strcspn(line + 1, ";"));
+        char *name = strstr(shared, ".b8 ");
+        size_t length = name ? strcspn(name + 4, "[") : 0;
+        if (length && memmem(body, strlen(body), name + 4, length)) declaration(&t, shared);
+        free(shared);
+    }
     // Declarations first: a register may be used in front of its declaration's place, and shared memory has to have its size.
     struct statement *statements = split_body(&t, body);
     for (struct statement *s = statements; s->text; s++) {
