@@ -195,13 +195,7 @@ fn gpu_step(_: &mut Part, name: &str, _: Architecture, _: usize, _: usize) -> Ou
     Err(format!("device={name}: this program was built without the feature cuda").into())
 }
 
-fn step_on<D: Backend>(
-    part: &mut Part,
-    device: D,
-    architecture: Architecture,
-    rows: usize,
-    frames: usize,
-) -> Outcome {
+fn step_on<D: Backend>(part: &mut Part, device: D, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
     let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "bench", "grid": {} }))?;
     if architecture == Architecture::Lstm {
         config.lstm.hidden = part.size("hidden")?;

@@ -18,7 +18,10 @@ const CLIPS: f64 = 1.5;
 impl Study {
     fn new() -> Study {
         let study = Study { dir: tempfile::tempdir().unwrap() };
-        study.program(&["data", "synth", "data", "--preset", "mini", "--train", "300", "--val", "200", "--sounded"], &[]);
+        study.program(
+            &["data", "synth", "data", "--preset", "mini", "--train", "300", "--val", "200", "--sounded"],
+            &[],
+        );
         study
     }
 
