@@ -33,7 +33,7 @@ SIZES = {
     "paper": {"hidden": 256, "encoder": [512, 256], "decoder": [512], "batch": 128, "head_lr": 1e-3, "synth": []},
     "mini": {"hidden": 64, "encoder": [128, 64], "decoder": [128], "batch": 64, "head_lr": 3e-3, "synth": []},
     "smoke": {
-        "hidden": 8, "encoder": [8, 4], "decoder": [8], "batch": 64, "head_lr": 3e-3, "synth": ["--train", 120, "--val", 80],
+        "hidden": 8, "encoder": [8, 4], "decoder": [8], "batch": 64, "head_lr": 3e-3, "synth": ["--train", 600, "--val", 80],
     },
 }  # fmt: skip
 STEPS = {
