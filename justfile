@@ -89,6 +89,35 @@ test-cuda:
     just build-cuda
     cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
 
+# The same tests, and the program with --device cuda, on a stand-in for NVIDIA's driver and cuBLAS: no GPU, no measurement of speed
+test-cuda-host:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! nvcc=$(command -v nvcc); then
+        echo "skipped: nvcc is not on the PATH; see docs/cuda.md" >&2
+        exit 0
+    fi
+    # Where NVRTC is, which compiles our kernels here as it does for a GPU.
+    root=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+    export CUDA_PATH=${CUDA_PATH:-$root}
+    just build-cuda
+    sh tests/cuda/stand-in/build.sh target/stand-in
+    export LD_LIBRARY_PATH="$PWD/target/stand-in${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
+
+# Test and time on a GPU, beside PyTorch with cuDNN and beside this machine's CPU: `just bench-cuda --size paper`; docs/cuda.md
+bench-cuda *args: peers
+    #!/usr/bin/env bash
+    set -euo pipefail
+    nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was timed; docs/cuda.md tells what is tested without one" >&2; exit 1; }
+    just build-cuda
+    build=(--release --locked --features cuda --target-dir target/cuda)
+    # The last line names the program: "Executable benches/parts.rs (PATH)".
+    program() { grep -oE '\([^()]+\)$' | tail -1 | tr -d '()'; }
+    parts=$(cargo bench --locked --features cuda --target-dir target/cuda --bench parts --no-run 2>&1 | tee /dev/stderr | program)
+    tests=$(cargo test "${build[@]}" --test unmute --no-run 2>&1 | tee /dev/stderr | program)
+    python3 benches/cuda.py --unmute target/cuda/release/unmute --parts "$parts" --tests "$tests" --python .venv/peers/bin/python {{ args }}
+
 # Write the JSON Schemas that editors use
 schemas:
     cargo build --release --locked

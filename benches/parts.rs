@@ -2,6 +2,7 @@
 //!
 //! Without a part, all of them at the sizes of docs/benchmarks.md. `repeat=N` sets how often a part is timed, `json=1`
 //! prints one line of JSON for each instead of a row. benches/peers/compare.py reads that and times the peers in turn.
+//! `device=cuda` or `device=cuda:N` trains generators on a GPU, in a program built with the feature `cuda`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -175,8 +176,29 @@ fn autoencoder_step(part: &mut Part) -> Outcome {
     generator_step(part, Architecture::Autoencoder, batch, 18)
 }
 
-/// Forward, losses, backward and Adam on one made-up batch.
+/// Forward, losses, backward and Adam on one made-up batch, on the device of `device=`.
 fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
+    match part.arguments.get("device").cloned().as_deref() {
+        None | Some("cpu") => step_on(part, <Cpu as Backend>::open(&())?, architecture, rows, frames),
+        Some(name) => gpu_step(part, name, architecture, rows, frames),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_step(part: &mut Part, name: &str, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
+    use unmute::cuda::choice::{Wanted, choose, find};
+    let wanted = Wanted::parse(name).ok_or_else(|| format!("device={name}: should be cpu, cuda or cuda:N"))?;
+    let choice = choose(wanted, &find(wanted))?;
+    let device = <dfdx::tensor::Cuda as Backend>::open(&choice.gpu.ok_or("no GPU was chosen")?)?;
+    step_on(part, device, architecture, rows, frames)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_step(_: &mut Part, name: &str, _: Architecture, _: usize, _: usize) -> Outcome {
+    Err(format!("device={name}: this program was built without the feature cuda").into())
+}
+
+fn step_on<D: Backend>(part: &mut Part, device: D, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
     let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "bench", "grid": {} }))?;
     if architecture == Architecture::Lstm {
         config.lstm.hidden = part.size("hidden")?;
@@ -184,7 +206,7 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
     let sizes =
         Sizes { frames, visual: part.size("dims")?, audio: part.size("audio")?, classes: part.size("classes")? };
     let clips = part.size("batch")?;
-    let mut generator = Generator::new(<Cpu as Backend>::open(&())?, architecture, &config, sizes, 0)?;
+    let mut generator = Generator::new(device, architecture, &config, sizes, 0)?;
     let batch = Batch {
         x: Host::all(Arc::new(normal(rows * sizes.visual, "x")), rows),
         labels: (0..clips).map(|i| i % sizes.classes).collect(),

@@ -2,7 +2,8 @@
 """Times unmute and its peers in turn on this machine, and prints medians and ratios.
 
 Each round runs ours, then theirs, part by part, so that a busy minute hurts both; the table has the medians over the
-rounds. Called by `just bench-peers`, which builds both sides. Needs the standard library only.
+rounds. Called by `just bench-peers`, which builds both sides. With `--device cuda` both train on a GPU (`../cuda.py` measures
+more there). Needs the standard library only.
 """
 
 import argparse
@@ -82,6 +83,24 @@ def run(command, narrow=False, env=None):
     return out, seconds, peak.bytes
 
 
+def refuse_without_gpu(device):
+    """Ends the program where a GPU is asked for and none answers."""
+    if device == "cpu":
+        return
+    try:
+        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        found = [line for line in answer.stdout.splitlines() if line.startswith("GPU ")]
+        said = answer.stderr.strip() or answer.stdout.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        found, said = [], str(error)
+    if not found:
+        sys.exit(
+            f"--device {device}: no GPU answers here (nvidia-smi -L: {said or 'no answer'}), so nothing was timed\n"
+            "  next: run it where nvidia-smi lists a GPU; docs/cuda.md tells what is tested without one"
+        )
+    progress(f"{'; '.join(found)}")
+
+
 class Row:
     """One line of the table: figures of both sides over the rounds."""
 
@@ -123,11 +142,13 @@ class Comparison:
 
     def parts(self, *arguments, narrow=False):
         env = {"RAYON_NUM_THREADS": str(self.args.threads)}
-        out, _, peak = run([self.args.parts, "json=1", *arguments], narrow, env)
+        device = [f"device={self.args.device}"] if arguments[0] in ("lstm", "autoencoder") else []
+        out, _, peak = run([self.args.parts, "json=1", *arguments, *device], narrow, env)
         return json.loads(out.splitlines()[-1]), peak
 
     def peer(self, *arguments, narrow=False):
-        command = [self.args.python, HERE / "grid.py", arguments[0], "--threads", self.args.threads, *arguments[1:]]
+        both = ["--threads", self.args.threads, "--device", self.args.device]
+        command = [self.args.python, HERE / "grid.py", arguments[0], *both, *arguments[1:]]
         out, seconds, peak = run(command, narrow)
         return json.loads(out.splitlines()[-1]), seconds, peak
 
@@ -180,7 +201,7 @@ class Comparison:
         seconds, peaks = [], []
         for command in [
             ["data", "import", args.data, data, "--rows", "vggish=3"],
-            ["run", experiment, "--dataset", data, "--db", db, "--device", "cpu", *sets],
+            ["run", experiment, "--dataset", data, "--db", db, "--device", args.device, *sets],
             ["report", experiment, "--db", db, "--out", out],
         ]:
             _, took, peak = run([args.unmute, *command], env=env)
@@ -222,14 +243,17 @@ def main():
     parser.add_argument("--unmute", required=True, help="the unmute program")
     parser.add_argument("--python", default=sys.executable, help="a Python with requirements.txt")
     parser.add_argument("--data", help="CORSMAL's folder (clips.csv, features/); without it the grid is left out")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N, of both sides")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
     parser.add_argument("--epochs", type=int, default=30, help="of the grid")
     parser.add_argument("--full", action="store_true", help="train all three seeds of the peer's grid")
     parser.add_argument("--only", default="steps,narrow,svm,grid", help="which of steps, narrow, svm, grid")
     args = parser.parse_args()
+    refuse_without_gpu(args.device)
     comparison = Comparison(args)
-    wanted = args.only.split(",")
+    # Instruction sets are the CPU's.
+    wanted = [name for name in args.only.split(",") if name != "narrow" or args.device == "cpu"]
     try:
         for number in range(1, args.rounds + 1):
             for name, part in [
@@ -243,7 +267,7 @@ def main():
                     part()
     finally:
         shutil.rmtree(comparison.folder, ignore_errors=True)
-    print(f"{platform.machine()}, {args.threads} threads, {args.rounds} rounds, {time.strftime('%Y-%m-%d')}\n")
+    print(f"{platform.machine()}, {args.device}, {args.threads} threads, {args.rounds} rounds, {time.strftime('%Y-%m-%d')}\n")
     print(comparison.table())
 
 

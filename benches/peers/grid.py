@@ -3,7 +3,8 @@
 
 It shares no code with unmute and is written the way a user of these libraries would write it. `grid` does the whole
 study on a folder of per-clip .npy files and prints the rows of Tables 3 and 4; `heads`, `svm`, `lstm-step` and
-`ae-step` do one stage alone, for timing. Tables and JSON go to stdout (the JSON last), progress to stderr.
+`ae-step` do one stage alone, for timing. With `--device cuda` PyTorch's part runs on a GPU, nn.LSTM by cuDNN, with the
+features in the GPU's memory where they fit. Tables and JSON go to stdout (the JSON last), progress to stderr.
 See README.md beside this file.
 """
 
@@ -36,15 +37,21 @@ from torch import nn
 
 
 class Timings:
-    """Wall-clock seconds of every visit to a stage."""
+    """Wall-clock seconds of every visit to a stage. A GPU's work is waited for before a stage and at its end."""
 
-    def __init__(self):
-        self.visits = defaultdict(list)
+    def __init__(self, device):
+        self.device, self.visits = device, defaultdict(list)
+
+    def wait(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     @contextlib.contextmanager
     def stage(self, name):
+        self.wait()
         start = time.perf_counter()
         yield
+        self.wait()
         self.visits[name].append(time.perf_counter() - start)
 
     def summary(self):
@@ -59,8 +66,9 @@ class Timings:
         }
 
 
-def environment():
+def environment(device):
     return {
+        **gpu(device),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "scikit-learn": sklearn.__version__,
@@ -68,6 +76,57 @@ def environment():
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }
+
+
+def gpu(device):
+    """The GPU and what was taken of its memory at most: by tensors, and by PyTorch from the driver."""
+    if device.type != "cuda":
+        return {"device": "cpu"}
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "peak_allocated_bytes": torch.cuda.max_memory_allocated(device),
+        "peak_reserved_bytes": torch.cuda.max_memory_reserved(device),
+    }
+
+
+def open_device(args):
+    """The device that PyTorch works on, in full single precision unless --tf32."""
+    try:
+        device = torch.device(args.device)
+    except RuntimeError:
+        sys.exit(f"--device {args.device}: should be cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            what = "this PyTorch has no CUDA" if torch.version.cuda is None else f"PyTorch sees {count} GPUs"
+            sys.exit(f"--device {args.device}: {what}\n  next: --device cpu, or install PyTorch with CUDA (README.md)")
+        torch.cuda.set_device(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    torch.backends.cuda.matmul.allow_tf32 = args.tf32
+    torch.backends.cudnn.allow_tf32 = args.tf32
+    return device
+
+
+def place(array, device):
+    """An array as a tensor: on the device where it takes at most four fifths of the free memory, else pinned on the host."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cpu":
+        return tensor
+    free, _ = torch.cuda.mem_get_info(device)
+    if tensor.nbytes <= 0.8 * free:
+        return tensor.to(device)
+    progress(f"{tensor.nbytes / 2**30:.1f} GiB do not fit into {free / 2**30:.1f} GiB of {device}: batches are copied")
+    return tensor.pin_memory()
+
+
+def rows(tensor, index, device):
+    """Rows of a tensor that may be on the host, on the device."""
+    if tensor.device == index.device:
+        return tensor[index]
+    return tensor[index.cpu()].to(device, non_blocking=True)
 
 
 def progress(message):
@@ -84,9 +143,21 @@ def resample(rows, count):
     return rows[index]
 
 
+def safetensor(path):
+    """The one array of a .safetensors file."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    (about,) = header.values()
+    kind = {"F32": np.float32, "F16": np.float16}[about["dtype"]]
+    return np.memmap(path, kind, "r", 8 + length + about["data_offsets"][0], tuple(about["shape"]))
+
+
 class Clips:
     """Features of one folder: rgb and flow (N, T, D), audio (N, rows * D) and the labels; `train` and `val` index
-    the clips of a split; `sounded` is the simulated availability of sound."""
+    the clips of a split; `sounded` is the simulated availability of sound. The folder has per-clip .npy files, or is a
+    data set of unmute's in which every clip has sound."""
 
     def __init__(self, folder, frames, audio_stream, audio_rows, missing, missing_seed):
         folder = Path(folder)
@@ -94,15 +165,16 @@ class Clips:
             table = list(csv.DictReader(file))
 
         def stream(name, rows):
+            if (folder / f"{name}.safetensors").exists():
+                return safetensor(folder / f"{name}.safetensors").astype(np.float32)
             return np.stack(
                 [resample(np.load(folder / "features" / f"{row['clip']}_{name}.npy"), rows) for row in table]
             ).astype(np.float32)
 
         self.classes = sorted({row["label"] for row in table})
         self.labels = np.array([self.classes.index(row["label"]) for row in table])
-        self.rgb = stream("rgb", frames)
-        self.flow = stream("flow", frames)
-        self.audio = stream(audio_stream, audio_rows).reshape(len(table), -1)
+        rgb = stream("rgb", frames)
+        flow = stream("flow", frames)
         split = np.array([row["split"] for row in table])
         self.train, self.val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
 
@@ -114,14 +186,30 @@ class Clips:
         self.heard = self.train[self.sounded[self.train]]  # what generators and SVMs are trained on
 
         # inputs with the statistics of all train frames, audio with those of sounded train clips
-        vision = np.concatenate([self.rgb, self.flow], axis=2)
-        width = vision.shape[2]
+        vision = np.concatenate([rgb, flow], axis=2)
+        width, d_rgb = vision.shape[2], rgb.shape[2]
+        del rgb, flow
         scaler = StandardScaler().fit(vision[self.train].reshape(-1, width))
-        self.vision = scaler.transform(vision.reshape(-1, width)).reshape(vision.shape).astype(np.float32)
+        self.vision = scaler.transform(vision.reshape(-1, width), copy=False).reshape(vision.shape)
+        self.streams = {"rgb": slice(None, d_rgb), "flow": slice(d_rgb, None)}
+        self.stream, self.audio_rows = stream, audio_rows
+        self.listen(audio_stream)
+
+    def listen(self, name):
+        """Takes another audio stream."""
+        self.audio = self.stream(name, self.audio_rows).reshape(len(self.labels), -1)
+        if len(self.audio) != len(self.labels):
+            sys.exit(f"{name}: {len(self.audio)} rows for {len(self.labels)} clips; make the data with --sounded")
         self.audio_scaler = StandardScaler().fit(self.audio[self.heard])
         self.target = self.audio_scaler.transform(self.audio).astype(np.float32)
-        d_rgb = self.rgb.shape[2]
-        self.streams = {"rgb": self.vision[:, :, :d_rgb], "flow": self.vision[:, :, d_rgb:]}
+
+    def to(self, device):
+        """Features and labels as tensors, once for all trainings."""
+        if not hasattr(self, "tensors"):
+            self.tensors = {"vision": place(self.vision, device), "labels": torch.from_numpy(self.labels).to(device)}
+        if self.tensors.get("name") is not self.target:
+            self.tensors.update(name=self.target, target=place(self.target, device))
+        return self.tensors["vision"], self.tensors["target"], self.tensors["labels"]
 
 
 def top_k(probabilities, labels, k):
@@ -168,7 +256,8 @@ class AutoencoderGenerator(nn.Module):
 
     def draw(self, clips):
         """A fresh random frame of each clip."""
-        return clips[torch.arange(len(clips)), torch.randint(clips.shape[1], (len(clips),))]
+        frames = torch.randint(clips.shape[1], (len(clips),), device=clips.device)
+        return clips[torch.arange(len(clips), device=clips.device), frames]
 
     def at_test(self, clips):
         return clips[:, clips.shape[1] // 2]
@@ -190,43 +279,52 @@ def generator_loss(logits, r, labels, target, loss, classifier):
     return value + F.cross_entropy(logits, labels) if classifier else value
 
 
-def measure(model, clips, loss, classifier):
-    """Losses and feature error on sounded val clips, accuracy of the classifier branch on all."""
-    vision, target, labels = (torch.from_numpy(array) for array in (clips.vision, clips.target, clips.labels))
-    val = torch.from_numpy(clips.val)
-    sounded = torch.from_numpy(clips.sounded[clips.val])
+def predict(model, clips, device):
+    """Logits and features of the val clips."""
+    vision, _, _ = clips.to(device)
+    val = torch.from_numpy(clips.val).to(device)
     model.eval()
     with torch.no_grad():
-        logits, r = model(model.at_test(vision[val]))
-        loss = generator_loss(logits[sounded], r[sounded], labels[val][sounded], target[val][sounded], loss, classifier)
+        # all at once where they are few
+        parts = [model(model.at_test(rows(vision, part, device))) for part in val.split(10_000)]
+    return [torch.cat(part) for part in zip(*parts)]
+
+
+def measure(model, clips, loss, classifier, device):
+    """Losses and feature error on sounded val clips, accuracy of the classifier branch on all."""
+    _, target, labels = clips.to(device)
+    val = torch.from_numpy(clips.val).to(device)
+    sounded = torch.from_numpy(clips.sounded[clips.val]).to(device)
+    logits, r = predict(model, clips, device)
+    target = rows(target, val, device)
+    with torch.no_grad():
+        loss = generator_loss(logits[sounded], r[sounded], labels[val][sounded], target[sounded], loss, classifier)
         accuracy = (logits.argmax(dim=1) == labels[val]).float().mean()
-        error = F.mse_loss(r[sounded], target[val][sounded])
+        error = F.mse_loss(r[sounded], target[sounded])
     return float(loss), float(accuracy), float(error)
 
 
 def train_generator(clips, kind, loss, classifier, seed, args, timings):
     """Generated (standardised) audio features of the val clips, and what is measured on them after every epoch."""
     torch.manual_seed(seed)
-    vision = torch.from_numpy(clips.vision)
-    target = torch.from_numpy(clips.target)
-    labels = torch.from_numpy(clips.labels)
-    heard = torch.from_numpy(clips.heard)
-    model = make_generator(kind, vision.shape[2], args, target.shape[1], len(clips.classes))
+    device = timings.device
+    vision, target, labels = clips.to(device)
+    heard = torch.from_numpy(clips.heard).to(device)
+    model = make_generator(kind, vision.shape[2], args, target.shape[1], len(clips.classes)).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=args.lr)
     curve = []
     for _ in range(args.epochs):
-        model.train()
-        for batch in heard[torch.randperm(len(heard))].split(args.batch):
-            optimiser.zero_grad()
-            logits, r = model(model.draw(vision[batch]))
-            generator_loss(logits, r, labels[batch], target[batch], loss, classifier).backward()
-            optimiser.step()
-        with timings.stage("val measures"):
-            curve.append(measure(model, clips, loss, classifier))
-    model.eval()
-    with torch.no_grad():
-        _, r = model(model.at_test(vision[torch.from_numpy(clips.val)]))
-    return r.numpy(), curve
+        with timings.stage(f"epoch {kind}"):
+            model.train()
+            for batch in heard[torch.randperm(len(heard), device=device)].split(args.batch):
+                optimiser.zero_grad()
+                logits, r = model(model.draw(rows(vision, batch, device)))
+                generator_loss(logits, r, labels[batch], rows(target, batch, device), loss, classifier).backward()
+                optimiser.step()
+            with timings.stage("val measures"):
+                curve.append(measure(model, clips, loss, classifier, device))
+    _, r = predict(model, clips, device)
+    return r.cpu().numpy(), curve
 
 
 def control_features(clips, kind):
@@ -271,20 +369,21 @@ def svm_bank(x, labels, c, jobs):
     return CalibratedClassifierCV(svm, method="sigmoid", cv=folds, ensemble=False, n_jobs=jobs).fit(x, labels)
 
 
-def train_head(frames, labels, classes, train, seed, args):
-    """A linear layer on every frame, logits averaged over frames; class probabilities of all clips."""
+def train_head(clips, name, seed, args, device):
+    """A linear layer on every frame of a stream, logits averaged over frames; class probabilities of the val clips."""
     torch.manual_seed(seed)
-    x, y = torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(labels)
-    head = nn.Linear(x.shape[2], classes)
+    vision, _, y = clips.to(device)
+    x = vision[:, :, clips.streams[name]]
+    head = nn.Linear(x.shape[2], len(clips.classes)).to(device)
     optimiser = torch.optim.Adam(head.parameters(), lr=args.head_lr, weight_decay=args.head_weight_decay)
-    train = torch.from_numpy(train)
+    train, val = torch.from_numpy(clips.train).to(device), torch.from_numpy(clips.val).to(device)
     for _ in range(args.head_epochs):
-        for batch in train[torch.randperm(len(train))].split(args.batch):
+        for batch in train[torch.randperm(len(train), device=device)].split(args.batch):
             optimiser.zero_grad()
-            F.cross_entropy(head(x[batch]).mean(dim=1), y[batch]).backward()
+            F.cross_entropy(head(rows(x, batch, device)).mean(dim=1), y[batch]).backward()
             optimiser.step()
     with torch.no_grad():
-        return head(x).mean(dim=1).softmax(dim=1).numpy()
+        return head(rows(x, val, device)).mean(dim=1).softmax(dim=1).cpu().numpy()
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -292,17 +391,61 @@ def train_head(frames, labels, classes, train, seed, args):
 
 
 def load(args):
-    return Clips(args.data, args.frames, args.audio, args.audio_rows, args.missing, args.missing_seed)
+    return Clips(args.data, args.frames, args.audio.split(",")[0], args.audio_rows, args.missing, args.missing_seed)
 
 
 def run_grid(args, timings):
+    """The study for each audio stream; the heads of the visual ones are trained once."""
     with timings.stage("load"):
         clips = load(args)
+    with timings.stage("upload"):
+        clips.to(timings.device)
+    heads = {}
+    for seed in range(args.seeds):
+        for name in ["rgb", "flow"] if args.cells is None else []:
+            with timings.stage(f"head {name}"):
+                heads.setdefault(name, []).append(train_head(clips, name, seed, args, timings.device))
+    results = {}
+    for number, audio in enumerate(args.audio.split(",")):
+        if number > 0:
+            with timings.stage("load"):
+                clips.listen(audio)
+        results[audio] = run_study(clips, audio, heads, args, timings)
+    return results if len(results) > 1 else next(iter(results.values()))
+
+
+def time_parts(clips, cells, args, timings):
+    """The study's costs without its tables: controls, some cells, some classes of the bank."""
+    if args.svm_timed:
+        x, labels = clips.target[clips.heard], clips.labels[clips.heard]
+        settings = argparse.Namespace(svm_c=args.svm_c, tol=1e-4, calibrated=True)
+        with timings.stage("svm bank"), Parallel(n_jobs=args.jobs) as parallel:
+            parallel(delayed(fit_class)(x, labels, k, settings) for k in range(args.svm_timed))
+    for kind in ["zero", "mean", "ridge", "knn", "oracle"] if args.cells is None else []:
+        with timings.stage(f"control {kind}"):
+            control_features(clips, kind)
+    for seed in range(args.seeds):
+        for kind, loss, classifier in cells:
+            with timings.stage(f"train {kind}"):
+                train_generator(clips, kind, loss, classifier, seed, args, timings)
+
+
+def run_study(clips, audio, heads, args, timings):
     labels, sounded = clips.labels[clips.val], clips.sounded[clips.val]
     progress(
         f"{len(clips.train)} train ({len(clips.heard)} sounded), {len(clips.val)} val ({sounded.sum()} sounded), "
         f"{len(clips.classes)} classes"
     )
+    cells = [
+        (kind, loss, classifier)
+        for kind in ["lstm", "autoencoder"]
+        for loss in ["l2", "kl"]
+        for classifier in [True, False]
+        if args.cells is None or f"{kind}/{loss}/{'with' if classifier else 'without'}" in args.cells
+    ]
+    if args.svm_timed or args.cells is not None:
+        time_parts(clips, cells, args, timings)
+        return {}
     with timings.stage("svm bank"):
         bank = svm_bank(clips.target[clips.heard], clips.labels[clips.heard], args.svm_c, args.jobs)
     with timings.stage("svm scores"):
@@ -315,24 +458,14 @@ def run_grid(args, timings):
             return np.where(sounded[:, None], real, bank.predict_proba(generated))
 
     # scores[row] is a list over seeds of (n_val, classes) probabilities
-    scores, errors, curves = defaultdict(list), defaultdict(list), defaultdict(list)
+    scores, errors, curves = defaultdict(list, heads), defaultdict(list), defaultdict(list)
     scores["baseline"] = [baseline]
     for kind in ["zero", "mean", "ridge", "knn", "oracle"]:
         with timings.stage(f"control {kind}"):
             generated = control_features(clips, kind)
         scores[kind] = [audio_scores(generated)]
         errors[kind] = [feature_error(clips, generated)]
-    cells = [
-        (kind, loss, classifier)
-        for kind in ["lstm", "autoencoder"]
-        for loss in ["l2", "kl"]
-        for classifier in [True, False]
-    ]
     for seed in range(args.seeds):
-        for name in ["rgb", "flow"]:
-            with timings.stage(f"head {name}"):
-                p = train_head(clips.streams[name], clips.labels, len(clips.classes), clips.train, seed, args)
-            scores[name].append(p[clips.val])
         for kind, loss, classifier in cells:
             row = f"{kind} {loss} {'with' if classifier else 'without'}"
             with timings.stage(f"train {kind}"):
@@ -374,7 +507,7 @@ def run_grid(args, timings):
             f"{'mse':>8} {'R2':>7} {'cosine':>7}"
         )
 
-    header(f"Table 3: {args.audio} alone")
+    header(f"Table 3: {audio} alone")
     line("table3", "without generation (baseline)", "baseline")
     for kind, loss, classifier in cells:
         row = f"{kind} {loss} {'with' if classifier else 'without'}"
@@ -393,10 +526,10 @@ def run_grid(args, timings):
     line("table4", "Flow", "flow")
     line("table4", "RGB + Flow", "rgb", "flow")
     for prefix, streams in [("RGB", ["rgb"]), ("fusion", ["rgb", "flow"])]:
-        line("table4", f"{prefix} + {args.audio}", *streams, "baseline")
-        line("table4", f"{prefix} + {args.audio} (Gen-LSTM)", *streams, lstm)
-        line("table4", f"{prefix} + {args.audio} (Gen-AE)", *streams, ae)
-        line("table4", f"{prefix} + {args.audio} (oracle)", *streams, "oracle")
+        line("table4", f"{prefix} + {audio}", *streams, "baseline")
+        line("table4", f"{prefix} + {audio} (Gen-LSTM)", *streams, lstm)
+        line("table4", f"{prefix} + {audio} (Gen-AE)", *streams, ae)
+        line("table4", f"{prefix} + {audio} (oracle)", *streams, "oracle")
     print()
     return results
 
@@ -409,9 +542,9 @@ def run_heads(args, timings):
         total = 0.0
         for name in ["rgb", "flow"]:
             with timings.stage(f"head {name}"):
-                p = train_head(clips.streams[name], clips.labels, len(clips.classes), clips.train, seed, args)
-            total = total + p[clips.val]
-            results.setdefault(name, []).append(round(top_k(p[clips.val], labels, 1), 3))
+                p = train_head(clips, name, seed, args, timings.device)
+            total = total + p
+            results.setdefault(name, []).append(round(top_k(p, labels, 1), 3))
         results.setdefault("rgb + flow", []).append(round(top_k(total, labels, 1), 3))
     return results
 
@@ -467,11 +600,12 @@ def run_svm_classes(args, timings):
 def run_step(args, timings, kind):
     """Optimiser steps of one generator on made-up clips: forward, loss, backward, Adam."""
     torch.manual_seed(0)
-    model = make_generator(kind, args.dims, args, args.audio_dims, args.classes)
+    device = timings.device
+    model = make_generator(kind, args.dims, args, args.audio_dims, args.classes).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=args.lr)
     shape = (args.batch, args.frames, args.dims) if kind == "lstm" else (args.batch, args.dims)
-    x, target = torch.randn(shape), torch.randn(args.batch, args.audio_dims)
-    labels = torch.randint(args.classes, (args.batch,))
+    x, target = torch.randn(shape).to(device), torch.randn(args.batch, args.audio_dims).to(device)
+    labels = torch.randint(args.classes, (args.batch,)).to(device)
 
     def step():
         optimiser.zero_grad()
@@ -502,12 +636,14 @@ def main():
     def command(name, help):
         p = commands.add_parser(name, help=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         p.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
+        p.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda or cuda:N; scikit-learn stays on the CPU")
+        p.add_argument("--tf32", action="store_true", help="let the GPU round products to TF32")
         p.add_argument("--frames", type=int, default=18, help="frames of a clip")
         return p
 
     def data(p, optional=False):
         p.add_argument("data", nargs="?" if optional else None, help="folder with clips.csv and features/")
-        p.add_argument("--audio", default="vggish", help="audio stream, as in features/CLIP_AUDIO.npy")
+        p.add_argument("--audio", default="vggish", help="audio stream, as in features/CLIP_AUDIO.npy; grid: or several, a,b")
         p.add_argument("--audio-rows", type=int, default=3, help="rows of the audio stream, flattened")
         p.add_argument("--missing", type=float, default=0.44, help="share of clips made silent")
         p.add_argument("--missing-seed", type=int, default=0)
@@ -537,6 +673,8 @@ def main():
     data(p), generator(p), batch(p), head(p), svm(p)
     p.add_argument("--epochs", type=int, default=20)
     p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--cells", type=lambda text: text.split(","), help="time these alone: lstm/l2/with,...; no tables")
+    p.add_argument("--svm-timed", type=int, default=0, help="time so many classes of the bank, no tables; 0: all")
     p = command("heads", "the linear heads of the visual streams alone")
     data(p), batch(p), head(p)
     p.add_argument("--seeds", type=int, default=3)
@@ -563,7 +701,7 @@ def main():
 
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    timings = Timings()
+    timings = Timings(open_device(args))
     with timings.stage("everything"):
         if args.command == "grid":
             results = run_grid(args, timings)
@@ -577,7 +715,7 @@ def main():
             results = run_step(args, timings, "lstm" if args.command == "lstm-step" else "autoencoder")
     arguments = {key: value for key, value in vars(args).items() if key not in ["data", "x"]}
     report = {
-        "environment": environment(),
+        "environment": environment(timings.device),
         "arguments": arguments,
         "results": results,
         "timings": timings.summary(),

@@ -5,6 +5,7 @@
 //! [`load`] found the real one. So one program runs everywhere: with a GPU it uses it, without it says what is missing.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -117,6 +118,7 @@ fn open(library: &Library) -> Result<(), Missing> {
     let missing = |says: String| Missing { name: library.files[0].into(), says };
     let mut first = None;
     for path in library.files.iter().flat_map(|file| places_of(file)) {
+        load_companions(&path);
         let Ok(path) = CString::new(path) else { continue };
         // SAFETY: a path; libraries of NVIDIA's by their names.
         let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
@@ -136,6 +138,26 @@ fn open(library: &Library) -> Result<(), Missing> {
         return Ok(());
     }
     Err(missing(first.unwrap_or_default()))
+}
+
+/// NVRTC opens its builtins by a bare name when it compiles, which fails where the system does not look into its folder; one
+/// that is loaded already is found.
+fn load_companions(path: &str) {
+    let path = Path::new(path);
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (Some(version), Some(folder)) = (file.strip_prefix("libnvrtc.so."), path.parent()) else { return };
+    let major = version.split('.').next().unwrap_or_default();
+    // A bare name has no folder: there is nothing to read.
+    let companions = std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.starts_with(&format!("libnvrtc-builtins.so.{major}.")))
+    });
+    for companion in companions {
+        if let Ok(path) = CString::new(companion.path().into_os_string().into_encoded_bytes()) {
+            // SAFETY: a path; a library of NVIDIA's by its name. One that does not load is missed by NVRTC, which says so.
+            unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
+        }
+    }
 }
 
 /// Where a library may be: where the system looks, and in a toolkit that the environment names.

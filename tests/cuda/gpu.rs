@@ -2,8 +2,8 @@
 //! what is missing.
 
 use super::kernels::{clips, resident};
-use super::svm::clusters;
 use super::program::{self, Cells, Told, go_on, on_cpu, same_measures};
+use super::svm::clusters;
 use crate::support::numbers::{assert_close, assert_near, normal, one_hot, wide};
 use dfdx::prelude::*;
 use std::sync::Arc;
@@ -138,25 +138,6 @@ fn a_trained_generator_is_the_cpus_within_a_hundredth() {
     }
 }
 
-#[test]
-#[ignore = "needs a GPU: just test-cuda"]
-fn svm_banks_are_the_cpus_within_their_tolerance() {
-    let solver = gpu().solver().unwrap();
-    let (x, labels) = clusters(2000, 300, 12);
-    let config = Svm { c: 0.01, tolerance: 1e-8, ..Svm::default() };
-    let ours = Bank::train(&x, &labels, 12, &config, &*solver).unwrap();
-    let cpu = Bank::train(&x, &labels, 12, &config, &OnCpu).unwrap();
-    for (class, (ours, cpu)) in ours.fits.iter().zip(&cpu.fits).enumerate() {
-        assert_near(&format!("class {class}: objective"), ours.objective, cpu.objective, 1e-5);
-    }
-    let p = ours.probabilities(&x, 12, &*solver).unwrap();
-    let expected = cpu.probabilities(&x, 12, &OnCpu).unwrap();
-    for (i, (p, e)) in p.iter().zip(&expected).enumerate() {
-        assert!((p - e).abs() < 1e-3, "p[{i}] {p}, by the CPU {e}");
-    }
-    // The order of sums depends on sizes alone.
-    let again = Bank::train(&x, &labels, 12, &config, &*solver).unwrap();
-    assert!(again == ours, "the same GPU, another bank");
 fn together(device: &Cuda, tasks: Vec<Task>, plan: &Plan) -> Vec<Told> {
     let val = tasks[0].view.val.clone();
     let mut program = Together::<Cuda, Driver>::new(device, tasks, Vec::new(), plan).unwrap();
@@ -165,15 +146,6 @@ fn together(device: &Cuda, tasks: Vec<Task>, plan: &Plan) -> Vec<Told> {
 
 #[test]
 #[ignore = "needs a GPU: just test-cuda"]
-fn heads_are_the_cpus() {
-    let (x, labels) = clusters(1200, 200, 12);
-    let tsn = Tsn { epochs: 4, batch: 96, ..Tsn::default() };
-    let (train, val) = x.split_at(1000 * 200);
-    let head = Head { stream: "rgb", train, labels: &labels[..1000], val, classes: 12, tsn: &tsn, seed: 3 };
-    let (p, loss) = gpu().head(&head, &mut |_, _| Ok(())).unwrap();
-    let (expected, expected_loss) = Cpu::default().head(&head, &mut |_, _| Ok(())).unwrap();
-    assert_close("probabilities", &p, &wide(&expected), 1e-3);
-    assert_near("loss", loss, expected_loss, 1e-3);
 fn cells_together_train_as_the_cpu_trains_each() {
     let (device, cells) = (gpu(), Cells::new(Precision::F16));
     for &architecture in Architecture::ALL {
@@ -212,4 +184,38 @@ fn company_parts_and_streaming_change_nothing_but_roundings() {
             assert!(together(&device, cells.five(architecture), &plan) == all, "{architecture}, blocks of {block}");
         }
     }
+}
+
+#[test]
+#[ignore = "needs a GPU: just test-cuda"]
+fn svm_banks_are_the_cpus_within_their_tolerance() {
+    let solver = gpu().solver().unwrap();
+    let (x, labels) = clusters(2000, 300, 12);
+    let config = Svm { c: 0.01, tolerance: 1e-8, ..Svm::default() };
+    let ours = Bank::train(&x, &labels, 12, &config, &*solver).unwrap();
+    let cpu = Bank::train(&x, &labels, 12, &config, &OnCpu).unwrap();
+    for (class, (ours, cpu)) in ours.fits.iter().zip(&cpu.fits).enumerate() {
+        assert_near(&format!("class {class}: objective"), ours.objective, cpu.objective, 1e-5);
+    }
+    let p = ours.probabilities(&x, 12, &*solver).unwrap();
+    let expected = cpu.probabilities(&x, 12, &OnCpu).unwrap();
+    for (i, (p, e)) in p.iter().zip(&expected).enumerate() {
+        assert!((p - e).abs() < 1e-3, "p[{i}] {p}, by the CPU {e}");
+    }
+    // The order of sums depends on sizes alone.
+    let again = Bank::train(&x, &labels, 12, &config, &*solver).unwrap();
+    assert!(again == ours, "the same GPU, another bank");
+}
+
+#[test]
+#[ignore = "needs a GPU: just test-cuda"]
+fn heads_are_the_cpus() {
+    let (x, labels) = clusters(1200, 200, 12);
+    let tsn = Tsn { epochs: 4, batch: 96, ..Tsn::default() };
+    let (train, val) = x.split_at(1000 * 200);
+    let head = Head { stream: "rgb", train, labels: &labels[..1000], val, classes: 12, tsn: &tsn, seed: 3 };
+    let (p, loss) = gpu().head(&head, &mut |_, _| Ok(())).unwrap();
+    let (expected, expected_loss) = Cpu::default().head(&head, &mut |_, _| Ok(())).unwrap();
+    assert_close("probabilities", &p, &wide(&expected), 1e-3);
+    assert_near("loss", loss, expected_loss, 1e-3);
 }
