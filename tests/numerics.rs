@@ -518,11 +518,11 @@ fn certificate(x: &[f32], width: usize, w: &[f32], positive: impl Fn(usize) -> b
     }
     let ridge = 1.0 / (2.0 * c);
     for _ in 0..1000 {
-        for i in 0..n {
+        for (i, alpha) in alpha.iter_mut().enumerate() {
             let (z, square) = row(i).zip(&along).fold((0.0, 0.0), |(z, s), (x, a)| (z + x * a, s + x * x));
-            let next = (alpha[i] - (sign(i) * z - 1.0 + alpha[i] * ridge) / (square + ridge)).max(0.0);
-            let change = (next - alpha[i]) * sign(i);
-            alpha[i] = next;
+            let next = (*alpha - (sign(i) * z - 1.0 + *alpha * ridge) / (square + ridge)).max(0.0);
+            let change = (next - *alpha) * sign(i);
+            *alpha = next;
             if change != 0.0 {
                 along.iter_mut().zip(row(i)).for_each(|(s, x)| *s += change * x);
             }
