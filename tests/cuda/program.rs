@@ -357,6 +357,20 @@ fn a_cell_that_diverges_says_so_and_leaves_the_others_alone() {
 }
 
 #[test]
+fn a_loss_that_no_float_holds_is_not_finite_though_its_parts_are() {
+    if host::engine().is_none() {
+        return;
+    }
+    let cells = Cells::new(Precision::F32);
+    let large = |c: &mut Config| (c.train.l2, c.train.w_rec) = (L2Reduction::Sum, 4e37);
+    let task = || cells.with(Architecture::Lstm, "vggish", Loss::L2, Classifier::Without, large);
+    let stopped = task().train(&Cpu::default(), None, &mut Recorder::default());
+    assert!(matches!(stopped, Err(Error::Diverged { epoch: 1, .. })));
+    let measures = begin(vec![task()], Vec::new(), &resident(1)).epoch(1, &mut |_| Ok(())).unwrap()[0];
+    assert!(measures.loss_rec.is_finite() && !measures.loss.is_finite(), "{measures:?}");
+}
+
+#[test]
 fn an_error_of_the_listener_ends_an_epoch_and_the_next_one_is_sound() {
     if host::engine().is_none() {
         return;
