@@ -7,16 +7,16 @@
 //! Where classes can be separated and losses weigh much, a is 0 for most rows, and Newton's method on the primal, whose every
 //! step meets another set of rows with a loss, gets there slowly. Here a problem begins with coordinate ascent, one row at a
 //! time: a_i <- max(0, a_i - (y_i w.x_i - 1 + a_i / 2C) / (|x_i|^2 + 1 / 2C)) (Hsieh and others, A dual coordinate descent
-//! method for large-scale linear SVM, 2008), until the rows that have an a or a loss are no more than there are
-//! dimensions. From then on the program over these rows is solved exactly ([`super::pivoting`]), with the rows that the new w
-//! brings to a loss added each time.
+//! method for large-scale linear SVM, 2008), until the rows that have an a are hardly more than there are
+//! dimensions. From then on the program over these rows and those with the worst losses is solved by
+//! itself ([`super::program`]), again and again.
 //!
 //! All rows are looked at in products that all problems share. In coordinate ascent rows come in blocks: one product gives a
 //! block's decision values for all problems, its Gram matrix keeps these up to date while a problem goes through the block,
 //! and one product adds what has changed to w. Blocks and the rows in them come in a random order that depends on nothing. A
 //! problem is done when f(w) - D(a), which bounds f(w) - min f, is at most `tolerance` f(w).
 
-use super::pivoting::minimise;
+use super::program::{minimise, times};
 use super::svm::{Fit, Problem, Shared, dot, retain, retain_rows};
 use crate::product::{Mat, product};
 use crate::random::Stream;
@@ -29,13 +29,13 @@ const BLOCK: usize = 128;
 /// Passes of coordinate ascent between two looks at all rows: a look costs about as much as a pass.
 const PASSES: usize = 8;
 
-/// Looks at all rows, at most, and how many of them may find too many rows for an exact solution.
+/// Looks at all rows, at most, and how many of them may find too many rows for a program of their own.
 const MAX_LOOKS: usize = 60;
 const MAX_ROUGH: usize = 12;
 
-/// How many rows are solved for exactly.
+/// How many rows are solved for by themselves, at most.
 fn few(width: usize) -> usize {
-    width.max(256)
+    (width + width / 2).max(256)
 }
 
 /// Trains `problems` from `weights`, (P, D + 1), in place, and says how each ended and whether it is done; those that are
@@ -61,8 +61,7 @@ pub(super) fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) 
             Look::at(w, alpha, z, positive, c)
         });
         let looked: Vec<Look> = looked.collect();
-        let few = few(d);
-        places.iter().zip(&looked).for_each(|(&place, l)| rough_looks[place] += usize::from(l.rows.len() > few));
+        places.iter().zip(&looked).for_each(|(&place, l)| rough_looks[place] += usize::from(l.rough));
         let open: Vec<bool> = looked.iter().map(|l| l.fit.duality_gap > shared.tolerance).collect();
         let last = |i: usize| look == MAX_LOOKS || rough_looks[places[i]] > MAX_ROUGH;
         let leaves: Vec<bool> = (0..places.len()).map(|i| !open[i] || last(i)).collect();
@@ -84,11 +83,11 @@ pub(super) fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) 
         let each = alpha.par_chunks_mut(n).zip(margins.par_chunks(n)).zip(&looked).zip(&places);
         each.for_each(|(((alpha, margins), look), &place)| {
             let positive = |row: usize| shared.labels[row] == problems[place].class;
-            if look.rows.len() <= few {
+            if !look.rough {
                 solve(shared, &look.rows, alpha, margins, positive);
             }
         });
-        let rough: Vec<bool> = looked.iter().map(|l| l.rows.len() > few).collect();
+        let rough: Vec<bool> = looked.iter().map(|l| l.rough).collect();
         if rough.contains(&true) {
             retain_rows(&mut w, d, &rough);
             let these = alpha.chunks_exact_mut(n).zip(&places).zip(&rough).filter(|(_, rough)| **rough);
@@ -123,7 +122,7 @@ fn gradient_norms(
     gradients.chunks_exact(d).map(|g| dot(g, g).sqrt()).collect()
 }
 
-/// Solves the program over some rows exactly, all others staying at 0. What is known of the gradient, -m_i + a_i / 2C, comes
+/// Solves the program over some rows, all others staying at 0. What is known of the gradient, -m_i + a_i / 2C, comes
 /// from all digits of w; so rounding in the rows' Gram matrix does not stay, but becomes less with each look.
 fn solve(shared: &Shared, rows: &[usize], alpha: &mut [f32], margins: &[f32], positive: impl Fn(usize) -> bool) {
     let (d, k) = (shared.width, rows.len());
@@ -136,12 +135,9 @@ fn solve(shared: &Shared, rows: &[usize], alpha: &mut [f32], margins: &[f32], po
     product(&mut gram, Mat::new(&x, k, d), Mat::new(&x, k, d).t(), 1.0, false);
     let ridge = 1.0 / (2.0 * f64::from(shared.c));
     let mut a: Vec<f64> = rows.iter().map(|&row| f64::from(alpha[row])).collect();
-    let slope = |(i, &row): (usize, &usize)| {
-        // The ridge's part of the gradient and of what the program adds to it are the same.
-        let here: f64 = gram[i * k..][..k].iter().zip(&a).map(|(g, a)| f64::from(*g) * a).sum();
-        -f64::from(margins[row]) - here
-    };
-    let q: Vec<f64> = rows.iter().enumerate().map(slope).collect();
+    // The ridge's part of the gradient and of what the program adds to it are the same.
+    let along = times(&gram, &a);
+    let q: Vec<f64> = rows.iter().zip(along).map(|(&row, along)| -f64::from(margins[row]) - along).collect();
     minimise(&gram, ridge, &q, &mut a);
     rows.iter().zip(a).for_each(|(&row, a)| alpha[row] = a as f32);
 }
@@ -279,8 +275,10 @@ fn ascend(
 /// Where a problem stands.
 struct Look {
     fit: Fit,
-    /// Rows that have an a or a loss.
+    /// Rows that have an a, and those that have a loss and none, the worst first, as far as there is room.
     rows: Vec<usize>,
+    /// Whether so many have an a that those with a loss have no room.
+    rough: bool,
 }
 
 impl Look {
@@ -289,20 +287,34 @@ impl Look {
     /// f(w) - D(a) is a sum over rows of C (m_i - a_i / 2C)^2 where m_i is positive and of a_i^2 / 4C - a_i m_i elsewhere;
     /// none is negative, so nothing cancels.
     fn at(w: &[f32], alpha: &[f32], z: &mut [f32], positive: impl Fn(usize) -> bool, c: f32) -> Look {
-        let c = f64::from(c);
-        let (mut losses, mut gap, mut rows) = (0.0f64, 0.0f64, Vec::new());
+        let (c, few) = (f64::from(c), few(w.len()));
+        let (mut losses, mut gap, mut rows, mut losing) = (0.0f64, 0.0f64, Vec::new(), Vec::new());
         for (i, (&a, z)) in alpha.iter().zip(z).enumerate() {
             let y = if positive(i) { 1.0 } else { -1.0 };
             *z = 1.0 - y * *z;
             let (m, a) = (f64::from(*z), f64::from(a));
             losses += m.max(0.0).powi(2);
             gap += if m > 0.0 { c * (m - a / (2.0 * c)).powi(2) } else { a * a / (4.0 * c) - a * m };
-            if m > 0.0 || a > 0.0 {
+            if a > 0.0 {
                 rows.push(i);
+            } else if m > 0.0 {
+                losing.push((*z, i));
             }
         }
+        let rough = rows.len() > few / 5 * 4;
+        let room = few.saturating_sub(rows.len());
+        if losing.len() > room {
+            losing.select_nth_unstable_by(room, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            losing.truncate(room);
+        }
+        rows.extend(losing.iter().map(|(_, row)| *row));
+        rows.sort_unstable();
         let objective = 0.5 * dot(w, w) + c * losses;
-        Look { fit: Fit { objective, duality_gap: gap / objective.max(f64::MIN_POSITIVE), ..Fit::default() }, rows }
+        Look {
+            fit: Fit { objective, duality_gap: gap / objective.max(f64::MIN_POSITIVE), ..Fit::default() },
+            rows,
+            rough,
+        }
     }
 }
 

@@ -6,8 +6,8 @@ mod dual;
 pub mod fusion;
 mod inverse;
 pub mod metrics;
-mod pivoting;
 pub mod platt;
+mod program;
 pub mod solver;
 pub mod svm;
 
