@@ -95,7 +95,7 @@ fn an_epoch_waits_once_and_uploads_its_order_once_however_many_steps_it_has() {
             }
             let mut program = begin(&device, tasks);
             let mut steps = 0;
-            // The first one also puts the tables of sizes and the like where they stay.
+            // What is done only once is done in the first epoch.
             program.epoch(0, &mut |_| Ok(())).unwrap();
             let epoch = counter.of(|| program.epoch(1, &mut |done| (steps = done, Ok(())).1).unwrap()).1;
             let measure = counter.of(|| program.measure().unwrap()).1;
