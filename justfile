@@ -102,6 +102,7 @@ test-cuda-host:
     export CUDA_PATH=${CUDA_PATH:-$root}
     just build-cuda
     sh tests/cuda/stand-in/build.sh target/stand-in
+    target/stand-in/faults
     export LD_LIBRARY_PATH="$PWD/target/stand-in${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
     cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
 

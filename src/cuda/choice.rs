@@ -237,9 +237,10 @@ pub fn facts(device: &str, found: &Found) -> Option<serde_json::Value> {
     }))
 }
 
-/// `79.1 GiB`.
+/// `79.1 GiB`, or where that would say nothing, `20.3 MiB`.
 pub(super) fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
+    let mib = bytes as f64 / (1u64 << 20) as f64;
+    if mib < 100.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The generators of [`crate::train::generator`], G cells side by side: operations of ours, each of which puts its backward
-//! half on dfdx's tape.
+//! half on a tape.
 //!
 //! Numbers and gradients flow through buffers of ours; the tape keeps them alive and says in which order the gradients are
 //! computed.
@@ -10,7 +10,7 @@ use super::tape::Bridge;
 use super::{affine, kernels, lstm};
 use crate::experiment::config::{Architecture, Config};
 use crate::train::{Backend, Error};
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Gradients, HasErr, Merge, NoneTape, Tape};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
@@ -122,6 +122,50 @@ impl<E: Engine> Input<E> {
 pub struct Trunks<E: Engine> {
     for_classes: Input<E>,
     for_audio: Input<E>,
+}
+
+type Back<D> = Box<dyn FnOnce(&mut Gradients<f32, D>) -> Result<(), <D as HasErr>::Err>>;
+
+/// A tape whose backward halves begin from gradients that are there already. dfdx's own tape begins with a 1 that it copies from
+/// the host's ordinary memory, once a step, and a driver may wait for the queue before such a copy.
+pub struct Recorded<D: Backend>(Vec<Back<D>>);
+
+impl<D: Backend> Recorded<D> {
+    /// Runs the backward halves, the last one first.
+    pub fn backward(self) -> Result<(), Error> {
+        let mut none = Gradients::leaky();
+        self.0.into_iter().rev().try_for_each(|back| back(&mut none)).map_err(Error::device)
+    }
+}
+
+impl<D: Backend> Default for Recorded<D> {
+    fn default() -> Self {
+        Recorded(Vec::new())
+    }
+}
+
+impl<D: Backend> Merge<Recorded<D>> for Recorded<D> {
+    fn merge(mut self, mut other: Recorded<D>) -> Self {
+        self.0.append(&mut other.0);
+        self
+    }
+}
+
+impl<D: Backend> Merge<NoneTape> for Recorded<D> {
+    fn merge(self, _: NoneTape) -> Self {
+        self
+    }
+}
+
+impl<D: Backend> Tape<f32, D> for Recorded<D> {
+    const OWNS_TAPE: bool = true;
+
+    fn add_backward_op<F>(&mut self, operation: F)
+    where
+        F: 'static + FnOnce(&mut Gradients<f32, D>) -> Result<(), D::Err>,
+    {
+        self.0.push(Box::new(operation));
+    }
 }
 
 /// One way through the networks of some cells, with one batch.

@@ -10,17 +10,17 @@ use super::kernels::Adam;
 use super::losses::Generated;
 use super::lstm;
 use super::memory::{Demand, Kept, Plan, plan};
-use super::network::{Flow, Network, Pass};
+use super::network::{Flow, Network, Pass, Recorded};
 use super::stacks::Stacks;
 use super::tape::Bridge;
 use crate::dataset::Precision;
 use crate::experiment::config::{Architecture, Classifier, L2Reduction, Loss, Target, TestFrame};
 use crate::train::generator::{Generator, Sizes};
-use crate::train::loss::Scalar;
 use crate::train::params::Saved;
 use crate::train::trainer::{EVAL_BATCH, Tally};
 use crate::train::{Backend, Checkpoint, Error, Measures, Program, Task};
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, NoneTape};
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -119,8 +119,7 @@ pub struct Together<D: Backend, E: Bridge<D>> {
     adam: Adam,
     /// Clips worked on at once.
     part: usize,
-    /// The end of every tape.
-    end: Scalar<D>,
+    device: PhantomData<D>,
 }
 
 /// An error for a group that its caller should not have made.
@@ -172,13 +171,12 @@ impl<D: Backend, E: Bridge<D>> Together<D, E> {
             Classifier::Without => 0.0,
         };
         let train = &config.train;
-        let end: Scalar<D> = device.try_zeros_like(&()).map_err(Error::device)?;
         Ok(Together {
             w_cls: Buffer::of(&*engine, &tasks.iter().map(w_cls).collect::<Vec<f32>>())?,
             w_rec: Buffer::of(&*engine, &tasks.iter().map(|t| t.config.train.w_rec as f32).collect::<Vec<f32>>())?,
             adam: Adam { lr: train.lr, beta1: train.beta1, beta2: train.beta2, eps: train.eps, decay: 0.0 },
             part: plan.part.clamp(1, train.batch.max(1)),
-            end,
+            device: PhantomData,
             engine,
             tasks,
             places,
@@ -209,14 +207,13 @@ impl<D: Backend, E: Bridge<D>> Together<D, E> {
             }
             return self.judge(piece, part, [place, 0], log, &logits, &audio);
         }
-        let mut pass = Pass::<D, E, OwnedTape<f32, D>>::new(&self.network, cells, piece.clips(), !part.ends[0]);
+        let mut pass = Pass::<D, E, Recorded<D>>::new(&self.network, cells, piece.clips(), !part.ends[0]);
         let trunks = pass.trunks(piece.input()?)?;
         let logits = pass.logits(&trunks)?;
         let audio = self.network.branches.iter().map(|branch| pass.audio(&trunks, branch));
         let audio = audio.collect::<Result<Vec<Rc<Flow<E>>>, Error>>()?;
         self.judge(piece, part, [place, part.batch], log, &logits, &audio)?;
-        self.end.clone().put_tape(pass.tape).try_backward().map_err(Error::device)?;
-        Ok(())
+        pass.tape.backward()
     }
 
     /// Measures a part's losses into row `place` of the log and, for a batch of so many clips (0: none is wanted), writes the

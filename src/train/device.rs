@@ -206,7 +206,8 @@ impl Backend for Cuda {
     const SIDE_BY_SIDE: usize = usize::MAX;
 
     fn room(&self, tasks: &[Task]) -> Result<Plan, Error> {
-        side_by_side(tasks, free_bytes::<Self, Driver>(self)?).map_err(Error::Device)
+        // Its words say what to do.
+        side_by_side(tasks, free_bytes::<Self, Driver>(self)?).map_err(Error::Listener)
     }
 
     fn program(&self, tasks: Vec<Task>, from: Vec<Option<Checkpoint>>, plan: Plan) -> Result<Box<dyn Program>, Error> {

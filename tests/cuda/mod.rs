@@ -2,6 +2,8 @@
 //! the fused operations, against the CPU's own code; and the kernels compiled to PTX where a CUDA compiler is found.
 
 #[cfg(feature = "cuda")]
+mod counts;
+#[cfg(feature = "cuda")]
 mod end_to_end;
 mod fused;
 #[cfg(feature = "cuda")]

@@ -9,6 +9,8 @@
 // A fault is said, counted, and every later call answers with an error, as after a fault on a GPU.
 //
 // UNMUTE_STAND_IN_MEMORY   bytes of device memory (default 8 GiB)
+// UNMUTE_STAND_IN_LATER    bytes that are left of it, others having taken the rest, as soon as kernels are loaded
+// UNMUTE_STAND_IN_LOST     bytes that are said to be free and cannot be had, as where memory lies in small pieces
 // UNMUTE_STAND_IN_COMPUTE  compute capability (default 90)
 // UNMUTE_STAND_IN_POOLS    0: memory pools are not supported
 // UNMUTE_STAND_IN_COUNTS   file for the counts, one JSON object, when the program ends (- for standard error)
@@ -56,7 +58,7 @@ struct copy { int stream; u32 work; int to_host; u8 *pinned, *bytes; size_t coun
 static const u64 ARENA = 1ull << 38;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int initialised, faults, compute = 90, pools = 1;
-static u64 memory = 8ull << 30, base, storage, used_up, live, live_pooled, kept, kept_threshold, context_bytes = 300ull << 20;
+static u64 memory = 8ull << 30, later, lost, base, storage, used_up, live, live_pooled, kept, kept_threshold, context_bytes = 300ull << 20;
 static struct granule *granules;
 static struct allocation *allocations[1 << 16];
 static struct freed *freed;
@@ -76,6 +78,16 @@ static struct {
 } counts;
 static struct kernel **launched;
 static int launched_count;
+
+// What one thread of the host asked for, so that tests beside each other can count: it waits where it asked for work since it
+// last did, whether another thread has waited for that or not.
+static __thread u64 launches_here, waits_here, copies_here, bytes_here;
+static __thread int asked_here;
+
+// Launches, waits, copies to the device and their bytes, of the thread that asks.
+void stand_in_counts_of_thread(u64 counts[4]) {
+    counts[0] = launches_here, counts[1] = waits_here, counts[2] = copies_here, counts[3] = bytes_here;
+}
 
 void stand_in_fault(const char *format, ...) {
     va_list arguments;
@@ -176,6 +188,7 @@ static void look_around(struct stream *s) {
 static u32 begin(struct stream *s) {
     look_around(s);
     s->known.of[s->index] = ++work;
+    asked_here = 1;
     return work * STREAMS + s->index;
 }
 
@@ -197,6 +210,8 @@ static void host_knows(const Known *known) {
 
 // Counted where there is something to wait for.
 static void host_waits(const Known *known) {
+    waits_here += asked_here;
+    asked_here = 0;
     for (int i = 0; i < STREAMS; i++) {
         if (known->of[i] <= host.of[i]) continue;
         counts.waits++;
@@ -261,7 +276,7 @@ static void give_back(void) {
 
 static CUresult take(u64 *at, u64 bytes, struct stream *s, int pooled) {
     if (bytes == 0 || !at) return INVALID_VALUE;
-    if (bytes > memory || live + bytes + context_bytes > memory) return OUT_OF_MEMORY;
+    if (bytes > memory || live + bytes + context_bytes + lost > memory) return OUT_OF_MEMORY;
     u64 whole = (bytes + GRANULE - 1) / GRANULE * GRANULE, offset = 0;
     // Addresses come back late, so that a use after a free is seen, and after a while, so that they do not run out.
     int quarantine = whole >= 1 << 20 ? 4 : 64;
@@ -356,6 +371,8 @@ CUresult cuInit(unsigned flags) {
     NEED(flags == 0, INVALID_VALUE);
     if (!initialised) {
         memory = number("UNMUTE_STAND_IN_MEMORY", memory);
+        later = number("UNMUTE_STAND_IN_LATER", memory);
+        lost = number("UNMUTE_STAND_IN_LOST", lost);
         compute = number("UNMUTE_STAND_IN_COMPUTE", compute);
         pools = number("UNMUTE_STAND_IN_POOLS", pools);
         base = (u64)reserve(ARENA, PROT_NONE); // whoever uses an address of the device on the host is stopped
@@ -588,6 +605,7 @@ static CUresult copy_to_device(u64 to, const void *from, size_t bytes, struct st
     if (!at) return ILLEGAL_ADDRESS;
     if (bytes) memcpy(at, from, bytes);
     counts.copies_to++, counts.bytes_to += bytes;
+    copies_here++, bytes_here += bytes;
     // From memory that is not pinned the driver copies into its own before it returns.
     if (!waits && bytes && pinned_of(from, bytes)) keep_copy(s, from, from, bytes, 0);
     if (waits) host_waits(&s->known);
@@ -761,6 +779,7 @@ CUresult cuModuleLoadData(CUmodule *module, const void *image) {
     CALL
     NEED(image, INVALID_VALUE);
     NEED(strstr(image, ".version") && strstr(image, ".target"), INVALID_PTX);
+    memory = later;
     *module = calloc(1, sizeof **module);
     (*module)->ptx = strdup(image);
     ANSWER(SUCCESS);
@@ -858,7 +877,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
     l.block[0] = bx, l.block[1] = by, l.block[2] = bz;
     l.stamp = begin(s);
     function->run(&l);
-    counts.launches++;
+    counts.launches++, launches_here++;
     if (function->launches++ == 0) {
         launched = realloc(launched, (launched_count + 1) * sizeof *launched);
         launched[launched_count++] = function;
