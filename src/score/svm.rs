@@ -70,6 +70,9 @@ pub(crate) const MAX_CG: usize = 100;
 /// Products with the Hessian after which a problem is one for the dual, where a pass over the rows costs about as much.
 const PATIENCE: usize = 40;
 
+/// Rows with a loss, for each dimension, beyond which the dual has nothing to gain.
+const FEW: usize = 4;
+
 /// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
 const BLOCK: usize = 256;
 
@@ -243,7 +246,7 @@ struct Active {
 }
 
 /// Newton's method from `weights`, in place; it says of every problem how it ended and whether it is done; one that needs more than
-/// `patience` products with the Hessian is not.
+/// `patience` products with the Hessian, and whose rows with a loss are [`FEW`], is not.
 fn newton(
     shared: &Shared,
     problems: &[Problem],
@@ -292,7 +295,8 @@ fn newton(
             problem.fit.duality_gap = ((objective - dual) / objective.max(f64::MIN_POSITIVE)).max(0.0);
             problem.fit.newton_steps = newton;
             let open = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
-            problem.done = !open || problem.fit.cg_steps <= patience;
+            let lossy = || a[i * n..][..n].iter().filter(|a| **a != 0.0).count();
+            problem.done = !open || problem.fit.cg_steps <= patience || lossy() > FEW * d;
             open && problem.done
         });
         let keep: Vec<bool> = measured.collect();
