@@ -296,7 +296,7 @@ mod tests {
                 Err("install a driver for CUDA 12.4"),
             ),
             (driver(new, vec![gpu((7, 5), 100)]), None, Some("capability 7.5"), Err("CUDA_COMPUTE_CAP=75")),
-            (driver(new, vec![gpu((9, 0), 0)]), None, Some("0.0 GiB of memory free"), Err("end what else runs")),
+            (driver(new, vec![gpu((9, 0), 0)]), None, Some("0.0 MiB of memory free"), Err("end what else runs")),
             (driver(new, vec![gpu((9, 0), 100)]), Some(0), Some("cuda:0, NVIDIA H200 (100.0 GiB free)"), Ok(0)),
             (
                 driver(Version(12, 4), vec![gpu((7, 0), 9), gpu((9, 0), 0), gpu((8, 0), 9)]),
