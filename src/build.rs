@@ -27,7 +27,7 @@ const NUMERIC: &[&str] = &[
     "src/dataset/missing.rs",
     "src/dataset/standardise.rs",
     "src/dataset/view.rs",
-    "src/product.rs",
+    "src/product",
     "src/random.rs",
     "src/simd.rs",
     "src/score",

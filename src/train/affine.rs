@@ -6,13 +6,9 @@ use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
 use super::host::Host;
 use super::weight::{InPlace, Weight};
-use crate::product::{Mat, product};
+use crate::product::{Mat, Packed};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
-use rayon::prelude::*;
-
-/// Columns that one task of [`add_rows`] sums.
-const COLUMNS: usize = 256;
 
 /// From dfdx's own operations; any device.
 pub fn composite<D: Backend, T: Tape<f32, D>>(
@@ -34,19 +30,18 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
     b: &InPlace,
     wants_dx: bool,
 ) -> Result<Matrix<Cpu, T>, Error> {
-    let ((n, d), e) = (*x.shape(), w.shape().1);
+    let (n, e) = (x.shape().0, w.shape().1);
     let (x, mut tape) = x.split_tape();
     let xs = numbers(&x);
-    let y = matrix(x.device(), &forward(&xs, w, b, [n, d, e]), n, e)?;
+    let y = matrix(x.device(), &forward(&xs, w, b, [n, e]), n, e)?;
     if T::OWNS_TAPE {
         let (x, w, b, out) = (x.ghost(), w.clone(), b.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             let mut dy = Scratch::take(n * e);
             grads.get(&out).copy_into(&mut dy);
-            backward(&xs, &dy, &w, &b, [n, d, e]);
+            backward(&xs, &Packed::new(Mat::new(&dy, n, e)), &w, &b);
             if wants_dx {
-                let (dy, w) = (Mat::new(&dy, n, e), w.value());
-                product(grads.get_or_alloc_mut(&x)?, dy, Mat::new(&w, d, e).t(), 1.0, true);
+                w.value().transposed().product(grads.get_or_alloc_mut(&x)?, &dy, true);
             }
             Ok(())
         });
@@ -62,15 +57,15 @@ pub fn of_input<T: Tape<f32, Cpu> + 'static>(
     w: &InPlace,
     b: &InPlace,
 ) -> Result<Matrix<Cpu, T>, Error> {
-    let (distinct, d, e) = (x.distinct(), x.cols, w.shape().1);
-    let y = x.spread(forward(&x.numbers, w, b, [distinct, d, e]), e);
+    let e = w.shape().1;
+    let y = x.spread(forward(&x.numbers, w, b, [x.distinct(), e]), e);
     let y = matrix(device, &y, x.rows, e)?;
     if T::OWNS_TAPE {
         let (x, w, b, out) = (x.clone(), w.clone(), b.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             let mut dy = Scratch::take(x.rows * e);
             grads.get(&out).copy_into(&mut dy);
-            backward(&x.numbers, &x.add_up(dy, e), &w, &b, [distinct, d, e]);
+            backward(&x.numbers, &x.add_up(&dy, e), &w, &b);
             Ok(())
         });
     }
@@ -78,30 +73,16 @@ pub fn of_input<T: Tape<f32, Cpu> + 'static>(
 }
 
 /// x W + b, (N, E).
-pub(super) fn forward(x: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) -> Scratch {
-    let mut y = Scratch::repeat(&b.value(), n);
-    product(&mut y, Mat::new(x, n, d), Mat::new(&w.value(), d, e), 1.0, true);
+fn forward(x: &[f32], w: &InPlace, b: &InPlace, [n, e]: [usize; 2]) -> Scratch {
+    let mut y = Scratch::repeat(&b.value().numbers()[..e], n);
+    w.value().product(&mut y, x, true);
     y
 }
 
-/// dW and db.
-pub(super) fn backward(x: &[f32], dy: &[f32], w: &InPlace, b: &InPlace, [n, d, e]: [usize; 3]) {
+/// dW = x^T dy and db = 1^T dy.
+pub(super) fn backward(x: &[f32], dy: &Packed, w: &InPlace, b: &InPlace) {
     let (mut dw, add) = w.gradient();
-    product(&mut dw, Mat::new(x, n, d).t(), Mat::new(dy, n, e), 1.0, add);
+    dy.transposed_product(&mut dw, x, add);
     let (mut db, add) = b.gradient();
-    add_rows(&mut db, dy, add);
-}
-
-/// sum = rows added up, or sum += them where `add`. Threads share the columns, so that the order of the sums is always the
-/// same.
-fn add_rows(sum: &mut [f32], rows: &[f32], add: bool) {
-    let width = sum.len();
-    sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(i, sum)| {
-        if !add {
-            sum.fill(0.0);
-        }
-        for row in rows.chunks_exact(width) {
-            sum.iter_mut().zip(&row[i * COLUMNS..]).for_each(|(s, v)| *s += v);
-        }
-    });
+    dy.transposed_product(&mut db, &vec![1.0; dy.rows()], add);
 }

@@ -2,6 +2,7 @@
 
 use super::device::{Backend, Matrix, matrix};
 use super::error::Error;
+use crate::product::{Mat, Packed};
 use crate::scratch::Scratch;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -59,19 +60,14 @@ impl Host {
         all
     }
 
-    /// The transpose of [`Host::spread`]: for each distinct row the sum of the rows that are it, in their order.
-    pub(super) fn add_up(&self, all: Scratch, width: usize) -> Scratch {
-        let Some(places) = &self.places else { return all };
+    /// The transpose of [`Host::spread`], packed: for each distinct row the sum of the rows that are it, in their order.
+    pub(super) fn add_up(&self, all: &[f32], width: usize) -> Packed {
+        let Some(places) = &self.places else { return Packed::new(Mat::new(all, self.rows, width)) };
         let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); self.distinct()];
         for (row, place) in places.iter().enumerate() {
             rows_of[*place as usize].push(row as u32);
         }
-        let mut sums = Scratch::zeros(rows_of.len() * width);
-        sums.par_chunks_exact_mut(width).zip(&rows_of).with_min_len(16).for_each(|(sum, rows)| {
-            for row in rows.iter().map(|row| &all[*row as usize * width..][..width]) {
-                sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-            }
-        });
-        sums
+        let row = |row: &u32| &all[*row as usize * width..][..width];
+        Packed::of_sums(rows_of.len(), width, |distinct| rows_of[distinct].iter().map(row))
     }
 }

@@ -7,10 +7,10 @@
 use super::affine;
 use super::device::{Backend, Matrix, matrix};
 use super::error::Error;
-use super::gates;
+use super::gates::{self, Inputs};
 use super::host::Host;
 use super::weight::{InPlace, Weight};
-use crate::product::{Mat, Packed, product};
+use crate::product::{Mat, Packed};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
 use rayon::prelude::*;
@@ -56,15 +56,15 @@ pub fn composite<D: Backend, T: Tape<f32, D>>(
     Ok(h.put_tape(tape))
 }
 
-/// What the backward pass needs of the forward pass.
+/// Activations and states of a forward pass: all that the backward pass needs, or those of the last step only.
 struct Trace {
-    /// Gate activations (T B, 4H).
+    /// Gate activations, (T or 1, B, 4H).
     gates: Scratch,
-    /// c_0 to c_T, (T + 1, B, H).
+    /// c_0 to c_T, (T + 1, B, H), or the last two.
     c: Scratch,
-    /// tanh of c_1 to c_T, (T, B, H).
+    /// tanh of c_1 to c_T, (T or 1, B, H).
     tanh_c: Scratch,
-    /// h_0 to h_T, (T + 1, B, H).
+    /// h_0 to h_T, (T + 1, B, H), or the last two.
     h: Scratch,
 }
 
@@ -72,8 +72,8 @@ struct Trace {
 const ROWS: usize = 16;
 
 /// One operation on dfdx's tape, on the CPU, with hand-derived gradients. Three large products (projection, dW, dU) and
-/// one small one for each step and direction, with U packed once for each direction; the rest in one vectorised pass a
-/// step.
+/// one small one for each step and direction; the rest in one vectorised pass a step. Without a tape no more than a step is
+/// kept.
 pub fn fused<T: Tape<f32, Cpu> + 'static>(
     device: &Cpu,
     x: &Host,
@@ -81,66 +81,91 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
     steps: usize,
     [w, u, b]: [&InPlace; 3],
 ) -> Result<Matrix<Cpu, T>, Error> {
-    let (n, d, hidden) = (x.rows, x.cols, u.shape().0);
-    let batch = n / steps;
-    let projected = x.spread(affine::forward(&x.numbers, w, b, [x.distinct(), d, 4 * hidden]), 4 * hidden);
-    let trace = forward(projected, &u.value(), [steps, batch, hidden]);
-    let last = &trace.h[steps * batch * hidden..];
-    let h = matrix(device, last, batch, hidden)?;
+    let hidden = u.shape().0;
+    let batch = x.rows / steps;
+    let sizes = [steps, batch, hidden];
+    let mut projected = Scratch::take(x.distinct() * 4 * hidden);
+    w.value().product(&mut projected, &x.numbers, false);
+    let trace = {
+        let (u, b) = (u.value(), b.value());
+        let bias = &b.numbers()[..4 * hidden];
+        let inputs = Inputs { projected: &projected, places: x.places.as_ref().map(|p| &p[..]), bias };
+        forward(&inputs, &u, sizes, T::OWNS_TAPE)
+    };
+    drop(projected);
+    let last = if T::OWNS_TAPE { steps } else { steps % 2 };
+    let h = matrix(device, &trace.h[last * batch * hidden..][..batch * hidden], batch, hidden)?;
     if T::OWNS_TAPE {
         let (x, w, u, b, out) = (x.clone(), w.clone(), u.clone(), b.clone(), h.ghost());
         tape.add_backward_op(move |grads| {
             let mut dh = Scratch::take(batch * hidden);
             grads.get(&out).copy_into(&mut dh);
-            let (da, h) = backward(trace, dh, &u.value(), [steps, batch, hidden]);
+            let (da, h) = backward(trace, dh, &u.value(), sizes);
             // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
             let later = (steps - 1) * batch;
-            let before = Mat::new(&h[batch * hidden..steps * batch * hidden], later, hidden);
-            let after = Mat::new(&da[batch * 4 * hidden..], later, 4 * hidden);
+            let after = Packed::new(Mat::new(&da[batch * 4 * hidden..], later, 4 * hidden));
             let (mut du, add) = u.gradient();
-            product(&mut du, before.t(), after, 1.0, add);
-            affine::backward(&x.numbers, &x.add_up(da, 4 * hidden), &w, &b, [x.distinct(), d, 4 * hidden]);
+            after.transposed_product(&mut du, &h[batch * hidden..steps * batch * hidden], add);
+            affine::backward(&x.numbers, &x.add_up(&da, 4 * hidden), &w, &b);
             Ok(())
         });
     }
     Ok(h.put_tape(tape))
 }
 
-/// `gates` is x W + b for all frames, (T B, 4H).
-fn forward(gates: Scratch, u: &[f32], [steps, batch, hidden]: [usize; 3]) -> Trace {
+/// Where step `t` reads, and what it writes, in `states` of so many numbers a step: all of them one after another, or two that
+/// take turns.
+fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mut [f32]) {
+    match t % 2 {
+        1 if !all => {
+            let (after, before) = states.split_at_mut(step);
+            (before, after)
+        }
+        _ => {
+            let (before, after) = states[if all { t * step } else { 0 }..].split_at_mut(step);
+            (before, &mut after[..step])
+        }
+    }
+}
+
+fn forward(inputs: &Inputs, u: &Packed, [steps, batch, hidden]: [usize; 3], all: bool) -> Trace {
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
+    let (kept, states) = if all { (steps, steps + 1) } else { (1, 2) };
     let mut trace = Trace {
-        gates,
-        c: Scratch::take((steps + 1) * step),
-        tanh_c: Scratch::take(steps * step),
-        h: Scratch::take((steps + 1) * step),
+        gates: Scratch::take(kept * wide),
+        c: Scratch::take(states * step),
+        tanh_c: Scratch::take(kept * step),
+        h: Scratch::take(states * step),
     };
-    let u = Packed::new(Mat::new(u, hidden, 4 * hidden));
     trace.c[..step].fill(0.0);
     trace.h[..step].fill(0.0);
     for t in 0..steps {
-        let a = &mut trace.gates[t * wide..(t + 1) * wide];
-        let (h_before, h) = trace.h[t * step..].split_at_mut(step);
-        if t > 0 {
-            u.product(a, h_before, true);
+        let at = if all { t } else { 0 };
+        let a = &mut trace.gates[at * wide..(at + 1) * wide];
+        let (h_before, h) = step_of(&mut trace.h, t, step, all);
+        match t {
+            0 => a.fill(0.0),
+            _ => u.product(a, h_before, false),
         }
-        let (c_before, c) = trace.c[t * step..].split_at_mut(step);
-        let tanh_c = &mut trace.tanh_c[t * step..(t + 1) * step];
+        let (c_before, c) = step_of(&mut trace.c, t, step, all);
+        let tanh_c = &mut trace.tanh_c[at * step..(at + 1) * step];
         let rows = a.par_chunks_mut(ROWS * 4 * hidden).zip(c_before.par_chunks(ROWS * hidden));
-        let outs = c[..step]
+        let outs = c
             .par_chunks_mut(ROWS * hidden)
             .zip(tanh_c.par_chunks_mut(ROWS * hidden))
-            .zip(h[..step].par_chunks_mut(ROWS * hidden));
-        rows.zip(outs).for_each(|((a, p), ((c, t), h))| gates::forward(hidden, a, p, c, t, h));
+            .zip(h.par_chunks_mut(ROWS * hidden));
+        rows.zip(outs).enumerate().for_each(|(i, ((a, p), ((c, tanh_c), h)))| {
+            gates::forward(inputs, t * batch + i * ROWS, a, p, c, tanh_c, h);
+        });
     }
     trace
 }
 
 /// The gradient of the gates before their nonlinearities, (T B, 4H), and the h of the trace.
-fn backward(trace: Trace, mut dh: Scratch, u: &[f32], [steps, batch, hidden]: [usize; 3]) -> (Scratch, Scratch) {
+fn backward(trace: Trace, mut dh: Scratch, u: &Packed, [steps, batch, hidden]: [usize; 3]) -> (Scratch, Scratch) {
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
-    let u = Packed::new(Mat::new(u, hidden, 4 * hidden).t());
+    let u = u.transposed();
     let mut dc = Scratch::zeros(step);
     for t in (0..steps).rev() {
         let a = &mut gates[t * wide..(t + 1) * wide];

@@ -2,11 +2,12 @@
 //!
 //! [`OnTape`] keeps values in a dfdx tensor and updates them with dfdx's own Adam: any device, and the reference that
 //! [`InPlace`] is tested against. dfdx does not show a tensor's numbers to other code, so on the CPU that costs a copy of
-//! every parameter in each direction, a cleared gradient, and an update on one thread. [`InPlace`] keeps plain vectors that
-//! the fused operations read and write where they lie, and takes Adam's step in one vectorised pass on all threads.
+//! every parameter in each direction, a cleared gradient, and an update on one thread. [`InPlace`] keeps numbers that
+//! products read and write where they lie, and takes Adam's step in one vectorised pass on all threads.
 
 use super::device::{Backend, Buffer, Matrix, matrix, numbers};
 use super::error::Error;
+use crate::product::{Mat, Packed};
 use crate::simd;
 use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::prelude::*;
@@ -87,35 +88,40 @@ impl<D: Backend> Weight<D> for OnTape<D> {
     }
 }
 
-/// Values, gradient and moments in plain vectors on the CPU. Clones are the same matrix: an operation on the tape keeps one
-/// for its backward pass.
+/// Values, gradient and moments on the CPU, laid out as products read them: a forward pass packs nothing. Clones are the same
+/// matrix: an operation on the tape keeps one for its backward pass.
 #[derive(Clone)]
 pub struct InPlace(Rc<RefCell<Numbers>>);
 
 struct Numbers {
-    rows: usize,
-    cols: usize,
-    state: State,
-    /// Empty until the first backward pass.
-    gradient: Vec<f32>,
+    value: Packed,
+    moment1: Packed,
+    moment2: Packed,
+    /// None until the first backward pass.
+    gradient: Option<Packed>,
     /// Whether a backward pass has written the gradient since the last update.
     reached: bool,
 }
 
+impl Numbers {
+    fn gradient(&mut self) -> &mut Packed {
+        let (rows, cols) = (self.value.rows(), self.value.columns());
+        self.gradient.get_or_insert_with(|| Packed::zeros(rows, cols))
+    }
+}
+
 impl InPlace {
-    /// The values, row after row.
-    pub fn value(&self) -> Ref<'_, [f32]> {
-        Ref::map(self.0.borrow(), |n| &n.state.value[..])
+    /// The values.
+    pub fn value(&self) -> Ref<'_, Packed> {
+        Ref::map(self.0.borrow(), |n| &n.value)
     }
 
     /// Where a backward pass puts the gradient, and whether it has to add to what is there; if not, the numbers there mean
     /// nothing.
-    pub(super) fn gradient(&self) -> (RefMut<'_, [f32]>, bool) {
+    pub(super) fn gradient(&self) -> (RefMut<'_, Packed>, bool) {
         let mut numbers = self.0.borrow_mut();
         let add = std::mem::replace(&mut numbers.reached, true);
-        let len = numbers.state.value.len();
-        numbers.gradient.resize(len, 0.0);
-        (RefMut::map(numbers, |n| &mut n.gradient[..]), add)
+        (RefMut::map(numbers, Numbers::gradient), add)
     }
 }
 
@@ -124,34 +130,39 @@ const CHUNK: usize = 1 << 14;
 
 impl Weight<Cpu> for InPlace {
     fn new(_: &Cpu, state: State, rows: usize, cols: usize) -> Result<Self, Error> {
-        Ok(InPlace(Rc::new(RefCell::new(Numbers { rows, cols, state, gradient: Vec::new(), reached: false }))))
+        let [value, moment1, moment2] =
+            [state.value, state.moment1, state.moment2].map(|numbers| Packed::new(Mat::new(&numbers, rows, cols)));
+        Ok(InPlace(Rc::new(RefCell::new(Numbers { value, moment1, moment2, gradient: None, reached: false }))))
     }
 
     fn shape(&self) -> (usize, usize) {
         let numbers = self.0.borrow();
-        (numbers.rows, numbers.cols)
+        (numbers.value.rows(), numbers.value.columns())
     }
 
     fn state(&self) -> Result<State, Error> {
-        Ok(self.0.borrow().state.clone())
+        let numbers = self.0.borrow();
+        let [value, moment1, moment2] = [&numbers.value, &numbers.moment1, &numbers.moment2].map(Packed::to_rows);
+        Ok(State { value, moment1, moment2 })
     }
 
     fn take_gradient(&self, _: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, Error> {
         let mut numbers = self.0.borrow_mut();
         let reached = std::mem::replace(&mut numbers.reached, false);
-        Ok(if reached { numbers.gradient.clone() } else { vec![0.0; numbers.state.value.len()] })
+        let (rows, cols) = (numbers.value.rows(), numbers.value.columns());
+        Ok(if reached { numbers.gradient().to_rows() } else { vec![0.0; rows * cols] })
     }
 
     fn update(&mut self, adam: &AdamConfig, step: i32, _: &mut Gradients<f32, Cpu>) -> Result<(), Error> {
         let mut numbers = self.0.borrow_mut();
-        let Numbers { state: State { value, moment1, moment2 }, gradient, reached, .. } = &mut *numbers;
-        if !std::mem::replace(reached, false) {
-            gradient.clear();
-            gradient.resize(value.len(), 0.0);
+        let reached = std::mem::replace(&mut numbers.reached, false);
+        if !reached {
+            numbers.gradient().numbers_mut().fill(0.0);
         }
+        let Numbers { value, moment1, moment2, gradient: Some(gradient), .. } = &mut *numbers else { return Ok(()) };
         let adam = Adam::new(adam, step);
-        let chunks = value.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-        let moments = moment1.par_chunks_mut(CHUNK).zip(moment2.par_chunks_mut(CHUNK));
+        let chunks = value.numbers_mut().par_chunks_mut(CHUNK).zip(gradient.numbers().par_chunks(CHUNK));
+        let moments = moment1.numbers_mut().par_chunks_mut(CHUNK).zip(moment2.numbers_mut().par_chunks_mut(CHUNK));
         chunks.zip(moments).for_each(|((p, g), (m, v))| adam.update(p, g, m, v));
         Ok(())
     }

@@ -55,9 +55,9 @@ impl Before {
         let (s, one) = (STEP, STEP.batch * STEP.hidden);
         let bias = &self.bias[cell * 4 * s.hidden..][..4 * s.hidden];
         let mut a: Vec<f32> = self.gates[cell * s.gates..][..4 * one].to_vec();
-        a.chunks_exact_mut(4 * s.hidden).for_each(|row| row.iter_mut().zip(bias).for_each(|(a, b)| *a += b));
+        let inputs = gates::Inputs { projected: &vec![0.0; 4 * one], places: None, bias };
         let (mut c, mut tanh_c, mut h) = (vec![0.0; one], vec![0.0; one], vec![0.0; one]);
-        gates::forward(s.hidden, &mut a, &self.c_before[cell * s.state..][..one], &mut c, &mut tanh_c, &mut h);
+        gates::forward(&inputs, 0, &mut a, &self.c_before[cell * s.state..][..one], &mut c, &mut tanh_c, &mut h);
         [a, c, tanh_c, h]
     }
 }
