@@ -129,7 +129,8 @@ fn main() -> Outcome {
     }
     for (mut part, run) in parts {
         part.arguments.extend(for_all.iter().cloned());
-        run(&mut part)?;
+        // On a thread of the pool, as the workers of a run are.
+        rayon::scope(|_| run(&mut part).map_err(|error| error.to_string()))?;
         part.print();
     }
     Ok(())

@@ -57,7 +57,7 @@ impl Kernels {
         let Tile { out, by_row, rows, columns } = tile;
         assert!(panel.len() == deep * width && columns <= width && deep > 0);
         assert!(left.numbers.len() > (rows - 1) * left.by_row + (deep - 1) * left.by_step);
-        let kernel = self.table[columns.div_ceil(self.lanes) - 1][rows - 1];
+        let kernel = self.table[((columns - 1) >> self.lanes.trailing_zeros()).min(self.vectors - 1)][rows - 1];
         // SAFETY: the tile can be written (the caller's promise), panel and left-hand side hold what is read (asserted), and
         // the machine has these vectors.
         unsafe {

@@ -72,15 +72,20 @@ fn blocks(k: usize) -> impl Iterator<Item = Block> + Clone {
 }
 
 impl Packed {
-    fn of_any_numbers(k: usize, n: usize) -> Packed {
-        let numbers = Scratch::take(k * n.next_multiple_of(kernels().lanes) + 16);
+    /// K rows of N numbers of any value: whoever takes them [puts](Packed::put) every row before reading one.
+    pub fn take(k: usize, n: usize) -> Packed {
+        let padded = n.next_multiple_of(kernels().lanes);
+        let mut numbers = Scratch::take(k * padded + 16);
+        if padded > n {
+            numbers.fill(0.0);
+        }
         let from = numbers.as_ptr().align_offset(64).min(16);
         Packed { numbers, from, k, n }
     }
 
     /// K rows of N zeros.
     pub fn zeros(k: usize, n: usize) -> Packed {
-        let mut packed = Packed::of_any_numbers(k, n);
+        let mut packed = Packed::take(k, n);
         packed.numbers.fill(0.0);
         packed
     }
@@ -88,10 +93,11 @@ impl Packed {
     /// Packs a matrix.
     pub fn new(b: Mat) -> Packed {
         let ((k, n), (by_col, by_row)) = (b.shape(), b.strides());
+        let mut packed = Packed::take(k, n);
         if by_col == 1 {
-            return Packed::of_sums(k, n, |row| std::iter::once(&b.data[row * n..(row + 1) * n]));
+            packed.put(b.data, |row| (row, false));
+            return packed;
         }
-        let mut packed = Packed::of_any_numbers(k, n);
         packed.fill(1, |(first, deep), panel, numbers, width| {
             let column = panel * kernels().wide();
             let from = &b.data[first * by_row as usize + column * by_col as usize..];
@@ -100,36 +106,41 @@ impl Packed {
         packed
     }
 
-    /// Packs a matrix of which each row is the sum of the rows that `rows` gives for it.
-    pub fn of_sums<'a, R: Iterator<Item = &'a [f32]>>(k: usize, n: usize, rows: impl Fn(usize) -> R + Sync) -> Packed {
-        let mut packed = Packed::of_any_numbers(k, n);
-        let wide = kernels().wide();
-        packed.fill(GROUP, |(first, deep), panel, numbers, _| {
+    /// Takes rows in: `place` says of each which row of this it becomes, or is added to where the second is true.
+    ///
+    /// # Panics
+    /// If a row is none of this.
+    pub fn put(&mut self, rows: &[f32], place: impl Fn(usize) -> (usize, bool) + Sync) {
+        let (n, wide) = (self.n, kernels().wide());
+        if n == 0 {
+            return;
+        }
+        let places: Vec<(usize, bool)> = (0..rows.len() / n).map(place).collect();
+        assert!(places.iter().all(|(row, _)| *row < self.k), "a row of {}", self.k);
+        self.fill(GROUP, |(first, deep), panel, numbers, _| {
             // Some rows of all these panels, then the next rows: what is read lies together for a while.
-            for strip in (0..deep).step_by(STRIP) {
-                let strip = strip..deep.min(strip + STRIP);
+            for (strip, rows) in places.chunks(STRIP).zip(rows.chunks(STRIP * n)) {
                 let mut column = panel * wide;
                 for panel in numbers.chunks_mut(deep * wide) {
                     let width = panel.len() / deep;
                     let used = width.min(n - column);
                     for from in (0..used).step_by(LANES) {
-                        let sum = |l: usize, to: &mut [f32]| add_up(to, column + from, rows(first + l));
-                        let rows = panel[strip.start * width..strip.end * width].chunks_exact_mut(width);
-                        strip.clone().zip(rows).for_each(|(l, to)| sum(l, &mut to[from..used.min(from + LANES)]));
-                    }
-                    if used < width {
-                        panel.chunks_exact_mut(width).for_each(|to| to[used..].fill(0.0));
+                        for (&(row, add), numbers) in strip.iter().zip(rows.chunks_exact(n)) {
+                            if let Some(row) = row.checked_sub(first).filter(|row| *row < deep) {
+                                let to = &mut panel[row * width..][from..used.min(from + LANES)];
+                                take_in(to, &numbers[column + from..], add);
+                            }
+                        }
                     }
                     column += wide;
                 }
             }
         });
-        packed
     }
 
     /// Its transpose, packed.
     pub fn transposed(&self) -> Packed {
-        let mut packed = Packed::of_any_numbers(self.n, self.k);
+        let mut packed = Packed::take(self.n, self.k);
         let wide = kernels().wide();
         packed.fill(1, |(first, deep), panel, numbers, width| {
             // Columns of this panel are rows of ours, all of one block.
@@ -373,29 +384,19 @@ fn by_tiles(a: &[f32], tiles: &[(Block, usize, usize)], [k, m]: [usize; 2]) -> S
     turned
 }
 
-/// Numbers that [`add_up`] takes at once.
+/// Numbers that [`take_in`] takes at once.
 const LANES: usize = 16;
 
-/// to = the sum of what the rows have from a column on.
+/// to = from, or to += from where `add`; the first numbers of `from`.
 #[inline(always)]
-fn add_up<'a>(to: &mut [f32], from: usize, mut rows: impl Iterator<Item = &'a [f32]>) {
-    let Some(first) = rows.next() else { return to.fill(0.0) };
-    let first = &first[from..from + to.len()];
-    // Sums of a known length stay in registers.
-    match (<&mut [f32; LANES]>::try_from(&mut *to), <&[f32; LANES]>::try_from(first)) {
-        (Ok(to), Ok(first)) => {
-            let mut sum = *first;
-            for row in rows {
-                sum.iter_mut().zip(&row[from..from + LANES]).for_each(|(s, v)| *s += v);
-            }
-            *to = sum;
-        }
-        _ => {
-            to.copy_from_slice(first);
-            for row in rows {
-                to.iter_mut().zip(&row[from..]).for_each(|(s, v)| *s += v);
-            }
-        }
+fn take_in(to: &mut [f32], from: &[f32], add: bool) {
+    let from = &from[..to.len()];
+    // A known length is worth a few instructions, any length a call.
+    match (<&mut [f32; LANES]>::try_from(&mut *to), <&[f32; LANES]>::try_from(from)) {
+        (Ok(to), Ok(from)) if add => to.iter_mut().zip(from).for_each(|(t, f)| *t += f),
+        (Ok(to), Ok(from)) => *to = *from,
+        _ if add => to.iter_mut().zip(from).for_each(|(t, f)| *t += f),
+        _ => to.copy_from_slice(from),
     }
 }
 

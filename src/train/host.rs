@@ -2,7 +2,7 @@
 
 use super::device::{Backend, Matrix, matrix};
 use super::error::Error;
-use crate::product::{Mat, Packed};
+use crate::product::Packed;
 use crate::scratch::Scratch;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -60,14 +60,17 @@ impl Host {
         all
     }
 
+    /// The distinct rows that some rows are, each with whether it was there before; `seen` knows of each distinct row.
+    pub(super) fn places(&self, rows: std::ops::Range<usize>, seen: &mut [bool]) -> Vec<(usize, bool)> {
+        let place = |row| self.places.as_ref().map_or(row, |places| places[row] as usize);
+        rows.map(place).map(|place| (place, std::mem::replace(&mut seen[place], true))).collect()
+    }
+
     /// The transpose of [`Host::spread`], packed: for each distinct row the sum of the rows that are it, in their order.
     pub(super) fn add_up(&self, all: &[f32], width: usize) -> Packed {
-        let Some(places) = &self.places else { return Packed::new(Mat::new(all, self.rows, width)) };
-        let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); self.distinct()];
-        for (row, place) in places.iter().enumerate() {
-            rows_of[*place as usize].push(row as u32);
-        }
-        let row = |row: &u32| &all[*row as usize * width..][..width];
-        Packed::of_sums(rows_of.len(), width, |distinct| rows_of[distinct].iter().map(row))
+        let mut packed = Packed::take(self.distinct(), width);
+        let places = self.places(0..self.rows, &mut vec![false; self.distinct()]);
+        packed.put(all, |row| places[row]);
+        packed
     }
 }

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::gates::{self, Inputs};
 use super::host::Host;
 use super::weight::{InPlace, Weight};
-use crate::product::{Mat, Packed};
+use crate::product::Packed;
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
 use rayon::prelude::*;
@@ -100,13 +100,11 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
         tape.add_backward_op(move |grads| {
             let mut dh = Scratch::take(batch * hidden);
             grads.get(&out).copy_into(&mut dh);
-            let (da, h) = backward(trace, dh, &u.value(), sizes);
+            let Gradients { of_x_w, of_h_u, h } = backward(trace, dh, &u.value(), &x, sizes);
             // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
-            let later = (steps - 1) * batch;
-            let after = Packed::new(Mat::new(&da[batch * 4 * hidden..], later, 4 * hidden));
             let (mut du, add) = u.gradient();
-            after.transposed_product(&mut du, &h[batch * hidden..steps * batch * hidden], add);
-            affine::backward(&x.numbers, &x.add_up(&da, 4 * hidden), &w, &b);
+            of_h_u.transposed_product(&mut du, &h[batch * hidden..steps * batch * hidden], add);
+            affine::backward(&x.numbers, &of_x_w, &w, &b);
             Ok(())
         });
     }
@@ -161,12 +159,30 @@ fn forward(inputs: &Inputs, u: &Packed, [steps, batch, hidden]: [usize; 3], all:
     trace
 }
 
-/// The gradient of the gates before their nonlinearities, (T B, 4H), and the h of the trace.
-fn backward(trace: Trace, mut dh: Scratch, u: &Packed, [steps, batch, hidden]: [usize; 3]) -> (Scratch, Scratch) {
+/// Gradients of the gates before their nonlinearities, as the products with them read them.
+struct Gradients {
+    /// For the distinct rows of x, 4H wide: sums over the rows that are the same.
+    of_x_w: Packed,
+    /// For the steps from the second on, ((T - 1) B, 4H).
+    of_h_u: Packed,
+    /// h_0 to h_T, (T + 1, B, H).
+    h: Scratch,
+}
+
+fn backward(
+    trace: Trace,
+    mut dh: Scratch,
+    u: &Packed,
+    x: &Host,
+    [steps, batch, hidden]: [usize; 3],
+) -> Gradients {
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
     let u = u.transposed();
     let mut dc = Scratch::zeros(step);
+    let mut seen = vec![false; x.distinct()];
+    let mut of_x_w = Packed::take(x.distinct(), 4 * hidden);
+    let mut of_h_u = Packed::take((steps - 1) * batch, 4 * hidden);
     for t in (0..steps).rev() {
         let a = &mut gates[t * wide..(t + 1) * wide];
         let rows = a.par_chunks_mut(ROWS * 4 * hidden).zip(c[t * step..(t + 1) * step].par_chunks(ROWS * hidden));
@@ -175,9 +191,13 @@ fn backward(trace: Trace, mut dh: Scratch, u: &Packed, [steps, batch, hidden]: [
             .zip(dh.par_chunks(ROWS * hidden))
             .zip(dc.par_chunks_mut(ROWS * hidden));
         rows.zip(ins).for_each(|((a, p), ((tanh_c, dh), dc))| gates::backward(hidden, a, p, tanh_c, dh, dc));
+        // While they are in the cache.
+        let places = x.places(t * batch..(t + 1) * batch, &mut seen);
+        of_x_w.put(a, |b| places[b]);
         if t > 0 {
+            of_h_u.put(a, |b| ((t - 1) * batch + b, false));
             u.product(&mut dh, a, false);
         }
     }
-    (gates, h)
+    Gradients { of_x_w, of_h_u, h }
 }
