@@ -97,8 +97,8 @@ impl Part {
         let rate = if self.flops > 0.0 { format!("{:7.1} GFLOP/s", self.flops / median / 1e9) } else { String::new() };
         let facts: String = self.facts.iter().map(|(k, v)| format!(" {k}={v}")).collect();
         let times = [*min, median, *max].map(|s| format!("{:10.3}", 1e3 * s)).join(" ");
-        let busy = 1e3 * self.busy[self.busy.len() / 2];
-        println!("{:<12} {times} ms {busy:10.3} ms busy {rate:>16}  {}{facts}", self.name, settings(self));
+        let busy = self.busy.get(self.busy.len() / 2).map(|busy| format!("{:10.3} ms busy", 1e3 * busy));
+        println!("{:<12} {times} ms {:18} {rate:>16}  {}{facts}", self.name, busy.unwrap_or_default(), settings(self));
     }
 }
 
@@ -302,7 +302,6 @@ fn feeding(part: &mut Part) -> Outcome {
         let mut clock = Clock::default();
         task.train(&device, None, &mut clock)?;
         part.seconds.push(clock.steps);
-        part.busy.push(0.0);
         gathering.push(gather);
         stepping.push(steps);
         waited.push((clock.steps - steps) / gather);

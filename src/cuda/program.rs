@@ -17,12 +17,15 @@ use crate::dataset::Precision;
 use crate::experiment::config::{Architecture, Classifier, L2Reduction, Loss, Target, TestFrame};
 use crate::train::generator::{Generator, Sizes};
 use crate::train::params::Saved;
-use crate::train::trainer::{EVAL_BATCH, Tally};
+use crate::train::trainer::Tally;
 use crate::train::{Backend, Checkpoint, Error, Measures, Program, Task};
 use dfdx::prelude::{Cpu, NoneTape};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
+
+/// Clips of an evaluation that are worked on at once at most.
+const EVAL_BATCH: usize = 256;
 
 /// A reconstruction loss, as far as its kernels know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -169,13 +169,7 @@ struct Gradients {
     h: Scratch,
 }
 
-fn backward(
-    trace: Trace,
-    mut dh: Scratch,
-    u: &Packed,
-    x: &Host,
-    [steps, batch, hidden]: [usize; 3],
-) -> Gradients {
+fn backward(trace: Trace, mut dh: Scratch, u: &Packed, x: &Host, [steps, batch, hidden]: [usize; 3]) -> Gradients {
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
     let u = u.transposed();

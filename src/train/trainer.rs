@@ -94,8 +94,8 @@ pub struct Trained<D: Backend> {
     on_val: Option<Vec<f32>>,
 }
 
-/// Clips that one forward pass without gradient handles.
-pub(crate) const EVAL_BATCH: usize = 256;
+/// Clips that one forward pass without gradient handles: so few that what it keeps of them stays in the cache.
+const EVAL_BATCH: usize = 64;
 
 impl Task {
     pub(crate) fn features(&self) -> Result<&Features, Error> {
