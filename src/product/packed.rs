@@ -7,13 +7,16 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Steps of the inner dimension that a tile adds up before it touches the result again.
-const DEPTH: usize = 512;
+const DEPTH: usize = 1024;
 
 /// Blocks of the inner dimension are multiples of this, so that no panel's width divides a block otherwise.
 const EVEN: usize = 64;
 
 /// Panels that stay in the second-level cache while rows go by.
-const GROUP: usize = 8;
+const GROUP: usize = 4;
+
+/// Panels that a task packs.
+const STRETCH: usize = 8;
 
 /// Rows of a left-hand side that go by before the next panels come.
 const ROWS: usize = 384;
@@ -117,7 +120,7 @@ impl Packed {
         }
         let places: Vec<(usize, bool)> = (0..rows.len() / n).map(place).collect();
         assert!(places.iter().all(|(row, _)| *row < self.k), "a row of {}", self.k);
-        self.fill(GROUP, |(first, deep), panel, numbers, _| {
+        self.fill(STRETCH, |(first, deep), panel, numbers, _| {
             // Some rows of all these panels, then the next rows: what is read lies together for a while.
             for (strip, rows) in places.chunks(STRIP).zip(rows.chunks(STRIP * n)) {
                 let mut column = panel * wide;
@@ -429,7 +432,7 @@ mod tests {
     use super::*;
 
     const SHAPES: [[usize; 3]; 6] =
-        [[7, 13, 5], [128, 512, 700], [33, 1200, 130], [1, 40, 257], [200, 64, 64], [500, 9, 17]];
+        [[7, 13, 5], [128, 512, 700], [33, 2500, 130], [1, 40, 257], [200, 64, 64], [500, 9, 17]];
 
     fn apart(a: &[f32], b: &[f32]) -> f32 {
         assert_eq!(a.len(), b.len());
@@ -466,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_row_of_a_product_does_not_depend_on_the_others() {
-        let (m, k, n) = (41, 700, 70);
+        let (m, k, n) = (41, 1700, 70);
         let (a, b) = (random(m * k, 5), Packed::new(Mat::new(&random(k * n, 6), k, n)));
         let mut all = vec![0.0; m * n];
         b.product(&mut all, &a, false);
