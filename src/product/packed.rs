@@ -439,6 +439,11 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 
+    /// How far sums of K products of unit variance, which are about sqrt(K), may lie from those in another order.
+    fn near(k: usize) -> f32 {
+        1e-5 * (k as f32).sqrt()
+    }
+
     fn turned(a: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         (0..rows * cols).map(|i| a[(i % rows) * cols + i / rows]).collect()
     }
@@ -461,7 +466,7 @@ mod tests {
                     out
                 };
                 let one = run(1);
-                assert!(apart(&one, &want) < 1e-4, "{m} x {k} x {n}: {}", apart(&one, &want));
+                assert!(apart(&one, &want) < near(k), "{m} x {k} x {n}: {}", apart(&one, &want));
                 assert!([2, 5].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
             }
         }
@@ -492,7 +497,7 @@ mod tests {
                 out.to_rows()
             };
             let one = run(1);
-            assert!(apart(&one, &want) < 1e-4, "{m} x {k} x {n}: {}", apart(&one, &want));
+            assert!(apart(&one, &want) < near(k), "{m} x {k} x {n}: {}", apart(&one, &want));
             assert!([2, 5].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
         }
     }
