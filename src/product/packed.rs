@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Steps of the inner dimension that a tile adds up before it touches the result again.
 const DEPTH: usize = 1024;
 
-/// Blocks of the inner dimension are multiples of this, so that no panel's width divides a block otherwise.
+/// Blocks of the inner dimension are multiples of this, and so of every panel's width: a panel of a transpose lies in one block.
 const EVEN: usize = 64;
 
 /// Panels that stay in the second-level cache while rows go by.
