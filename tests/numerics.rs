@@ -44,6 +44,12 @@ fn in_place(matrix: &Matrix<Cpu>) -> InPlace {
     in_place_of(matrix.as_vec(), rows, cols)
 }
 
+/// What goes to an LSTM's gates, from a matrix.
+fn of_gates(matrix: &Matrix<Cpu>) -> InPlace {
+    let (rows, cols) = *matrix.shape();
+    Weight::of_gates(&Cpu::default(), State::fresh(matrix.as_vec()), rows, cols / 4).unwrap()
+}
+
 /// The loss a fixture's case declares.
 struct Objective {
     loss: Loss,
@@ -237,7 +243,7 @@ fn the_autoencoder_generator_agrees_with_pytorch() {
 #[test]
 fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
     // (T, B, D, H): odd sizes, one frame, one clip, more clips than a task of the element-wise passes handles.
-    for (t, b, d, h) in [(7, 33, 50, 37), (1, 5, 9, 8), (4, 1, 3, 2), (18, 40, 64, 48)] {
+    for (t, b, d, h) in [(7, 33, 50, 37), (1, 5, 9, 8), (4, 1, 3, 2), (18, 40, 64, 48), (5, 20, 30, 200)] {
         let what = format!("T {t} B {b} D {d} H {h}");
         let random = |n: usize, scale: f64, name: &str| normal(n, scale, &format!("{what} {name}"));
         let x = matrix(random(t * b * d, 1.0, "x"), t * b, d);
@@ -253,7 +259,7 @@ fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
             [h_t, grads.get(&w).as_vec(), grads.get(&u).as_vec(), grads.get(&bias).as_vec()]
         };
         let fused = {
-            let [w, u, b] = [&w, &u, &bias].map(in_place);
+            let [w, u, b] = [&w, &u, &bias].map(of_gates);
             let out = lstm::fused(&Cpu::default(), &host(&x), Tape::default(), t, [&w, &u, &b]).unwrap();
             let h_t = out.as_vec();
             let mut grads = loss(out);
@@ -267,6 +273,30 @@ fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
             }
             assert_close(&format!("{what} {name}"), ours, &wide(reference), TOLERANCE);
         }
+    }
+}
+
+/// Threads share units; which ones does not matter.
+#[test]
+fn the_fused_lstm_gives_the_same_bits_on_any_number_of_threads() {
+    let (t, b, d, h) = (4, 24, 40, 200);
+    let outcome = || {
+        let random = |n: usize, name: &str| normal(n, 0.2, &format!("threads {name}"));
+        let x = matrix(random(t * b * d, "x"), t * b, d);
+        let [w, u, bias] =
+            [(d, "w"), (h, "u"), (1, "b")].map(|(n, name)| of_gates(&matrix(random(n * 4 * h, name), n, 4 * h)));
+        let out = lstm::fused(&Cpu::default(), &host(&x), Tape::default(), t, [&w, &u, &bias]).unwrap();
+        let h_t = out.as_vec();
+        let mut grads = out.square().sum::<Rank0, _>().backward();
+        let [dw, du, db] = [&w, &u, &bias].map(|p| p.take_gradient(&mut grads).unwrap());
+        let without = lstm::fused(&Cpu::default(), &host(&x), NoneTape, t, [&w, &u, &bias]).unwrap().as_vec();
+        [h_t, dw, du, db, without]
+    };
+    let on = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(outcome);
+    let one = on(1);
+    assert!(one[0] == one[4], "without a tape");
+    for threads in [2, 3, 7] {
+        assert!(on(threads) == one, "{threads} threads");
     }
 }
 
@@ -298,7 +328,7 @@ fn repeated_rows_of_an_input_count_as_often_as_they_stand_there() {
     let weights = [(d, "w"), (h, "u"), (1, "b")].map(|(n, name)| matrix(random(n * 4 * h, 0.4, name), n, 4 * h));
     for lstm in [true, false] {
         let outcome = |x: &Host| {
-            let [w, u, bias] = [0, 1, 2].map(|i| in_place(&weights[i]));
+            let [w, u, bias] = [0, 1, 2].map(|i| if lstm { of_gates(&weights[i]) } else { in_place(&weights[i]) });
             let y = if lstm {
                 lstm::fused(&Cpu::default(), x, Tape::default(), t, [&w, &u, &bias]).unwrap()
             } else {

@@ -36,6 +36,11 @@ impl Kernels {
         self.lanes * self.vectors
     }
 
+    /// Rows of the highest tile.
+    pub(super) fn highest(&self) -> usize {
+        self.rows
+    }
+
     /// Divides rows into tiles, (first row, height). A tile takes no less time than one of four rows does, so a short one that
     /// would be left over shares its rows with the one before it.
     pub(super) fn tiles(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {

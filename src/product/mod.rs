@@ -6,10 +6,14 @@
 
 mod kernels;
 mod packed;
+mod products;
+mod rect;
 
 use crate::simd::{self, Level};
 use gemm_common::Parallelism;
-pub use packed::Packed;
+pub use packed::{Packed, Panels};
+pub use products::stretch;
+pub use rect::Rect;
 
 /// A row-major matrix, or the transpose of one.
 #[derive(Clone, Copy)]
@@ -175,6 +179,15 @@ pub(crate) mod tests {
     pub(super) fn random(n: usize, seed: u64) -> Vec<f32> {
         let mut stream = Stream::new(seed, "test");
         (0..n).map(|_| stream.normal() as f32).collect()
+    }
+
+    /// (M, K, N) of products.
+    pub(super) const SHAPES: [[usize; 3]; 6] =
+        [[7, 13, 5], [128, 512, 700], [33, 2500, 130], [1, 40, 257], [200, 64, 64], [500, 9, 17]];
+
+    /// The transpose.
+    pub(super) fn turned(a: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+        (0..rows * cols).map(|i| a[(i % rows) * cols + i / rows]).collect()
     }
 
     pub(super) fn naive(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {

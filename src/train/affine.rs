@@ -5,10 +5,11 @@
 use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
 use super::host::Host;
-use super::weight::{InPlace, Weight};
+use super::weight::{InPlace, Outer, Rows, Weight};
 use crate::product::{Mat, Packed};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
+use std::rc::Rc;
 
 /// From dfdx's own operations; any device.
 pub fn composite<D: Backend, T: Tape<f32, D>>(
@@ -39,7 +40,7 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
         tape.add_backward_op(move |grads| {
             let mut dy = Scratch::take(n * e);
             grads.get(&out).copy_into(&mut dy);
-            backward(&xs, &Packed::new(Mat::new(&dy, n, e)), &w, &b);
+            backward(Rows::all(xs), Packed::new(Mat::new(&dy, n, e)), &w, &b);
             if wants_dx {
                 w.value().transposed().product(grads.get_or_alloc_mut(&x)?, &dy, true);
             }
@@ -65,7 +66,7 @@ pub fn of_input<T: Tape<f32, Cpu> + 'static>(
         tape.add_backward_op(move |grads| {
             let mut dy = Scratch::take(x.rows * e);
             grads.get(&out).copy_into(&mut dy);
-            backward(&x.numbers, &x.add_up(&dy, e), &w, &b);
+            backward(Rows::Shared(x.numbers.clone()), x.add_up(&dy, e), &w, &b);
             Ok(())
         });
     }
@@ -80,9 +81,9 @@ fn forward(x: &[f32], w: &InPlace, b: &InPlace, [n, e]: [usize; 2]) -> Scratch {
 }
 
 /// dW = x^T dy and db = 1^T dy.
-pub(super) fn backward(x: &[f32], dy: &Packed, w: &InPlace, b: &InPlace) {
-    let (mut dw, add) = w.gradient();
-    dy.transposed_product(&mut dw, x, add);
-    let (mut db, add) = b.gradient();
-    dy.transposed_product(&mut db, &vec![1.0; dy.rows()], add);
+pub(super) fn backward(x: Rows, dy: Packed, w: &InPlace, b: &InPlace) {
+    let ones = Scratch::repeat(&[1.0], dy.rows());
+    let dy = Rc::new(dy);
+    w.reach(Outer { x, dy: dy.clone() });
+    b.reach(Outer { x: Rows::all(ones), dy });
 }

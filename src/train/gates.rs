@@ -2,6 +2,7 @@
 //! loops into the widest vectors of the machine, chosen at run time. `LANES` is a vector's width in numbers, and `FMA` says that
 //! the machine multiplies and adds at once.
 
+use crate::product::Rect;
 use crate::simd::{self, Level};
 
 /// a b + c.
@@ -83,6 +84,18 @@ fn each<const LANES: usize>(of: impl Fn(usize) -> f32) -> Lanes<LANES> {
     lanes
 }
 
+/// Units of the layer whose gates lie side by side.
+pub const BLOCK: usize = 16;
+
+/// Where a column of the gates i, f, g, o, each of them `hidden` wide, lies where the gates of [`BLOCK`] units lie side by
+/// side: first i of these units, then f, g and o, and then the next units. What one unit needs is near, products
+/// with whole panels ([`crate::product::Packed`]) give all gates of some units, and a task can go on with these alone.
+pub fn place(column: usize, hidden: usize) -> usize {
+    let (gate, unit) = (column / hidden, column % hidden);
+    let first = unit / BLOCK * BLOCK;
+    4 * first + gate * BLOCK.min(hidden - first) + unit - first
+}
+
 /// What the frames give to the gates before their nonlinearities: x W + b, (T B, 4H).
 pub struct Inputs<'a> {
     /// x W of the distinct rows of x.
@@ -95,18 +108,57 @@ pub struct Inputs<'a> {
 
 impl Inputs<'_> {
     /// x W of a row of x.
+    #[inline(always)]
     fn row(&self, row: usize) -> &[f32] {
         let place = self.places.map_or(row, |places| places[row] as usize);
         &self.projected[place * self.bias.len()..][..self.bias.len()]
     }
 }
 
-/// Numbers of one gate before its nonlinearity: `gate` plus what its part of the inputs, which begins at `from`, gives.
+/// Some units' part of a step, all clips: gates (B, 4 units) and states (B, units).
+pub struct Forward<'a> {
+    /// Holds h_{t-1} U and gets the activations of that plus the inputs.
+    pub gates: Rect<'a>,
+    /// c_t.
+    pub c: Rect<'a>,
+    /// tanh(c_t).
+    pub tanh_c: Rect<'a>,
+    /// h_t.
+    pub h: Rect<'a>,
+}
+
+/// As [`Forward`], on the way back.
+pub struct Backward<'a> {
+    /// Holds the activations and becomes the gradient before the nonlinearities.
+    pub gates: Rect<'a>,
+    /// The gradient of h_t.
+    pub dh: Rect<'a>,
+    /// The gradient of c_t from the step after; becomes that of c_{t-1}.
+    pub dc: Rect<'a>,
+}
+
 #[inline(always)]
-fn sum<const LANES: usize>(gate: &[f32], projected: &[f32], bias: &[f32], from: usize, at: usize) -> Lanes<LANES> {
-    let end = from + gate.len();
-    let (a, p, b): (Lanes<LANES>, Lanes<LANES>, Lanes<LANES>) =
-        (load(gate, at), load(&projected[from..end], at), load(&bias[from..end], at));
+fn of_gate(gates: &[f32], gate: usize, wide: usize) -> &[f32] {
+    &gates[gate * wide..(gate + 1) * wide]
+}
+
+#[inline(always)]
+fn of_gate_mut(gates: &mut [f32], gate: usize, wide: usize) -> &mut [f32] {
+    &mut gates[gate * wide..(gate + 1) * wide]
+}
+
+/// Numbers of one gate of a block before its nonlinearity.
+#[inline(always)]
+fn sum<const LANES: usize>(
+    gates: &[f32],
+    projected: &[f32],
+    bias: &[f32],
+    [gate, wide]: [usize; 2],
+    at: usize,
+) -> Lanes<LANES> {
+    let a: Lanes<LANES> = load(of_gate(gates, gate, wide), at);
+    let p: Lanes<LANES> = load(of_gate(projected, gate, wide), at);
+    let b: Lanes<LANES> = load(of_gate(bias, gate, wide), at);
     each(|k| a[k] + (p[k] + b[k]))
 }
 
@@ -115,140 +167,133 @@ fn activated<const LANES: usize>(lanes: Lanes<LANES>, by: impl Fn(f32) -> f32) -
     each(|k| by(lanes[k]))
 }
 
-/// One forward step for one clip. `gates` (4H; i, f, g, o) holds h_{t-1} U and gets the activations of that plus `projected` plus
-/// `bias`; `c_prev`, `c`, `tanh_c` and `h` (H each): i, f, o = sigmoid, g = tanh, c = f c_prev + i g, h = o tanh(c).
+/// Calls `of` with each block's first unit and number of units.
 #[inline(always)]
-fn forward_row<const LANES: usize, const FMA: bool>(
-    gates: &mut [f32],
-    [projected, bias]: [&[f32]; 2],
-    c_prev: &[f32],
-    c: &mut [f32],
-    tanh_c: &mut [f32],
-    h: &mut [f32],
-) {
-    let hidden = c.len();
-    let (i, rest) = gates.split_at_mut(hidden);
-    let (f, rest) = rest.split_at_mut(hidden);
-    let (g, o) = rest.split_at_mut(hidden);
-    for j in (0..hidden).step_by(LANES) {
-        let iv = activated::<LANES>(sum(i, projected, bias, 0, j), sigmoid::<FMA>);
-        let fv = activated::<LANES>(sum(f, projected, bias, hidden, j), sigmoid::<FMA>);
-        let gv = activated::<LANES>(sum(g, projected, bias, 2 * hidden, j), tanh::<FMA>);
-        let ov = activated::<LANES>(sum(o, projected, bias, 3 * hidden, j), sigmoid::<FMA>);
-        let before: Lanes<LANES> = load(c_prev, j);
-        let cv: Lanes<LANES> = each(|k| fma::<FMA>(fv[k], before[k], iv[k] * gv[k]));
-        let tv = activated::<LANES>(cv, tanh::<FMA>);
-        let hv: Lanes<LANES> = each(|k| ov[k] * tv[k]);
-        for (slice, lanes) in [(&mut *i, &iv), (&mut *f, &fv), (&mut *g, &gv), (&mut *o, &ov)] {
-            store(slice, j, lanes);
+fn blocks(units: usize, mut of: impl FnMut(usize, usize)) {
+    for block in 0..units / BLOCK {
+        of(block * BLOCK, BLOCK);
+    }
+    if !units.is_multiple_of(BLOCK) {
+        of(units / BLOCK * BLOCK, units % BLOCK);
+    }
+}
+
+impl Forward<'_> {
+    /// The units from `first` on: i, f, o = sigmoid, g = tanh, c = f c_prev + i g, h = o tanh(c). `row` is that of the first clip
+    /// in the inputs, `c_prev` (B, H) has all units.
+    pub fn run(self, inputs: &Inputs, row: usize, c_prev: &[f32], first: usize) {
+        match simd::level() {
+            Level::Scalar => self.lanes::<8, false>(inputs, row, c_prev, first),
+            Level::Neon | Level::Avx2 => simd::vectorise(
+                #[inline(always)]
+                || self.lanes::<8, true>(inputs, row, c_prev, first),
+            ),
+            Level::Avx512 => simd::vectorise(
+                #[inline(always)]
+                || self.lanes::<16, true>(inputs, row, c_prev, first),
+            ),
         }
-        store(c, j, &cv);
-        store(tanh_c, j, &tv);
-        store(h, j, &hv);
     }
-}
 
-/// One backward step for one clip. `gates` holds activations and becomes the gradient before the nonlinearities; `dh` is
-/// the gradient of h; `dc` that of c from the step after, and becomes that of c_prev.
-#[inline(always)]
-fn backward_row<const LANES: usize>(gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], dc: &mut [f32]) {
-    let hidden = dc.len();
-    let (i, rest) = gates.split_at_mut(hidden);
-    let (f, rest) = rest.split_at_mut(hidden);
-    let (g, o) = rest.split_at_mut(hidden);
-    for j in (0..hidden).step_by(LANES) {
-        let [iv, fv, gv, ov]: [Lanes<LANES>; 4] = [load(i, j), load(f, j), load(g, j), load(o, j)];
-        let [before, tv, dhv, after]: [Lanes<LANES>; 4] = [load(c_prev, j), load(tanh_c, j), load(dh, j), load(dc, j)];
-        let d: Lanes<LANES> = each(|k| after[k] + dhv[k] * ov[k] * (1.0 - tv[k] * tv[k]));
-        let di: Lanes<LANES> = each(|k| d[k] * gv[k] * iv[k] * (1.0 - iv[k]));
-        let df: Lanes<LANES> = each(|k| d[k] * before[k] * fv[k] * (1.0 - fv[k]));
-        let dg: Lanes<LANES> = each(|k| d[k] * iv[k] * (1.0 - gv[k] * gv[k]));
-        let d_o: Lanes<LANES> = each(|k| dhv[k] * tv[k] * ov[k] * (1.0 - ov[k]));
-        let d_before: Lanes<LANES> = each(|k| d[k] * fv[k]);
-        for (slice, lanes) in [(&mut *i, &di), (&mut *f, &df), (&mut *g, &dg), (&mut *o, &d_o)] {
-            store(slice, j, lanes);
-        }
-        store(dc, j, &d_before);
-    }
-}
-
-/// One forward step for some clips, the first of which has row `first` of the inputs: `gates` (B, 4H; i, f, g, o) holds h_{t-1} U
-/// and gets the activations, and with `c_prev` (B, H) gives `c`, `tanh_c` and `h`, (B, H): i, f, o = sigmoid, g = tanh,
-/// c = f c_prev + i g, h = o tanh(c).
-pub fn forward(
-    inputs: &Inputs,
-    first: usize,
-    gates: &mut [f32],
-    c_prev: &[f32],
-    c: &mut [f32],
-    tanh_c: &mut [f32],
-    h: &mut [f32],
-) {
-    let rows = Rows { inputs, first, gates, c_prev, c, tanh_c, h };
-    match simd::level() {
-        Level::Scalar => rows.forward::<8, false>(),
-        Level::Neon | Level::Avx2 => simd::vectorise(
-            #[inline(always)]
-            || rows.forward::<8, true>(),
-        ),
-        Level::Avx512 => simd::vectorise(
-            #[inline(always)]
-            || rows.forward::<16, true>(),
-        ),
-    }
-}
-
-/// The arguments of [`forward`].
-struct Rows<'a> {
-    inputs: &'a Inputs<'a>,
-    first: usize,
-    gates: &'a mut [f32],
-    c_prev: &'a [f32],
-    c: &'a mut [f32],
-    tanh_c: &'a mut [f32],
-    h: &'a mut [f32],
-}
-
-impl Rows<'_> {
     #[inline(always)]
-    fn forward<const LANES: usize, const FMA: bool>(self) {
-        let hidden = self.inputs.bias.len() / 4;
-        let rows = (self.first..).zip(self.gates.chunks_exact_mut(4 * hidden)).zip(self.c_prev.chunks_exact(hidden));
-        let (c, tanh_c) = (self.c.chunks_exact_mut(hidden), self.tanh_c.chunks_exact_mut(hidden));
-        for (((row, g), p), ((c, t), h)) in rows.zip(c.zip(tanh_c).zip(self.h.chunks_exact_mut(hidden))) {
-            forward_row::<LANES, FMA>(g, [self.inputs.row(row), self.inputs.bias], p, c, t, h);
+    fn lanes<const LANES: usize, const FMA: bool>(mut self, inputs: &Inputs, row: usize, c_prev: &[f32], first: usize) {
+        let hidden = inputs.bias.len() / 4;
+        let (clips, units) = self.c.shape();
+        let bias = &inputs.bias[4 * first..][..4 * units];
+        for clip in 0..clips {
+            let gates = self.gates.row(clip);
+            let projected = &inputs.row(row + clip)[4 * first..][..4 * units];
+            let before = &c_prev[clip * hidden + first..][..units];
+            let (c, tanh_c, h) = (self.c.row(clip), self.tanh_c.row(clip), self.h.row(clip));
+            blocks(
+                units,
+                #[inline(always)]
+                |from, wide| {
+                    let all = 4 * from..4 * (from + wide);
+                    let (gates, projected, bias) = (&mut gates[all.clone()], &projected[all.clone()], &bias[all]);
+                    for j in (0..wide).step_by(LANES) {
+                        let iv = activated(sum::<LANES>(gates, projected, bias, [0, wide], j), sigmoid::<FMA>);
+                        let fv = activated(sum::<LANES>(gates, projected, bias, [1, wide], j), sigmoid::<FMA>);
+                        let gv = activated(sum::<LANES>(gates, projected, bias, [2, wide], j), tanh::<FMA>);
+                        let ov = activated(sum::<LANES>(gates, projected, bias, [3, wide], j), sigmoid::<FMA>);
+                        let before: Lanes<LANES> = load(&before[from..from + wide], j);
+                        let cv: Lanes<LANES> = each(|k| fma::<FMA>(fv[k], before[k], iv[k] * gv[k]));
+                        let tv = activated(cv, tanh::<FMA>);
+                        let hv: Lanes<LANES> = each(|k| ov[k] * tv[k]);
+                        store(of_gate_mut(gates, 0, wide), j, &iv);
+                        store(of_gate_mut(gates, 1, wide), j, &fv);
+                        store(of_gate_mut(gates, 2, wide), j, &gv);
+                        store(of_gate_mut(gates, 3, wide), j, &ov);
+                        store(&mut c[from..from + wide], j, &cv);
+                        store(&mut tanh_c[from..from + wide], j, &tv);
+                        store(&mut h[from..from + wide], j, &hv);
+                    }
+                },
+            );
         }
     }
 }
 
-/// One backward step for every clip: `gates` holds activations and becomes the gradient before the nonlinearities; `dh` is the
-/// gradient of h; `dc` that of c from the step after, and becomes that of c_prev.
-pub fn backward(hidden: usize, gates: &mut [f32], c_prev: &[f32], tanh_c: &[f32], dh: &[f32], dc: &mut [f32]) {
-    match simd::level() {
-        Level::Avx512 => simd::vectorise(
-            #[inline(always)]
-            || backward_rows::<16>(hidden, gates, c_prev, tanh_c, dh, dc),
-        ),
-        _ => simd::vectorise(
-            #[inline(always)]
-            || backward_rows::<8>(hidden, gates, c_prev, tanh_c, dh, dc),
-        ),
+impl Backward<'_> {
+    /// The units from `first` on; `c_prev` and `tanh_c` (B, H) have all units. `done` is given each clip and its gradients.
+    pub fn run(self, c_prev: &[f32], tanh_c: &[f32], [first, hidden]: [usize; 2], done: impl FnMut(usize, &[f32])) {
+        match simd::level() {
+            Level::Avx512 => simd::vectorise(
+                #[inline(always)]
+                || self.lanes::<16>(c_prev, tanh_c, [first, hidden], done),
+            ),
+            _ => simd::vectorise(
+                #[inline(always)]
+                || self.lanes::<8>(c_prev, tanh_c, [first, hidden], done),
+            ),
+        }
     }
-}
 
-#[inline(always)]
-fn backward_rows<const LANES: usize>(
-    hidden: usize,
-    gates: &mut [f32],
-    c_prev: &[f32],
-    tanh_c: &[f32],
-    dh: &[f32],
-    dc: &mut [f32],
-) {
-    let rows = gates.chunks_exact_mut(4 * hidden).zip(c_prev.chunks_exact(hidden));
-    let ins = tanh_c.chunks_exact(hidden).zip(dh.chunks_exact(hidden)).zip(dc.chunks_exact_mut(hidden));
-    for ((g, p), ((t, dh), dc)) in rows.zip(ins) {
-        backward_row::<LANES>(g, p, t, dh, dc);
+    #[inline(always)]
+    fn lanes<const LANES: usize>(
+        mut self,
+        c_prev: &[f32],
+        tanh_c: &[f32],
+        [first, hidden]: [usize; 2],
+        mut done: impl FnMut(usize, &[f32]),
+    ) {
+        let (clips, units) = self.dc.shape();
+        for clip in 0..clips {
+            let gates = self.gates.row(clip);
+            let (dh, dc) = (&*self.dh.row(clip), self.dc.row(clip));
+            let (before, tanh_c) =
+                (&c_prev[clip * hidden + first..][..units], &tanh_c[clip * hidden + first..][..units]);
+            blocks(
+                units,
+                #[inline(always)]
+                |from, wide| {
+                    let gates = &mut gates[4 * from..4 * (from + wide)];
+                    let all = from..from + wide;
+                    for j in (0..wide).step_by(LANES) {
+                        let (iv, fv): (Lanes<LANES>, Lanes<LANES>) =
+                            (load(of_gate(gates, 0, wide), j), load(of_gate(gates, 1, wide), j));
+                        let (gv, ov): (Lanes<LANES>, Lanes<LANES>) =
+                            (load(of_gate(gates, 2, wide), j), load(of_gate(gates, 3, wide), j));
+                        let (before, tv): (Lanes<LANES>, Lanes<LANES>) =
+                            (load(&before[all.clone()], j), load(&tanh_c[all.clone()], j));
+                        let (dhv, after): (Lanes<LANES>, Lanes<LANES>) =
+                            (load(&dh[all.clone()], j), load(&dc[all.clone()], j));
+                        let d: Lanes<LANES> = each(|k| after[k] + dhv[k] * ov[k] * (1.0 - tv[k] * tv[k]));
+                        let di: Lanes<LANES> = each(|k| d[k] * gv[k] * iv[k] * (1.0 - iv[k]));
+                        let df: Lanes<LANES> = each(|k| d[k] * before[k] * fv[k] * (1.0 - fv[k]));
+                        let dg: Lanes<LANES> = each(|k| d[k] * iv[k] * (1.0 - gv[k] * gv[k]));
+                        let d_o: Lanes<LANES> = each(|k| dhv[k] * tv[k] * ov[k] * (1.0 - ov[k]));
+                        let d_before: Lanes<LANES> = each(|k| d[k] * fv[k]);
+                        store(of_gate_mut(gates, 0, wide), j, &di);
+                        store(of_gate_mut(gates, 1, wide), j, &df);
+                        store(of_gate_mut(gates, 2, wide), j, &dg);
+                        store(of_gate_mut(gates, 3, wide), j, &d_o);
+                        store(&mut dc[all.clone()], j, &d_before);
+                    }
+                },
+            );
+            done(clip, gates);
+        }
     }
 }
 
@@ -273,5 +318,22 @@ mod tests {
     fn nonlinearities_agree_with_the_standard_library_with_and_without_fma() {
         nonlinearities_agree_with_the_standard_library::<true>();
         nonlinearities_agree_with_the_standard_library::<false>();
+    }
+
+    #[test]
+    fn gates_of_units_lie_side_by_side() {
+        for hidden in [1, 7, 16, 37, 64] {
+            let mut places: Vec<usize> = (0..4 * hidden).map(|column| place(column, hidden)).collect();
+            for (gate, unit) in (0..4).flat_map(|gate| (0..hidden).map(move |unit| (gate, unit))) {
+                let block = 4 * (unit / BLOCK * BLOCK);
+                assert!((block..block + 4 * BLOCK).contains(&places[gate * hidden + unit]), "{gate} of {unit}");
+            }
+            assert_eq!(
+                [0, 1, 2, 3].map(|gate| places[gate * hidden]),
+                [0, 1, 2, 3].map(|gate| gate * hidden.min(BLOCK))
+            );
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..4 * hidden));
+        }
     }
 }

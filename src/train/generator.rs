@@ -61,9 +61,9 @@ impl<D: Backend> Generator<D> {
             Architecture::Lstm => {
                 let hidden = config.lstm.hidden;
                 let bound = 1.0 / (hidden as f64).sqrt();
-                let w = params.uniform("lstm.w", sizes.visual, 4 * hidden, bound, seed)?;
-                let u = params.uniform("lstm.u", hidden, 4 * hidden, bound, seed)?;
-                let b = params.uniform("lstm.b", 1, 4 * hidden, bound, seed)?;
+                let w = params.gates("lstm.w", sizes.visual, hidden, bound, seed)?;
+                let u = params.gates("lstm.u", hidden, hidden, bound, seed)?;
+                let b = params.gates("lstm.b", 1, hidden, bound, seed)?;
                 (Trunk::Lstm { w, u, b }, hidden, hidden)
             }
             Architecture::Autoencoder => {

@@ -7,13 +7,14 @@
 use super::affine;
 use super::device::{Backend, Matrix, matrix};
 use super::error::Error;
-use super::gates::{self, Inputs};
+use super::gates::{BLOCK, Backward, Forward, Inputs};
 use super::host::Host;
-use super::weight::{InPlace, Weight};
-use crate::product::Packed;
+use super::weight::{InPlace, Outer, Rows, Weight};
+use crate::product::{Packed, Rect, stretch};
 use crate::scratch::Scratch;
 use dfdx::prelude::*;
 use rayon::prelude::*;
+use std::rc::Rc;
 
 /// From dfdx's own operations; any device. The readable reference of [`fused`].
 pub fn composite<D: Backend, T: Tape<f32, D>>(
@@ -68,12 +69,13 @@ struct Trace {
     h: Scratch,
 }
 
-/// Clips that one task of the element-wise passes handles.
-const ROWS: usize = 16;
-
 /// One operation on dfdx's tape, on the CPU, with hand-derived gradients. Three large products (projection, dW, dU) and
-/// one small one for each step and direction; the rest in one vectorised pass a step. Without a tape no more than a step is
-/// kept.
+/// one small one for each step and direction. In the time loop a thread has some of the units to itself: their part of the
+/// product with U, their gates and states, and on the way back their gradients; threads wait for each other once a step.
+/// Columns of W, U and b lie as [`super::gates::place`] has them. Without a tape no more than a step is kept.
+///
+/// # Panics
+/// If the parameters are not [of gates](Weight::of_gates).
 pub fn fused<T: Tape<f32, Cpu> + 'static>(
     device: &Cpu,
     x: &Host,
@@ -81,6 +83,7 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
     steps: usize,
     [w, u, b]: [&InPlace; 3],
 ) -> Result<Matrix<Cpu, T>, Error> {
+    assert!([w, u, b].iter().all(|p| p.is_of_gates()), "parameters of gates");
     let hidden = u.shape().0;
     let batch = x.rows / steps;
     let sizes = [steps, batch, hidden];
@@ -102,9 +105,9 @@ pub fn fused<T: Tape<f32, Cpu> + 'static>(
             grads.get(&out).copy_into(&mut dh);
             let Gradients { of_x_w, of_h_u, h } = backward(trace, dh, &u.value(), &x, sizes);
             // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
-            let (mut du, add) = u.gradient();
-            of_h_u.transposed_product(&mut du, &h[batch * hidden..steps * batch * hidden], add);
-            affine::backward(&x.numbers, &of_x_w, &w, &b);
+            let x_of_u = Rows::Made(h, batch * hidden..steps * batch * hidden);
+            u.reach(Outer { x: x_of_u, dy: Rc::new(of_h_u) });
+            affine::backward(Rows::Shared(x.numbers.clone()), of_x_w, &w, &b);
             Ok(())
         });
     }
@@ -126,7 +129,13 @@ fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mu
     }
 }
 
-fn forward(inputs: &Inputs, u: &Packed, [steps, batch, hidden]: [usize; 3], all: bool) -> Trace {
+/// Units that a task has in a step: their gates are whole blocks and whole panels.
+fn units([_, batch, hidden]: [usize; 3]) -> usize {
+    stretch(hidden, Packed::wide().max(BLOCK), batch * hidden * 4 * hidden)
+}
+
+fn forward(inputs: &Inputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
+    let ([steps, batch, hidden], units) = (sizes, units(sizes));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let (kept, states) = if all { (steps, steps + 1) } else { (1, 2) };
     let mut trace = Trace {
@@ -139,21 +148,19 @@ fn forward(inputs: &Inputs, u: &Packed, [steps, batch, hidden]: [usize; 3], all:
     trace.h[..step].fill(0.0);
     for t in 0..steps {
         let at = if all { t } else { 0 };
-        let a = &mut trace.gates[at * wide..(at + 1) * wide];
         let (h_before, h) = step_of(&mut trace.h, t, step, all);
-        match t {
-            0 => a.fill(0.0),
-            _ => u.product(a, h_before, false),
-        }
         let (c_before, c) = step_of(&mut trace.c, t, step, all);
         let tanh_c = &mut trace.tanh_c[at * step..(at + 1) * step];
-        let rows = a.par_chunks_mut(ROWS * 4 * hidden).zip(c_before.par_chunks(ROWS * hidden));
-        let outs = c
-            .par_chunks_mut(ROWS * hidden)
-            .zip(tanh_c.par_chunks_mut(ROWS * hidden))
-            .zip(h.par_chunks_mut(ROWS * hidden));
-        rows.zip(outs).enumerate().for_each(|(i, ((a, p), ((c, tanh_c), h)))| {
-            gates::forward(inputs, t * batch + i * ROWS, a, p, c, tanh_c, h);
+        let gates = &mut trace.gates[at * wide..(at + 1) * wide];
+        let gates = Rect::whole(gates, 4 * hidden).stretches(4 * units);
+        let [c, tanh_c, h] = [c, tanh_c, h].map(|states| Rect::whole(states, hidden).stretches(units));
+        let parts = gates.zip(c).zip(tanh_c.zip(h)).enumerate().collect::<Vec<_>>();
+        parts.into_par_iter().for_each(|(i, ((mut gates, c), (tanh_c, h)))| {
+            match t {
+                0 => (0..batch).for_each(|clip| gates.row(clip).fill(0.0)),
+                _ => u.product_of(4 * i * units, &mut gates, h_before, false),
+            }
+            Forward { gates, c, tanh_c, h }.run(inputs, t * batch, c_before, i * units);
         });
     }
     trace
@@ -169,7 +176,8 @@ struct Gradients {
     h: Scratch,
 }
 
-fn backward(trace: Trace, mut dh: Scratch, u: &Packed, x: &Host, [steps, batch, hidden]: [usize; 3]) -> Gradients {
+fn backward(trace: Trace, mut dh: Scratch, u: &Packed, x: &Host, sizes: [usize; 3]) -> Gradients {
+    let ([steps, batch, hidden], units) = (sizes, units(sizes));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
     let u = u.transposed();
@@ -178,20 +186,26 @@ fn backward(trace: Trace, mut dh: Scratch, u: &Packed, x: &Host, [steps, batch, 
     let mut of_x_w = Packed::take(x.distinct(), 4 * hidden);
     let mut of_h_u = Packed::take((steps - 1) * batch, 4 * hidden);
     for t in (0..steps).rev() {
-        let a = &mut gates[t * wide..(t + 1) * wide];
-        let rows = a.par_chunks_mut(ROWS * 4 * hidden).zip(c[t * step..(t + 1) * step].par_chunks(ROWS * hidden));
-        let ins = tanh_c[t * step..(t + 1) * step]
-            .par_chunks(ROWS * hidden)
-            .zip(dh.par_chunks(ROWS * hidden))
-            .zip(dc.par_chunks_mut(ROWS * hidden));
-        rows.zip(ins).for_each(|((a, p), ((tanh_c, dh), dc))| gates::backward(hidden, a, p, tanh_c, dh, dc));
-        // While they are in the cache.
+        let (now, after) = gates.split_at_mut((t + 1) * wide);
+        let now = Rect::whole(&mut now[t * wide..], 4 * hidden).stretches(4 * units);
+        let [dh, dc] = [&mut dh, &mut dc].map(|states| Rect::whole(states, hidden).stretches(units));
+        let packed = of_x_w.stretches(4 * units).zip(of_h_u.stretches(4 * units));
+        let parts = now.zip(dh.zip(dc)).zip(packed).enumerate().collect::<Vec<_>>();
         let places = x.places(t * batch..(t + 1) * batch, &mut seen);
-        of_x_w.put(a, |b| places[b]);
-        if t > 0 {
-            of_h_u.put(a, |b| ((t - 1) * batch + b, false));
-            u.product(&mut dh, a, false);
-        }
+        let [c_before, tanh_c] = [&c, &tanh_c].map(|states| &states[t * step..(t + 1) * step]);
+        parts.into_par_iter().for_each(|(i, ((gates, (mut dh, dc)), (mut of_x_w, mut of_h_u)))| {
+            if t + 1 < steps {
+                u.product_of(i * units, &mut dh, &after[..wide], false);
+            }
+            // They are packed while they are in the cache.
+            Backward { gates, dh, dc }.run(c_before, tanh_c, [i * units, hidden], |clip, gradients| {
+                let (row, add) = places[clip];
+                of_x_w.put(row, gradients, add);
+                if t > 0 {
+                    of_h_u.put((t - 1) * batch + clip, gradients, false);
+                }
+            });
+        });
     }
     Gradients { of_x_w, of_h_u, h }
 }

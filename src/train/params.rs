@@ -43,6 +43,13 @@ impl<D: Backend> Params<D> {
         self.add(name, drawn(name, rows * cols, bound, seed), rows, cols)
     }
 
+    /// [`Params::uniform`] of what goes to the gates of an LSTM, (rows, 4 `hidden`).
+    pub fn gates(&mut self, name: &str, rows: usize, hidden: usize, bound: f64, seed: u64) -> Result<usize, Error> {
+        let state = State::fresh(drawn(name, rows * 4 * hidden, bound, seed));
+        self.list.push((name.into(), D::Weight::of_gates(&self.device, state, rows, hidden)?));
+        Ok(self.list.len() - 1)
+    }
+
     /// Adds a parameter with given values.
     pub fn add(&mut self, name: &str, values: Vec<f32>, rows: usize, cols: usize) -> Result<usize, Error> {
         self.list.push((name.into(), D::Weight::new(&self.device, State::fresh(values), rows, cols)?));
@@ -91,7 +98,7 @@ impl<D: Backend> Params<D> {
             return Ok(false);
         }
         for (s, (_, weight)) in saved.into_iter().zip(&mut self.list) {
-            *weight = D::Weight::new(&self.device, s.state, s.shape.0, s.shape.1)?;
+            weight.restore(&self.device, s.state)?;
         }
         self.step = step;
         Ok(true)

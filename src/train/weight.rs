@@ -1,19 +1,23 @@
-//! Trained matrices: values, the gradient of the last backward pass, and Adam's moments.
+//! Trained matrices: values, the gradient of the backward passes since the last update, and Adam's moments.
 //!
 //! [`OnTape`] keeps values in a dfdx tensor and updates them with dfdx's own Adam: any device, and the reference that
 //! [`InPlace`] is tested against. dfdx does not show a tensor's numbers to other code, so on the CPU that costs a copy of
 //! every parameter in each direction, a cleared gradient, and an update on one thread. [`InPlace`] keeps numbers that
-//! products read and write where they lie, and takes Adam's step in one vectorised pass on all threads.
+//! products read where they lie. Its gradient is a product that is made when Adam takes its step, a piece at a time: a
+//! piece is used while it is in the cache, and the whole never lies anywhere.
 
 use super::device::{Backend, Buffer, Matrix, matrix, numbers};
 use super::error::Error;
+use super::gates;
 use crate::product::{Mat, Packed};
+use crate::scratch::Scratch;
 use crate::simd;
 use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::prelude::*;
-use rayon::prelude::*;
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Ref, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What training keeps of a matrix, as plain numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +42,19 @@ impl State {
 pub trait Weight<D: Backend>: Sized {
     /// Row-major numbers; vectors are (1, n).
     fn new(device: &D, state: State, rows: usize, cols: usize) -> Result<Self, Error>;
+
+    /// [`Weight::new`] of what goes to the gates of an LSTM, (rows, 4 `hidden`): i, f, g, o. A device may keep the columns in
+    /// another order, which nobody else sees.
+    fn of_gates(device: &D, state: State, rows: usize, hidden: usize) -> Result<Self, Error> {
+        Self::new(device, state, rows, 4 * hidden)
+    }
+
+    /// Takes other numbers, row-major, of the same shape.
+    fn restore(&mut self, device: &D, state: State) -> Result<(), Error> {
+        let (rows, cols) = self.shape();
+        *self = Self::new(device, state, rows, cols)?;
+        Ok(())
+    }
 
     /// (rows, columns).
     fn shape(&self) -> (usize, usize);
@@ -88,8 +105,8 @@ impl<D: Backend> Weight<D> for OnTape<D> {
     }
 }
 
-/// Values, gradient and moments on the CPU, laid out as products read them: a forward pass packs nothing. Clones are the same
-/// matrix: an operation on the tape keeps one for its backward pass.
+/// Values and moments on the CPU, laid out as products read them: a forward pass packs nothing. Clones are the same matrix:
+/// an operation on the tape keeps one for its backward pass.
 #[derive(Clone)]
 pub struct InPlace(Rc<RefCell<Numbers>>);
 
@@ -97,17 +114,81 @@ struct Numbers {
     value: Packed,
     moment1: Packed,
     moment2: Packed,
-    /// None until the first backward pass.
-    gradient: Option<Packed>,
-    /// Whether a backward pass has written the gradient since the last update.
+    /// Units of an LSTM whose gates the columns go to, and lie as [`gates::place`] says.
+    hidden: Option<usize>,
+    /// The gradient of the backward passes since the last update, their sum.
+    gradient: Vec<Outer>,
+    /// Whether a backward pass has ever reached it.
     reached: bool,
 }
 
-impl Numbers {
-    fn gradient(&mut self) -> &mut Packed {
-        let (rows, cols) = (self.value.rows(), self.value.columns());
-        self.gradient.get_or_insert_with(|| Packed::zeros(rows, cols))
+/// A gradient x^T dy: x (K, rows), row-major, and dy (K, columns).
+pub(super) struct Outer {
+    /// x.
+    pub(super) x: Rows,
+    /// dy, its columns in the order of the parameter's.
+    pub(super) dy: Rc<Packed>,
+}
+
+/// Numbers, row after row.
+pub(super) enum Rows {
+    /// Those of a network's input.
+    Shared(Arc<Vec<f32>>),
+    /// Some of the numbers that a forward pass has made.
+    Made(Scratch, Range<usize>),
+}
+
+impl Rows {
+    /// All of them.
+    pub(super) fn all(made: Scratch) -> Rows {
+        let len = made.len();
+        Rows::Made(made, 0..len)
     }
+
+    fn numbers(&self) -> &[f32] {
+        match self {
+            Rows::Shared(numbers) => numbers,
+            Rows::Made(numbers, range) => &numbers[range.clone()],
+        }
+    }
+}
+
+impl Numbers {
+    fn new(state: State, rows: usize, cols: usize, hidden: Option<usize>) -> Numbers {
+        let [value, moment1, moment2] = [state.value, state.moment1, state.moment2].map(|numbers| {
+            let numbers = match hidden {
+                Some(hidden) => moved(&numbers, cols, |column| (gates::place(column, hidden), column)),
+                None => numbers,
+            };
+            Packed::new(Mat::new(&numbers, rows, cols))
+        });
+        Numbers { value, moment1, moment2, hidden, gradient: Vec::new(), reached: false }
+    }
+
+    /// A matrix of its kind, row after row, its columns in the usual order.
+    fn to_rows(&self, packed: &Packed) -> Vec<f32> {
+        let numbers = packed.to_rows();
+        match self.hidden {
+            Some(hidden) => moved(&numbers, packed.columns(), |column| (column, gates::place(column, hidden))),
+            None => numbers,
+        }
+    }
+}
+
+/// The numbers with their columns in another order: `places` says of each column where one goes and where that comes from.
+fn moved(numbers: &[f32], cols: usize, places: impl Fn(usize) -> (usize, usize)) -> Vec<f32> {
+    let places: Vec<(usize, usize)> = (0..cols).map(places).collect();
+    let mut moved = vec![0.0; numbers.len()];
+    for (to, from) in moved.chunks_exact_mut(cols.max(1)).zip(numbers.chunks_exact(cols.max(1))) {
+        places.iter().for_each(|(at, of)| to[*at] = from[*of]);
+    }
+    moved
+}
+
+/// The sum of gradients, piece by piece; see [`Packed::transposed_products`].
+fn sum<const N: usize>(gradient: &[Outer], of: [&mut Packed; N], with: impl Fn([&mut [f32]; N], &[f32]) + Sync) {
+    let pairs: Vec<(&[f32], &Packed)> = gradient.iter().map(|outer| (outer.x.numbers(), &*outer.dy)).collect();
+    Packed::transposed_products(&pairs, of, with);
 }
 
 impl InPlace {
@@ -116,54 +197,62 @@ impl InPlace {
         Ref::map(self.0.borrow(), |n| &n.value)
     }
 
-    /// Where a backward pass puts the gradient, and whether it has to add to what is there; if not, the numbers there mean
-    /// nothing.
-    pub(super) fn gradient(&self) -> (RefMut<'_, Packed>, bool) {
+    /// Whether its columns go to an LSTM's gates and lie as [`gates::place`] has them.
+    pub(super) fn is_of_gates(&self) -> bool {
+        self.0.borrow().hidden.is_some()
+    }
+
+    /// What a backward pass adds to the gradient.
+    pub(super) fn reach(&self, gradient: Outer) {
         let mut numbers = self.0.borrow_mut();
-        let add = std::mem::replace(&mut numbers.reached, true);
-        (RefMut::map(numbers, Numbers::gradient), add)
+        numbers.gradient.push(gradient);
+        numbers.reached = true;
     }
 }
 
-/// Numbers that one task updates.
-const CHUNK: usize = 1 << 14;
-
 impl Weight<Cpu> for InPlace {
     fn new(_: &Cpu, state: State, rows: usize, cols: usize) -> Result<Self, Error> {
-        let [value, moment1, moment2] =
-            [state.value, state.moment1, state.moment2].map(|numbers| Packed::new(Mat::new(&numbers, rows, cols)));
-        Ok(InPlace(Rc::new(RefCell::new(Numbers { value, moment1, moment2, gradient: None, reached: false }))))
+        Ok(InPlace(Rc::new(RefCell::new(Numbers::new(state, rows, cols, None)))))
+    }
+
+    fn of_gates(_: &Cpu, state: State, rows: usize, hidden: usize) -> Result<Self, Error> {
+        Ok(InPlace(Rc::new(RefCell::new(Numbers::new(state, rows, 4 * hidden, Some(hidden))))))
+    }
+
+    fn restore(&mut self, _: &Cpu, state: State) -> Result<(), Error> {
+        let ((rows, cols), hidden) = (self.shape(), self.0.borrow().hidden);
+        *self = InPlace(Rc::new(RefCell::new(Numbers::new(state, rows, cols, hidden))));
+        Ok(())
     }
 
     fn shape(&self) -> (usize, usize) {
-        let numbers = self.0.borrow();
-        (numbers.value.rows(), numbers.value.columns())
+        self.0.borrow().value.shape()
     }
 
     fn state(&self) -> Result<State, Error> {
         let numbers = self.0.borrow();
-        let [value, moment1, moment2] = [&numbers.value, &numbers.moment1, &numbers.moment2].map(Packed::to_rows);
+        let [value, moment1, moment2] =
+            [&numbers.value, &numbers.moment1, &numbers.moment2].map(|packed| numbers.to_rows(packed));
         Ok(State { value, moment1, moment2 })
     }
 
     fn take_gradient(&self, _: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, Error> {
-        let mut numbers = self.0.borrow_mut();
-        let reached = std::mem::replace(&mut numbers.reached, false);
-        let (rows, cols) = (numbers.value.rows(), numbers.value.columns());
-        Ok(if reached { numbers.gradient().to_rows() } else { vec![0.0; rows * cols] })
+        let gradient = std::mem::take(&mut self.0.borrow_mut().gradient);
+        let (rows, cols) = self.shape();
+        let mut all = Packed::zeros(rows, cols);
+        sum(&gradient, [&mut all], |[all], piece| all.copy_from_slice(piece));
+        Ok(self.0.borrow().to_rows(&all))
     }
 
     fn update(&mut self, adam: &AdamConfig, step: i32, _: &mut Gradients<f32, Cpu>) -> Result<(), Error> {
         let mut numbers = self.0.borrow_mut();
-        let reached = std::mem::replace(&mut numbers.reached, false);
-        if !reached {
-            numbers.gradient().numbers_mut().fill(0.0);
+        if !numbers.reached {
+            return Ok(());
         }
-        let Numbers { value, moment1, moment2, gradient: Some(gradient), .. } = &mut *numbers else { return Ok(()) };
+        let gradient = std::mem::take(&mut numbers.gradient);
+        let Numbers { value, moment1, moment2, .. } = &mut *numbers;
         let adam = Adam::new(adam, step);
-        let chunks = value.numbers_mut().par_chunks_mut(CHUNK).zip(gradient.numbers().par_chunks(CHUNK));
-        let moments = moment1.numbers_mut().par_chunks_mut(CHUNK).zip(moment2.numbers_mut().par_chunks_mut(CHUNK));
-        chunks.zip(moments).for_each(|((p, g), (m, v))| adam.update(p, g, m, v));
+        sum(&gradient, [value, moment1, moment2], |[p, m, v], g| adam.update(p, g, m, v));
         Ok(())
     }
 }

@@ -23,6 +23,12 @@ fn weight<W: Weight<Cpu>>(name: &str, rows: usize, cols: usize) -> W {
     W::new(&Cpu::default(), State::fresh(normal(rows * cols, scale, name)), rows, cols).unwrap()
 }
 
+/// What goes to an LSTM's gates.
+fn of_gates<W: Weight<Cpu>>(name: &str, rows: usize, hidden: usize) -> W {
+    let plain: OnTape<Cpu> = weight(name, rows, 4 * hidden);
+    W::of_gates(&Cpu::default(), plain.state().unwrap(), rows, hidden).unwrap()
+}
+
 fn input(rows: usize, cols: usize, seed: usize) -> Input {
     Input::all(Arc::new(normal(rows * cols, 1.0, &format!("x/{seed}"))), rows)
 }
@@ -52,9 +58,9 @@ fn the_lstm_agrees_with_the_cpu_and_with_dfdx() {
         let distinct = x.rows;
         let places = (0..steps * batch).map(|row| (row % distinct) as u32);
         (x.places, x.rows) = (Some(Arc::new(places.collect())), steps * batch);
-        let sizes = [("w", d, 4 * hidden), ("u", hidden, 4 * hidden), ("b", 1, 4 * hidden)];
+        let sizes = [("w", d, hidden), ("u", hidden, hidden), ("b", 1, hidden)];
         fn all<W: Weight<Cpu>>(sizes: [(&str, usize, usize); 3]) -> [W; 3] {
-            sizes.map(|(name, rows, cols)| weight(name, rows, cols))
+            sizes.map(|(name, rows, hidden)| of_gates(name, rows, hidden))
         }
         let ours: [OnEngine<Host>; 3] = all(sizes);
         let (h, mut grads) = backward(tape::lstm(&device, &x, Tape::default(), steps, ours.each_ref()).unwrap(), 0);
@@ -155,8 +161,7 @@ fn train<W: Weight<Cpu>>(
     config: &AdamConfig,
 ) -> (Vec<f32>, Vec<f32>) {
     let (steps, batch, d, hidden, width) = (6, 8, 12, 16, 5);
-    let mut lstm_weights = [("w", d, 4 * hidden), ("u", hidden, 4 * hidden), ("b", 1, 4 * hidden)]
-        .map(|(name, rows, cols)| weight::<W>(name, rows, cols));
+    let mut lstm_weights = [("w", d), ("u", hidden), ("b", 1)].map(|(name, rows)| of_gates::<W>(name, rows, hidden));
     let mut head_weights: [W; 2] = [weight("hw", hidden, width), weight("hb", 1, width)];
     let mut losses = Vec::new();
     for step in 1..=25 {

@@ -11,6 +11,7 @@ use unmute::cuda::kernels::{self, Adam, Learned, Step, Trace};
 use unmute::cuda::resident::{Places, Resident, Stream};
 use unmute::dataset::import::{self, Rows};
 use unmute::dataset::{Dataset, Missing, MissingBy, Precision, Standardiser, View as Clips};
+use unmute::product::Rect;
 use unmute::train::batches::audio_rows;
 use unmute::train::params::{adam, adam_with_decay};
 use unmute::train::weight::{OnTape, State, Weight};
@@ -32,6 +33,30 @@ fn near(what: &str, ours: &[f32], theirs: &[f32]) {
 
 /// G, B, H that no block divides, with gaps between cells.
 const STEP: Step = Step { cells: 3, batch: 5, hidden: 19, gates: 4 * 95 + 7, state: 95 + 5, tanh: 95 + 3 };
+
+/// Rows of gates i, f, g, o with those of a unit near each other, as the CPU has them.
+fn side_by_side(rows: &[f32], hidden: usize) -> Vec<f32> {
+    let mut moved = vec![0.0; rows.len()];
+    for (to, from) in moved.chunks_mut(4 * hidden).zip(rows.chunks(4 * hidden)) {
+        from.iter().enumerate().for_each(|(column, value)| to[gates::place(column, hidden)] = *value);
+    }
+    moved
+}
+
+/// Undoes [`side_by_side`].
+fn one_after_another(rows: &[f32], hidden: usize) -> Vec<f32> {
+    let row = |row: &[f32]| (0..4 * hidden).map(|column| row[gates::place(column, hidden)]).collect::<Vec<_>>();
+    rows.chunks(4 * hidden).flat_map(row).collect()
+}
+
+/// Gradients before the nonlinearities, and of c of the step before, by the CPU.
+fn backward(hidden: usize, gates: &[f32], c_before: &[f32], tanh_c: &[f32], dh: &[f32], dc: &[f32]) -> [Vec<f32>; 2] {
+    let (mut a, mut dh, mut dc) = (side_by_side(gates, hidden), dh.to_vec(), dc.to_vec());
+    let [on_dh, on_dc] = [&mut dh, &mut dc].map(|states| Rect::whole(states, hidden));
+    let backward = gates::Backward { gates: Rect::whole(&mut a, 4 * hidden), dh: on_dh, dc: on_dc };
+    backward.run(c_before, tanh_c, [0, hidden], |_, _| ());
+    [one_after_another(&a, hidden), dc]
+}
 
 /// The numbers of a step's buffers before it.
 struct Before {
@@ -55,10 +80,14 @@ impl Before {
         let (s, one) = (STEP, STEP.batch * STEP.hidden);
         let bias = &self.bias[cell * 4 * s.hidden..][..4 * s.hidden];
         let mut a: Vec<f32> = self.gates[cell * s.gates..][..4 * one].to_vec();
-        let inputs = gates::Inputs { projected: &vec![0.0; 4 * one], places: None, bias };
+        let bias = side_by_side(bias, s.hidden);
+        let inputs = gates::Inputs { projected: &vec![0.0; 4 * one], places: None, bias: &bias };
         let (mut c, mut tanh_c, mut h) = (vec![0.0; one], vec![0.0; one], vec![0.0; one]);
-        gates::forward(&inputs, 0, &mut a, &self.c_before[cell * s.state..][..one], &mut c, &mut tanh_c, &mut h);
-        [a, c, tanh_c, h]
+        let [on_c, on_tanh, on_h] = [&mut c, &mut tanh_c, &mut h].map(|states| Rect::whole(states, s.hidden));
+        a = side_by_side(&a, s.hidden);
+        let forward = gates::Forward { gates: Rect::whole(&mut a, 4 * s.hidden), c: on_c, tanh_c: on_tanh, h: on_h };
+        forward.run(&inputs, 0, &self.c_before[cell * s.state..][..one], 0);
+        [one_after_another(&a, s.hidden), c, tanh_c, h]
     }
 }
 
@@ -104,10 +133,10 @@ fn a_step_backward_is_that_of_the_cpu_in_every_cell() {
     kernels::gates_backward(&*engine, &s, &trace, on_dh.all(), on_dc.all()).unwrap();
     let (da, dc_before) = (on_gates.all().read(&*engine).unwrap(), on_dc.all().read(&*engine).unwrap());
     for cell in 0..s.cells {
-        let (mut a, mut want_dc) = (gates[cell * s.gates..][..4 * one].to_vec(), dc[cell * one..][..one].to_vec());
         let c_before = &before.c_before[cell * s.state..][..one];
         let tanh_c = &tanh_c[cell * s.tanh..][..one];
-        gates::backward(s.hidden, &mut a, c_before, tanh_c, &dh[cell * one..][..one], &mut want_dc);
+        let (gates, dh, dc) = (&gates[cell * s.gates..], &dh[cell * one..], &dc[cell * one..]);
+        let [a, want_dc] = backward(s.hidden, &gates[..4 * one], c_before, tanh_c, &dh[..one], &dc[..one]);
         near("da", &da[cell * s.gates..][..4 * one], &a);
         near("dc", &dc_before[cell * one..][..one], &want_dc);
     }
@@ -279,7 +308,6 @@ fn a_wrong_kernel_is_noticed() {
     let (gates, c, tanh, dh, dc) = (of(&[0.5; 4]), of(&[0.5]), of(&[0.5]), of(&[1.0]), of(&[1.0]));
     let trace = Trace { gates: gates.all(), c_before: c.all(), c: c.all(), tanh_c: tanh.all(), h: c.all() };
     kernels::gates_backward(&engine, &s, &trace, dh.all(), dc.all()).unwrap();
-    let mut want = [1.0];
-    gates::backward(1, &mut [0.5; 4], &[0.5], &[0.5], &[1.0], &mut want);
+    let [_, want] = backward(1, &[0.5; 4], &[0.5], &[0.5], &[1.0], &[1.0]);
     assert!((dc.all().read(&engine).unwrap()[0] - want[0]).abs() > 0.1);
 }

@@ -1,0 +1,341 @@
+//! Products with matrices laid out as the micro-kernels read them.
+
+use super::kernels::{Left, kernels};
+use super::packed::{Block, Packed, STRIP, blocks};
+use super::rect::Rect;
+use crate::scratch::Scratch;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Panels that stay in the second-level cache while rows go by.
+const GROUP: usize = 4;
+
+/// Rows of a left-hand side that go by before the next panels come.
+const ROWS: usize = 384;
+
+/// Rows of a sum of products that are made before they are handed out, where each is made in one go.
+const PIECE: usize = 48;
+
+/// Multiplications below which a second thread costs more than it gains.
+const FEW: usize = 1 << 20;
+
+/// Where tasks write.
+struct Shared(*mut f32);
+
+// SAFETY: every task writes to numbers of its own.
+unsafe impl Sync for Shared {}
+
+impl Packed {
+    /// out = a b, or out += a b where `add`, with this as b; a (M, K) and out (M, N), row-major.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn product(&self, out: &mut [f32], a: &[f32], add: bool) {
+        let (k, n, wide) = (self.rows(), self.columns(), kernels().wide());
+        let m = out.len() / n.max(1);
+        assert!(out.len() == m * n, "rows of {n}");
+        let stretch = stretch(n, wide, m * n * k);
+        let parts = Rect::whole(out, n).stretches(stretch).enumerate().collect::<Vec<_>>();
+        parts.into_par_iter().for_each(|(i, mut out)| self.product_of(i * stretch, &mut out, a, add));
+    }
+
+    /// Some columns of a product, from `first` on, on this thread: out = a b, or out += a b where `add`, with those columns of
+    /// this as b; a (M, K), row-major.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, or no panel begins at the first column.
+    pub fn product_of(&self, first: usize, out: &mut Rect, a: &[f32], add: bool) {
+        let (kernels, layout, numbers, k) = (kernels(), self.layout(), self.numbers(), self.rows());
+        let (m, n) = out.shape();
+        assert!(a.len() == m * k && first + n <= self.columns(), "a {m} x {k} matrix times {k} x {n}");
+        assert!(first.is_multiple_of(layout.wide), "panels of {} columns", layout.wide);
+        if k == 0 && !add {
+            (0..m).for_each(|row| out.row(row).fill(0.0));
+        }
+        if m == 0 || n == 0 || k == 0 {
+            return;
+        }
+        let panels = first / layout.wide..(first + n).div_ceil(layout.wide);
+        for rows in (0..m).step_by(ROWS) {
+            let some = ROWS.min(m - rows);
+            for block in blocks(k) {
+                for group in groups(panels.clone()) {
+                    for (row, height) in kernels.tiles(some) {
+                        let row = rows + row;
+                        let rows = &a[row * k + block.0..(row + height - 1) * k + block.0 + block.1];
+                        let left = Left { numbers: rows, by_row: k, by_step: 1 };
+                        for panel in group.clone() {
+                            let (at, width) = layout.panel(block, panel);
+                            let right = &numbers[at..at + width * block.1];
+                            let column = panel * layout.wide - first;
+                            let tile = out.tile([row, column], [height, width.min(n - column)]);
+                            // SAFETY: the tile is one of `out`'s, which is borrowed mutably.
+                            unsafe { kernels.run(tile, left, right, [block.1, width], add || block.0 > 0) };
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sum of a^T b over pairs of a (K, M), row-major, and b (K, N), piece by piece: `with` is given a piece of the sum and the
+    /// same piece of the numbers of each of `of`, (M, N), to which it belongs. A zero where there are no pairs.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn transposed_products<const N: usize>(
+        pairs: &[(&[f32], &Packed)],
+        mut of: [&mut Packed; N],
+        with: impl Fn([&mut [f32]; N], &[f32]) + Sync,
+    ) {
+        let Some((m, n)) = of.first().map(|of| of.shape()) else { return };
+        assert!(of.iter().all(|of| of.shape() == (m, n)), "matrices of one shape");
+        let fits = |(a, b): &(&[f32], &Packed)| a.len() == b.rows() * m && b.columns() == n;
+        assert!(pairs.iter().all(fits), "{m} x K matrices times K x {n}");
+        if m == 0 || n == 0 {
+            return;
+        }
+        let (kernels, layout) = (kernels(), of[0].layout());
+        // Tiles lie in one block of the result each.
+        let tiles =
+            blocks(m).flat_map(|block| kernels.tiles(block.1).map(move |(row, height)| (block, block.0 + row, height)));
+        let tiles: Vec<OfBlock> = tiles.collect();
+        let lefts: Vec<Scratch> = pairs.iter().map(|(a, b)| by_tiles(a, &tiles, [b.rows(), m])).collect();
+        // What is added up: blocks of the inner dimensions, in their order.
+        let terms = pairs.iter().zip(&lefts).flat_map(|((_, b), left)| {
+            let b = *b;
+            blocks(b.rows()).map(move |block| Term { b, left: &left[block.0 * m..], block })
+        });
+        let terms: Vec<Term> = terms.collect();
+        let most = if terms.len() > 1 { ROWS } else { PIECE };
+        let pieces =
+            tiles.chunk_by(|a, b| a.0 == b.0).flat_map(|tiles| tiles.chunks((most / kernels.highest()).max(1)));
+        let pieces: Vec<&[OfBlock]> = pieces.collect();
+        let results = of.each_mut().map(|of| Shared(of.numbers_mut().as_mut_ptr()));
+        let stretch = stretch(n, layout.wide, terms.iter().map(|term| m * n * term.block.1).sum());
+        let stretches =
+            (0..n).step_by(stretch).map(|first| first / layout.wide..n.min(first + stretch).div_ceil(layout.wide));
+        stretches.collect::<Vec<_>>().into_par_iter().for_each(|panels| {
+            let results = &results;
+            let mut sum = Scratch::zeros(most * layout.wide * GROUP.min(panels.len()));
+            for group in groups(panels) {
+                for tiles in &pieces {
+                    let (of_result, first) = (tiles[0].0, tiles[0].1);
+                    let rows: usize = tiles.iter().map(|(.., height)| height).sum();
+                    // Where rows of a panel of the results lie: all of them together.
+                    let place = |panel: usize, row: usize, rows: usize| {
+                        let (at, width) = layout.panel(of_result, panel);
+                        (at + (row - of_result.0) * width, rows * width)
+                    };
+                    let mut rest = &mut sum[..];
+                    let of_panels = group.clone().map(|panel| {
+                        let (here, after) = std::mem::take(&mut rest).split_at_mut(place(panel, first, rows).1);
+                        rest = after;
+                        (panel, here)
+                    });
+                    let mut of_panels: Vec<(usize, &mut [f32])> = of_panels.collect();
+                    if terms.is_empty() {
+                        of_panels.iter_mut().for_each(|(_, sum)| sum.fill(0.0));
+                    }
+                    for (i, term) in terms.iter().enumerate() {
+                        for &(_, row, height) in *tiles {
+                            for (panel, sum) in &mut of_panels {
+                                if i + 1 == terms.len() {
+                                    let (at, len) = place(*panel, row, height);
+                                    results.iter().for_each(|of| fetch(of.0.wrapping_add(at), len));
+                                }
+                                term.add_to(sum, [row - first, *panel], [row, height], i > 0);
+                            }
+                        }
+                    }
+                    for (panel, sum) in of_panels {
+                        let (at, len) = place(panel, first, rows);
+                        // SAFETY: the matrices are borrowed mutably, and no other task or piece has these rows of this panel.
+                        let parts =
+                            results.each_ref().map(|of| unsafe { std::slice::from_raw_parts_mut(of.0.add(at), len) });
+                        with(parts, sum);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A tile of rows of a result: the block in which it lies, its first row and its height.
+type OfBlock = (Block, usize, usize);
+
+/// A block of the inner dimension of a^T b.
+struct Term<'a> {
+    b: &'a Packed,
+    /// a's part in it, [by tiles](by_tiles).
+    left: &'a [f32],
+    block: Block,
+}
+
+impl Term<'_> {
+    /// Writes a tile of `height` rows from `row` on into those of a panel, where it begins at row `at`, or adds it to them.
+    #[inline(always)]
+    fn add_to(&self, rows: &mut [f32], [at, panel]: [usize; 2], [row, height]: [usize; 2], add: bool) {
+        let (layout, deep) = (self.b.layout(), self.block.1);
+        let (from, width) = layout.panel(self.block, panel);
+        let right = &self.b.numbers()[from..from + width * deep];
+        let left = Left { numbers: &self.left[row * deep..][..height * deep], by_row: 1, by_step: height };
+        let columns = width.min(self.b.columns() - panel * layout.wide);
+        let tile = Rect::whole(rows, width).tile([at, 0], [height, columns]);
+        // SAFETY: the tile is one of these rows', which are borrowed mutably.
+        unsafe { kernels().run(tile, left, right, [deep, width], add) };
+    }
+}
+
+/// How many columns a task takes where tasks share `n`: a multiple of `even`, and a few tasks for each thread, so that one that is held up
+/// holds up little.
+pub fn stretch(n: usize, even: usize, multiplications: usize) -> usize {
+    let threads = if multiplications < FEW { 1 } else { rayon::current_num_threads() };
+    let shares = if threads == 1 { 1 } else { 4 * threads };
+    n.div_ceil(shares).next_multiple_of(even).max(even)
+}
+
+/// Asks for numbers that will soon be needed, so that they come while something else is computed. Any address will do.
+#[inline(always)]
+fn fetch(numbers: *const f32, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..len).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: it reads nothing, and every such machine has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(numbers.wrapping_add(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, len);
+}
+
+/// Panels as rows go by them: groups of them.
+fn groups(panels: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = panels.end;
+    panels.step_by(GROUP).map(move |first| first..(first + GROUP).min(end))
+}
+
+/// The transpose of a (K, M) matrix in tiles of rows, block after block of K: tile after tile, in each of them the numbers of
+/// one step after another.
+fn by_tiles(a: &[f32], tiles: &[OfBlock], [k, m]: [usize; 2]) -> Scratch {
+    let mut turned = Scratch::take(k * m);
+    let mut rest = &mut turned[..];
+    for (first, deep) in blocks(k) {
+        let (here, after) = std::mem::take(&mut rest).split_at_mut(deep * m);
+        let mut of_tiles = Vec::with_capacity(tiles.len());
+        let mut here = here;
+        for &(_, row, height) in tiles {
+            let (tile, others) = std::mem::take(&mut here).split_at_mut(deep * height);
+            of_tiles.push((tile, row, height));
+            here = others;
+        }
+        // A stretch of tiles a task; a few steps at a time, so that what is read stays in the cache.
+        of_tiles.par_chunks_mut(32).for_each(|tiles| {
+            for strip in (0..deep).step_by(STRIP) {
+                for (tile, row, height) in tiles.iter_mut() {
+                    let tile = &mut tile[strip * *height..deep.min(strip + STRIP) * *height];
+                    let from = &a[(first + strip) * m + *row..];
+                    match *height {
+                        1 => copy_rows::<1>(tile, from, m),
+                        2 => copy_rows::<2>(tile, from, m),
+                        3 => copy_rows::<3>(tile, from, m),
+                        4 => copy_rows::<4>(tile, from, m),
+                        5 => copy_rows::<5>(tile, from, m),
+                        6 => copy_rows::<6>(tile, from, m),
+                        height => {
+                            let rows = tile.chunks_exact_mut(height).zip(from.chunks(m));
+                            rows.for_each(|(to, from)| to.copy_from_slice(&from[..height]));
+                        }
+                    }
+                }
+            }
+        });
+        rest = after;
+    }
+    turned
+}
+
+/// Copies rows of N numbers that lie `by_row` apart.
+#[inline(always)]
+fn copy_rows<const N: usize>(to: &mut [f32], from: &[f32], by_row: usize) {
+    for (to, from) in to.as_chunks_mut::<N>().0.iter_mut().zip(from.chunks(by_row)) {
+        to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SHAPES, random, turned};
+    use super::super::{Mat, product};
+    use super::*;
+
+    fn apart(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    /// How far sums of K products of unit variance, which are about sqrt(K), may lie from those in another order.
+    fn near(k: usize) -> f32 {
+        1e-5 * (k as f32).sqrt()
+    }
+
+    fn on<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(body)
+    }
+    #[test]
+    fn products_agree_with_plain_ones_on_any_number_of_threads() {
+        for [m, k, n] in SHAPES {
+            let (a, b, start) = (random(m * k, 5), random(k * n, 6), random(m * n, 7));
+            let transposed = turned(&b, k, n);
+            let mut want = start.clone();
+            product(&mut want, Mat::new(&a, m, k), Mat::new(&b, k, n), 1.0, true);
+            for b in [Mat::new(&b, k, n), Mat::new(&transposed, n, k).t()] {
+                let run = |threads: usize| {
+                    let mut out = start.clone();
+                    on(threads, || Packed::new(b).product(&mut out, &a, true));
+                    out
+                };
+                let one = run(1);
+                assert!(apart(&one, &want) < near(k), "{m} x {k} x {n}: {}", apart(&one, &want));
+                assert!([2, 5].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_product_does_not_depend_on_the_others() {
+        let (m, k, n) = (41, 1700, 70);
+        let (a, b) = (random(m * k, 5), Packed::new(Mat::new(&random(k * n, 6), k, n)));
+        let mut all = vec![0.0; m * n];
+        b.product(&mut all, &a, false);
+        for rows in [0..1, 3..10, 38..41] {
+            let mut some = vec![0.0; rows.len() * n];
+            b.product(&mut some, &a[rows.start * k..rows.end * k], false);
+            assert_eq!(some, all[rows.start * n..rows.end * n], "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn transposed_products_agree_with_plain_ones_on_any_number_of_threads() {
+        for [m, k, n] in SHAPES {
+            let (a, b, start) = (random(k * m, 5), random(k * n, 6), random(m * n, 7));
+            let mut want = start.clone();
+            product(&mut want, Mat::new(&a, k, m).t(), Mat::new(&b, k, n), 1.0, true);
+            // In two terms, and added to what is there.
+            let (half, b) = (k / 2, Mat::new(&b, k, n));
+            let parts = [0..half, half..k];
+            let parts = parts.map(|k| {
+                (&a[k.start * m..k.end * m], Packed::new(Mat::new(&b.data[k.start * n..k.end * n], k.len(), n)))
+            });
+            let pairs = parts.each_ref().map(|(a, b)| (*a, b));
+            let run = |threads: usize| {
+                let mut out = Packed::new(Mat::new(&start, m, n));
+                let add = |[out]: [&mut [f32]; 1], sum: &[f32]| out.iter_mut().zip(sum).for_each(|(o, s)| *o += s);
+                on(threads, || Packed::transposed_products(&pairs, [&mut out], add));
+                out.to_rows()
+            };
+            let one = run(1);
+            assert!(apart(&one, &want) < near(k), "{m} x {k} x {n}: {}", apart(&one, &want));
+            assert!([2, 5].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
+        }
+    }
+}
