@@ -1,7 +1,7 @@
 //! Products with matrices laid out as the micro-kernels read them.
 
-use super::kernels::{Left, kernels};
-use super::packed::{Block, Packed, STRIP, blocks};
+use super::kernels::{Kernels, Left, Tile, kernels};
+use super::packed::{Block, Layout, Packed, STRIP, blocks};
 use super::rect::Rect;
 use crate::scratch::Scratch;
 use rayon::prelude::*;
@@ -104,7 +104,13 @@ impl Packed {
         // What is added up: blocks of the inner dimensions, in their order.
         let terms = pairs.iter().zip(&lefts).flat_map(|((_, b), left)| {
             let b = *b;
-            blocks(b.rows()).map(move |block| Term { b, left: &left[block.0 * m..], block })
+            blocks(b.rows()).map(move |block| Term {
+                kernels,
+                layout,
+                b: b.numbers(),
+                left: &left[block.0 * m..],
+                block,
+            })
         });
         let terms: Vec<Term> = terms.collect();
         let most = if terms.len() > 1 { ROWS } else { PIECE };
@@ -166,7 +172,9 @@ type OfBlock = (Block, usize, usize);
 
 /// A block of the inner dimension of a^T b.
 struct Term<'a> {
-    b: &'a Packed,
+    kernels: &'static Kernels,
+    layout: Layout,
+    b: &'a [f32],
     /// a's part in it, [by tiles](by_tiles).
     left: &'a [f32],
     block: Block,
@@ -176,14 +184,14 @@ impl Term<'_> {
     /// Writes a tile of `height` rows from `row` on into those of a panel, where it begins at row `at`, or adds it to them.
     #[inline(always)]
     fn add_to(&self, rows: &mut [f32], [at, panel]: [usize; 2], [row, height]: [usize; 2], add: bool) {
-        let (layout, deep) = (self.b.layout(), self.block.1);
-        let (from, width) = layout.panel(self.block, panel);
-        let right = &self.b.numbers()[from..from + width * deep];
+        let deep = self.block.1;
+        let (from, width) = self.layout.panel(self.block, panel);
+        let right = &self.b[from..from + width * deep];
         let left = Left { numbers: &self.left[row * deep..][..height * deep], by_row: 1, by_step: height };
-        let columns = width.min(self.b.columns() - panel * layout.wide);
-        let tile = Rect::whole(rows, width).tile([at, 0], [height, columns]);
-        // SAFETY: the tile is one of these rows', which are borrowed mutably.
-        unsafe { kernels().run(tile, left, right, [deep, width], add) };
+        let rows = &mut rows[at * width..(at + height) * width];
+        let tile = Tile { out: rows.as_mut_ptr(), by_row: width, rows: height, columns: width };
+        // SAFETY: the tile is all of these rows, which are borrowed mutably.
+        unsafe { self.kernels.run(tile, left, right, [deep, width], add) };
     }
 }
 
