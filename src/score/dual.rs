@@ -26,6 +26,9 @@ use rayon::prelude::*;
 /// Rows of a block: enough for a product to be fast, few enough for its Gram matrix to stay in a cache.
 const BLOCK: usize = 128;
 
+/// Rows of a Gram matrix that are made in one product.
+const STRETCH: usize = 256;
+
 /// Passes of coordinate ascent between two looks at all rows: a look costs about as much as a pass.
 const PASSES: usize = 8;
 
@@ -131,8 +134,7 @@ fn solve(shared: &Shared, rows: &[usize], alpha: &mut [f32], margins: &[f32], po
         let sign = if positive(row) { 1.0 } else { -1.0 };
         x.iter_mut().zip(&shared.x[row * d..]).for_each(|(x, of)| *x = sign * of);
     }
-    let mut gram = vec![0.0f32; k * k];
-    product(&mut gram, Mat::new(&x, k, d), Mat::new(&x, k, d).t(), 1.0, false);
+    let gram = gram(&x, d);
     let ridge = 1.0 / (2.0 * f64::from(shared.c));
     let mut a: Vec<f64> = rows.iter().map(|&row| f64::from(alpha[row])).collect();
     // The ridge's part of the gradient and of what the program adds to it are the same.
@@ -140,6 +142,28 @@ fn solve(shared: &Shared, rows: &[usize], alpha: &mut [f32], margins: &[f32], po
     let q: Vec<f64> = rows.iter().zip(along).map(|(&row, along)| -f64::from(margins[row]) - along).collect();
     minimise(&gram, ridge, &q, &mut a);
     rows.iter().zip(a).for_each(|(&row, a)| alpha[row] = a as f32);
+}
+
+/// X X^T, (k, k), from X (k, d): what lies up to the diagonal, a stretch of rows at a time, and the same beyond it.
+fn gram(x: &[f32], d: usize) -> Vec<f32> {
+    let k = x.len() / d;
+    let mut gram = vec![0.0f32; k * k];
+    for first in (0..k).step_by(STRETCH) {
+        let end = k.min(first + STRETCH);
+        let mut these = vec![0.0f32; (end - first) * end];
+        let rows = Mat::new(&x[first * d..end * d], end - first, d);
+        product(&mut these, rows, Mat::new(&x[..end * d], end, d).t(), 1.0, false);
+        for (to, from) in gram[first * k..].chunks_exact_mut(k).zip(these.chunks_exact(end)) {
+            to[..end].copy_from_slice(from);
+        }
+        // A few rows at a time, so that what is read column by column stays in the cache.
+        for (at, from) in (first..).step_by(16).zip(these.chunks(16 * end)) {
+            for (column, to) in gram.chunks_exact_mut(k).enumerate().take(first) {
+                to[at..].iter_mut().zip(from[column..].iter().step_by(end)).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+    gram
 }
 
 /// Coordinate ascent.
@@ -333,6 +357,18 @@ mod tests {
             numbers.collect::<Vec<_>>().into_iter().chain([1.0]).collect()
         };
         (labels.iter().flat_map(row).collect(), labels)
+    }
+
+    #[test]
+    fn a_gram_matrix_is_that_of_the_rows() {
+        for k in [1, STRETCH, 2 * STRETCH + 21] {
+            let (x, _) = clips(k, 6, 2);
+            let mut want = vec![0.0; k * k];
+            product(&mut want, Mat::new(&x, k, 7), Mat::new(&x, k, 7).t(), 1.0, false);
+            let gram = gram(&x, 7);
+            assert!(gram.iter().zip(&want).all(|(g, w)| (g - w).abs() < 1e-4), "{k} rows");
+            assert!((0..k * k).all(|i| gram[i] == gram[i % k * k + i / k]), "{k} rows: symmetric to the bit");
+        }
     }
 
     #[test]
