@@ -3,16 +3,18 @@
 //!
 //! A problem is a column of every matrix: weights (D + 1, P), decision values and slopes (N, P). Rows that a fold leaves
 //! out are skipped as ranges of rows. The host sees sums of each problem (losses, energies, slopes of a line search) in
-//! double precision and decides which problems go on; everything else stays on the device. Where the CPU turns to the dual,
-//! this goes on with Newton's method.
+//! double precision and decides which problems go on; everything else stays on the device. Problems for the dual
+//! ([`crate::score::svm`]) are solved on the host, from where they are.
 
 use super::choice::gib;
 use super::columns::{Columns, Index, Sums, sums_bytes};
 use super::engine::{Buffer, Engine, Factor};
 use super::machines::{Learned, Machines, losses, lossy};
 use super::memory::budget;
-use crate::score::solver::{Loaded, Rows, Solver};
-use crate::score::svm::{Fit, MAX_CG, MAX_NEWTON, Problem, SOLVED, inverse_level, preconditioner};
+use crate::score::solver::{InMemory, Loaded, Rows, Solver};
+use crate::score::svm::{
+    Fit, MAX_CG, MAX_NEWTON, PATIENCE, Problem, SOLVED, for_the_dual, inverse_level, preconditioner,
+};
 use crate::train::Error;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -171,6 +173,8 @@ struct OnRows<'a, E: Engine> {
     /// The one that is on the device, and its level.
     inverse: Buffer<E>,
     level: Option<i32>,
+    /// The same rows for the problems that the host solves.
+    host: InMemory,
 }
 
 impl<E: Engine> Loaded for OnRows<'_, E> {
@@ -180,8 +184,22 @@ impl<E: Engine> Loaded for OnRows<'_, E> {
         let block = block(self.rows, self.width, problems.len(), self.free).map_err(Error::Listener)?;
         let classes: Vec<usize> = problems.iter().map(|problem| problem.class).collect();
         let mut fits = Vec::with_capacity(problems.len());
+        let mut rest = Vec::new();
         for (classes, weights) in classes.chunks(block).zip(weights.chunks_mut(block * self.width)) {
-            fits.extend(self.newton(&pieces, classes, weights)?);
+            let first = fits.len();
+            let (these, for_the_dual) = self.newton(&pieces, classes, weights)?;
+            fits.extend(these);
+            rest.extend(for_the_dual.into_iter().map(|place| first + place));
+        }
+        if !rest.is_empty() {
+            let d = self.width;
+            let these: Vec<Problem> = rest.iter().map(|&place| problems[place].clone()).collect();
+            let mut w: Vec<f32> = rest.iter().flat_map(|&place| weights[place * d..][..d].to_vec()).collect();
+            let ended = self.host.train(out, &these, &mut w)?;
+            for ((&place, fit), w) in rest.iter().zip(ended).zip(w.chunks_exact(d)) {
+                weights[place * d..][..d].copy_from_slice(w);
+                fits[place] = fit.after(&fits[place]);
+            }
         }
         Ok(fits)
     }
@@ -199,23 +217,24 @@ impl<E: Engine> Loaded for OnRows<'_, E> {
 
 impl<'a, E: Engine> OnRows<'a, E> {
     fn new(engine: &'a E, rows: Rows, free: u64) -> Result<Self, Error> {
-        let Rows { x, width, labels, c, tolerance } = rows;
+        let (x, width, labels) = (&rows.x, rows.width, &rows.labels);
         // One problem at least has to have room, before anything is copied.
         block(labels.len(), width, 1, free).map_err(Error::Listener)?;
         let numbers: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
         Ok(OnRows {
-            x: Buffer::of(engine, &x)?,
+            x: Buffer::of(engine, x)?,
             labels: Buffer::of(engine, &numbers)?,
             inverse: Buffer::zeros(engine, width * width)?,
             rows: labels.len(),
             width,
-            c,
-            tolerance,
+            c: rows.c,
+            tolerance: rows.tolerance,
             free,
             gram: Vec::new(),
             inverses: BTreeMap::new(),
             level: None,
             engine,
+            host: InMemory::for_the_dual(rows),
         })
     }
 
@@ -258,14 +277,19 @@ impl<'a, E: Engine> OnRows<'a, E> {
             .try_for_each(|piece| to.rows(piece.clone())?.add(self.engine, index, by.all(), from.rows(piece.clone())?))
     }
 
-    /// One block of problems.
-    fn newton(&mut self, pieces: &[Range<usize>], classes: &[usize], weights: &mut [f32]) -> Result<Vec<Fit>, Error> {
+    /// One block of problems: how they ended, and the places of those for the dual.
+    fn newton(
+        &mut self,
+        pieces: &[Range<usize>],
+        classes: &[usize],
+        weights: &mut [f32],
+    ) -> Result<(Vec<Fit>, Vec<usize>), Error> {
         let (engine, problems) = (self.engine, classes.len());
         let c2 = 2.0 * self.c;
         let mut work = Work::new(engine, self.rows, self.width, problems)?;
         work.w.all().write(engine, &transposed(weights, self.width))?;
         self.forward(pieces, self.short(&work.w, problems)?, self.long(&work.z, problems)?)?;
-        let mut fits = vec![Fit::default(); problems];
+        let (mut fits, mut left) = (vec![Fit::default(); problems], Vec::new());
         let mut open: Vec<usize> = (0..problems).collect();
         for newton in 0..=MAX_NEWTON {
             let rows = Learned { pieces, labels: self.labels.all(), c2 };
@@ -279,7 +303,15 @@ impl<'a, E: Engine> OnRows<'a, E> {
                 fits[place].newton_steps = newton;
             }
             let going = |m: &Measured| 0.5 * m.gg > self.tolerance * m.objective() && newton < MAX_NEWTON;
-            let stay: Vec<usize> = (0..open.len()).filter(|&i| going(&measured[i])).collect();
+            let mut stay: Vec<usize> = (0..open.len()).filter(|&i| going(&measured[i])).collect();
+            stay.retain(|&i| {
+                let lossy = || measured[i].lossy as usize;
+                let leaves = for_the_dual(fits[open[i]].cg_steps, PATIENCE, lossy, self.width);
+                if leaves {
+                    left.push(open[i]);
+                }
+                !leaves
+            });
             if stay.is_empty() {
                 break;
             }
@@ -315,7 +347,7 @@ impl<'a, E: Engine> OnRows<'a, E> {
             }
         }
         weights.copy_from_slice(&transposed(&work.w.all().read(engine)?, problems));
-        Ok(fits)
+        Ok((fits, left))
     }
 
     /// Slopes and gradient of the open problems at their decision values, and what they sum up to.

@@ -43,7 +43,7 @@ pub struct OnCpu;
 
 impl Solver for OnCpu {
     fn load<'a>(&'a self, rows: Rows) -> Result<Box<dyn Loaded + 'a>, Error> {
-        Ok(Box::new(InMemory { prepared: Prepared::new(&rows.x, rows.width), laid_out: 0..0, first: 0, rows }))
+        Ok(Box::new(InMemory::new(rows)))
     }
 
     fn decisions(&self, x: &[f32], width: usize, weights: &[f32]) -> Result<Vec<f32>, Error> {
@@ -52,16 +52,27 @@ impl Solver for OnCpu {
 }
 
 /// Rows turned so that those left out come first and the others are a slice.
-struct InMemory {
+pub(crate) struct InMemory {
     rows: Rows,
     prepared: Prepared,
-    /// The rows that `prepared` lacks.
-    laid_out: Range<usize>,
+    /// The rows that `prepared` lacks; nothing where it lacks all.
+    laid_out: Option<Range<usize>>,
     /// Which row comes first.
     first: usize,
 }
 
 impl InMemory {
+    fn new(rows: Rows) -> InMemory {
+        InMemory { prepared: Prepared::new(&rows.x, rows.width), laid_out: Some(0..0), first: 0, rows }
+    }
+
+    /// For problems that elsewhere have turned out to be ones for the dual, if there are any: nothing is laid out yet.
+    pub(crate) fn for_the_dual(rows: Rows) -> InMemory {
+        let mut prepared = Prepared::new(&[], rows.width);
+        prepared.begin_with_the_dual();
+        InMemory { prepared, laid_out: None, first: 0, rows }
+    }
+
     /// Brings a row to the front.
     fn turn(&mut self, to: usize) {
         let n = self.rows.labels.len();
@@ -77,9 +88,9 @@ impl Loaded for InMemory {
         self.turn(out.start);
         let Rows { x, width, labels, c, tolerance } = &self.rows;
         let rest = &x[out.len() * width..];
-        if self.laid_out != out {
+        if self.laid_out.as_ref() != Some(&out) {
             self.prepared.turn_to(rest, *width);
-            self.laid_out = out.clone();
+            self.laid_out = Some(out.clone());
         }
         let shared = Shared { x: rest, width: *width, labels: &labels[out.len()..], c: *c, tolerance: *tolerance };
         Ok(svm::train_with(&shared, problems, weights, &mut self.prepared))

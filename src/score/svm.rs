@@ -64,11 +64,23 @@ pub struct Fit {
     pub dual_looks: usize,
 }
 
+impl Fit {
+    /// Of a problem that went on from where `before` left it.
+    pub(crate) fn after(self, before: &Fit) -> Fit {
+        Fit {
+            newton_steps: before.newton_steps + self.newton_steps,
+            cg_steps: before.cg_steps + self.cg_steps,
+            dual_looks: before.dual_looks + self.dual_looks,
+            ..self
+        }
+    }
+}
+
 pub(crate) const MAX_NEWTON: usize = 200;
 pub(crate) const MAX_CG: usize = 100;
 
 /// Products with the Hessian after which a problem is one for the dual, where a pass over the rows costs about as much.
-const PATIENCE: usize = 40;
+pub(crate) const PATIENCE: usize = 40;
 
 /// Rows with a loss, for each dimension, beyond which the dual has nothing to gain.
 const FEW: usize = 4;
@@ -78,6 +90,11 @@ const BLOCK: usize = 256;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
 pub(crate) const SOLVED: f64 = 0.1;
+
+/// Whether a problem that has taken so many products with the Hessian, and has so many rows with a loss, is one for the dual.
+pub(crate) fn for_the_dual(cg_steps: usize, patience: usize, lossy: impl FnOnce() -> usize, width: usize) -> bool {
+    cg_steps > patience && lossy() <= FEW * width
+}
 
 /// Trains every problem from the given weights, (P, D + 1), in place.
 pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
@@ -129,13 +146,7 @@ pub(super) fn staged(
         };
         for ((&place, (fit, _)), w) in open.iter().zip(&ended).zip(w.chunks_exact(d)) {
             weights[place * d..][..d].copy_from_slice(w);
-            let before = fits[place];
-            fits[place] = Fit {
-                newton_steps: before.newton_steps + fit.newton_steps,
-                cg_steps: before.cg_steps + fit.cg_steps,
-                dual_looks: before.dual_looks + fit.dual_looks,
-                ..*fit
-            };
+            fits[place] = fit.after(&fits[place]);
         }
         let still: Vec<bool> = ended.iter().map(|(_, done)| !done).collect();
         retain(&mut open, &still);
@@ -168,6 +179,11 @@ impl Prepared {
         // The memory of the old ones goes first.
         self.transposed = Packed::new(Mat::new(&[], 0, width).t());
         self.transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
+    }
+
+    /// From now on problems go to the dual at once.
+    pub(crate) fn begin_with_the_dual(&mut self) {
+        self.dual = true;
     }
 
     /// Decision values of all rows, (P, N): W X^T.
@@ -296,7 +312,7 @@ fn newton(
             problem.fit.newton_steps = newton;
             let open = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
             let lossy = || a[i * n..][..n].iter().filter(|a| **a != 0.0).count();
-            problem.done = !open || problem.fit.cg_steps <= patience || lossy() > FEW * d;
+            problem.done = !open || !for_the_dual(problem.fit.cg_steps, patience, lossy, d);
             open && problem.done
         });
         let keep: Vec<bool> = measured.collect();

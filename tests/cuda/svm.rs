@@ -224,6 +224,29 @@ fn as_many_steps_are_taken_as_by_the_cpu() {
 }
 
 #[test]
+fn problems_for_the_dual_end_where_they_do_on_the_cpu() {
+    let Some(all) = solver(PLENTY) else { return };
+    let (n, d, k) = (600, 80, 7);
+    let (x, labels) = clusters(n, d, k);
+    let rows = rows(&x, d, &labels, 10.0, 1e-7);
+    // Room for three problems.
+    let free = (1..1 << 14).map(|kib| kib << 10).find(|&free| block(n, d + 1, k, free) == Ok(3)).unwrap();
+    for solver in [&all, &solver(free).unwrap()] {
+        for out in [0..0, 100..300] {
+            let (fits, weights) = trained(solver, &rows, k, out.clone());
+            let (theirs, expected) = trained(&OnCpu, &rows, k, out.clone());
+            assert!(fits.iter().any(|fit| fit.dual_looks > 0), "{fits:?}");
+            for (class, (fit, cpu)) in fits.iter().zip(&theirs).enumerate() {
+                let what = format!("without {out:?}, class {class}: {fit:?}, the CPU {cpu:?}");
+                assert_near(&what, fit.objective, cpu.objective, 1e-5);
+                assert!(fit.duality_gap <= 1e-6 || fit.dual_looks == 0, "{what}");
+            }
+            assert_close("weights", &weights, &wide(&expected), 5e-3);
+        }
+    }
+}
+
+#[test]
 fn training_goes_on_from_the_weights_that_are_given() {
     let Some(solver) = solver(PLENTY) else { return };
     let (x, labels) = clusters(200, 30, 3);
