@@ -16,6 +16,7 @@ mod report;
 mod reuse;
 mod store;
 mod support;
+mod svms;
 mod tiny;
 mod torture;
 mod training;

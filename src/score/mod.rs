@@ -1,6 +1,7 @@
 //! From features to class probabilities to percentages: the SVM bank, late fusion, metrics, and controls.
 
 pub mod bank;
+mod conjugate;
 pub mod controls;
 mod dual;
 pub mod fusion;

@@ -17,6 +17,7 @@
 //! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, so one inverse of I + 2 C |I| / N X^T X
 //! serves them all, those on folds of X included.
 
+use super::conjugate::directions;
 use super::dual;
 use super::inverse::{inverse_of, norm};
 use crate::product::{Mat, Packed, product};
@@ -187,7 +188,7 @@ impl Prepared {
     }
 
     /// Decision values of all rows, (P, N): W X^T.
-    fn decisions(&self, weights: &[f32], problems: usize, z: &mut Vec<f32>) {
+    pub(super) fn decisions(&self, weights: &[f32], problems: usize, z: &mut Vec<f32>) {
         z.resize(problems * self.transposed.columns(), 0.0);
         self.transposed.product(z, weights, false);
     }
@@ -242,21 +243,21 @@ impl Problem {
 
 /// Matrices of a number for each problem and row: large, so one block's Newton steps use the same memory again.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     /// Slopes of the losses.
-    a: Vec<f32>,
+    pub(super) a: Vec<f32>,
     /// X v for the directions of conjugate gradients.
-    xv: Vec<f32>,
+    pub(super) xv: Vec<f32>,
     /// The same, where rows have a loss.
-    masked: Vec<f32>,
+    pub(super) masked: Vec<f32>,
     /// X s for the Newton steps.
-    x_step: Vec<f32>,
+    pub(super) x_step: Vec<f32>,
 }
 
 /// The state of one problem that is still being trained.
-struct Active {
+pub(super) struct Active {
     place: usize,
-    fit: Fit,
+    pub(super) fit: Fit,
     /// Whether it is done, when it leaves.
     done: bool,
 }
@@ -417,107 +418,9 @@ fn newton_direction(
     directions(shared, x, work, gradient, active, prepared, &inverse)
 }
 
-/// One problem's state of preconditioned conjugate gradients.
-struct Conjugate {
-    direction: Vec<f32>,
-    /// r . z, the energy that is left where the preconditioner is the inverse.
-    energy: f64,
-}
-
-impl Conjugate {
-    fn new(residual: &[f32], z: Vec<f32>) -> Conjugate {
-        let energy = dot(residual, &z);
-        if energy > 0.0 {
-            return Conjugate { energy, direction: z };
-        }
-        // Rounding made the preconditioner indefinite here.
-        Conjugate { energy: dot(residual, residual), direction: residual.to_vec() }
-    }
-
-    /// How far to go along the direction v, from H v.
-    fn length(&self, hv: &[f32]) -> f64 {
-        self.energy / dot(&self.direction, hv).max(f64::MIN_POSITIVE)
-    }
-
-    /// The next direction from the new residual and what the preconditioner makes of it.
-    fn turn(&mut self, residual: &[f32], z: &[f32]) {
-        let energy = dot(residual, z);
-        if energy < 0.0 {
-            self.energy = 0.0;
-            return;
-        }
-        let beta = energy / self.energy.max(f64::MIN_POSITIVE);
-        self.energy = energy;
-        self.direction.iter_mut().zip(z).for_each(|(v, z)| *v = z + beta as f32 * *v);
-    }
-}
-
 /// to += by from.
-fn add(to: &mut [f32], from: &[f32], by: f64) {
+pub(super) fn add(to: &mut [f32], from: &[f32], by: f64) {
     to.iter_mut().zip(from).for_each(|(t, f)| *t += by as f32 * f);
-}
-
-/// Conjugate gradients, all problems in one block. X s is put together from the products X v that the steps need anyway.
-fn directions(
-    shared: &Shared,
-    x: Mat,
-    work: &mut Work,
-    gradient: &[f32],
-    active: &mut [Active],
-    prepared: &Prepared,
-    inverse: &[f32],
-) -> Vec<f32> {
-    let d = shared.width;
-    let n = shared.x.len() / d;
-    let inverse = Mat::new(inverse, d, d);
-    let Work { a, xv, masked, x_step } = work;
-    x_step.resize(a.len(), 0.0);
-    x_step.par_chunks_mut(n).for_each(|row| row.fill(0.0));
-    masked.resize(a.len(), 0.0);
-    let mut step = vec![0.0f32; gradient.len()];
-    // Rows of what follows belong to the problems in `open`.
-    let mut open: Vec<usize> = (0..active.len()).collect();
-    let mut residual: Vec<f32> = gradient.iter().map(|g| -g).collect();
-    let mut z = vec![0.0f32; residual.len()];
-    product(&mut z, Mat::new(&residual, open.len(), d), inverse, 1.0, false);
-    let mut states: Vec<Conjugate> =
-        residual.chunks(d).zip(z.chunks(d)).map(|(r, z)| Conjugate::new(r, z.to_vec())).collect();
-    let mut goals: Vec<f64> = states.iter().map(|s| SOLVED * s.energy).collect();
-    for _ in 0..MAX_CG {
-        let directions: Vec<f32> = states.iter().flat_map(|s| s.direction.iter().copied()).collect();
-        prepared.decisions(&directions, open.len(), xv);
-        let masked = &mut masked[..open.len() * n];
-        masked.par_chunks_mut(n).zip(xv.par_chunks(n)).zip(&open).for_each(|((masked, xv), &i)| {
-            for ((masked, v), a) in masked.iter_mut().zip(xv).zip(&a[i * n..][..n]) {
-                *masked = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };
-            }
-        });
-        let mut hv = directions;
-        product(&mut hv, Mat::new(masked, open.len(), n), x, 1.0, true);
-        let lengths: Vec<f64> = states.iter().zip(hv.chunks(d)).map(|(state, hv)| state.length(hv)).collect();
-        for (k, (&i, &alpha)) in open.iter().zip(&lengths).enumerate() {
-            add(&mut step[i * d..][..d], &states[k].direction, alpha);
-            add(&mut residual[k * d..][..d], &hv[k * d..][..d], -alpha);
-            active[i].fit.cg_steps += 1;
-        }
-        // Problems in `open` are in order: each meets its own row.
-        let mut rows = x_step.chunks_mut(n).enumerate();
-        let rows = open.iter().filter_map(|i| rows.find(|(at, _)| at == i)).map(|(_, row)| row).collect::<Vec<_>>();
-        let rows = rows.into_par_iter().zip(xv.par_chunks(n)).zip(&lengths);
-        rows.for_each(|((to, xv), &alpha)| add(to, xv, alpha));
-        product(&mut z[..open.len() * d], Mat::new(&residual, open.len(), d), inverse, 1.0, false);
-        let turned = states.par_iter_mut().zip(residual.par_chunks(d)).zip(z.par_chunks(d));
-        turned.for_each(|((state, r), z)| state.turn(r, z));
-        let keep: Vec<bool> = states.iter().zip(&goals).map(|(s, goal)| s.energy > *goal).collect();
-        retain_rows(&mut residual, d, &keep);
-        retain(&mut states, &keep);
-        retain(&mut goals, &keep);
-        retain(&mut open, &keep);
-        if open.is_empty() {
-            break;
-        }
-    }
-    step
 }
 
 /// Keeps the items that are marked, in order.
