@@ -237,7 +237,7 @@ fn the_autoencoder_generator_agrees_with_pytorch() {
 
 #[test]
 fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
-    // (T, B, D, H): odd sizes, one frame, one clip, more clips than a task of the element-wise passes handles.
+    // (T, B, D, H): odd sizes, one frame, one clip, units for several tasks.
     for (t, b, d, h) in [(7, 33, 50, 37), (1, 5, 9, 8), (4, 1, 3, 2), (18, 40, 64, 48), (5, 20, 30, 200)] {
         let what = format!("T {t} B {b} D {d} H {h}");
         let random = |n: usize, scale: f64, name: &str| normal(n, scale, &format!("{what} {name}"));

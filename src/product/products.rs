@@ -33,7 +33,7 @@ impl Packed {
     pub fn product(&self, out: &mut [f32], a: &[f32], add: bool) {
         let (k, n, wide) = (self.rows(), self.columns(), kernels().wide());
         let m = out.len() / n.max(1);
-        assert!(out.len() == m * n, "rows of {n}");
+        assert!(out.len() == m * n && a.len() == m * k, "a {m} x {k} matrix times {k} x {n}");
         let stretch = stretch(n, wide, m * n * k);
         let parts = Rect::whole(out, n).stretches(stretch).enumerate().collect::<Vec<_>>();
         parts.into_par_iter().for_each(|(i, mut out)| self.product_of(i * stretch, &mut out, a, add));

@@ -129,13 +129,13 @@ fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mu
     }
 }
 
-/// Units that a task has in a step: their gates are whole blocks and whole panels.
-fn units([_, batch, hidden]: [usize; 3]) -> usize {
-    stretch(hidden, Packed::wide().max(BLOCK), batch * hidden * 4 * hidden)
+/// Units that a task has in a step: whole blocks of gates, and whole panels of that product which makes `each` numbers of a unit.
+fn units([_, batch, hidden]: [usize; 3], each: usize) -> usize {
+    stretch(hidden, (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
 }
 
 fn forward(inputs: &Inputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
-    let ([steps, batch, hidden], units) = (sizes, units(sizes));
+    let ([steps, batch, hidden], units) = (sizes, units(sizes, 4));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let (kept, states) = if all { (steps, steps + 1) } else { (1, 2) };
     let mut trace = Trace {
@@ -177,7 +177,7 @@ struct Gradients {
 }
 
 fn backward(trace: Trace, mut dh: Scratch, u: &Packed, x: &Host, sizes: [usize; 3]) -> Gradients {
-    let ([steps, batch, hidden], units) = (sizes, units(sizes));
+    let ([steps, batch, hidden], units) = (sizes, units(sizes, 1));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
     let u = u.transposed();
