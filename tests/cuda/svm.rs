@@ -239,7 +239,7 @@ fn problems_for_the_dual_end_where_they_do_on_the_cpu() {
             for (class, (fit, cpu)) in fits.iter().zip(&theirs).enumerate() {
                 let what = format!("without {out:?}, class {class}: {fit:?}, the CPU {cpu:?}");
                 assert_near(&what, fit.objective, cpu.objective, 1e-5);
-                assert!(fit.duality_gap <= 1e-6 || fit.dual_looks == 0, "{what}");
+                assert!(fit.duality_gap <= 1e-7 || fit.dual_looks == 0, "{what}");
             }
             assert_close("weights", &weights, &wide(&expected), 5e-3);
         }
