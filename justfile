@@ -38,9 +38,9 @@ reproduce experiment="experiments/icassp2019" dataset="":
 # Everything CI checks: format, lints, tests, and that the CUDA code type-checks (no GPU is needed)
 test:
     cargo fmt --check
-    cargo clippy --release --locked --all-targets -- -D warnings
-    cargo test --release --locked
-    cargo check --release --locked --features cuda,dfdx/ci-check
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo test --locked --workspace
+    cargo check --locked --features cuda,dfdx/ci-check
 
 # Kill runs 200 times at random moments (UNMUTE_KILLS changes the number); nothing may be lost, repeated or different
 torture:

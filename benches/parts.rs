@@ -6,6 +6,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use compute::matmul::{Mat, product};
+use compute::rng::Rng;
+use compute::svm::{self, Problem, TrainingSet};
 use dfdx::tensor::Cpu;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -14,11 +17,8 @@ use std::time::Instant;
 use unmute::dataset::{Dataset, Standardiser, View, synth};
 use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, Classifier, Loss, Svm};
-use unmute::product::{Mat, product};
-use unmute::random::Stream;
 use unmute::score::bank::Bank;
 use unmute::score::solver::OnCpu;
-use unmute::score::svm::{self, Problem, Shared};
 use unmute::train::generator::{Generator, Sizes};
 use unmute::train::params::adam;
 use unmute::train::step::{Batch, Objective, step};
@@ -146,7 +146,7 @@ fn busy() -> f64 {
 }
 
 fn normal(n: usize, purpose: &str) -> Vec<f32> {
-    let mut stream = Stream::new(0, purpose);
+    let mut stream = Rng::new(0, purpose);
     (0..n).map(|_| stream.normal() as f32).collect()
 }
 
@@ -338,7 +338,7 @@ fn svm_bank(part: &mut Part) -> Outcome {
     let problems: Vec<Problem> = (0..k).map(|class| Problem { class }).collect();
     let mut fits = Vec::new();
     part.time(0, || {
-        let shared = Shared { x: &x, width: d + 1, labels: &labels, c, tolerance };
+        let shared = TrainingSet { x: &x, width: d + 1, labels: &labels, c, tolerance };
         fits = svm::train(&shared, &problems, &mut vec![0.0; k * (d + 1)]);
         Ok(())
     })?;

@@ -4,8 +4,8 @@
 //!
 //! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face; [`cuda`] is training on a GPU. [`product`], [`random`], [`scratch`], [`simd`] and
-//! [`suggest`] serve them all.
+//! middle; [`cli`] is the face; [`cuda`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
+//! them all.
 
 #![warn(missing_docs)]
 
@@ -19,10 +19,6 @@ pub mod score;
 pub mod store;
 pub mod train;
 
-pub mod product;
-pub mod random;
-pub mod scratch;
-pub mod simd;
 pub mod suggest;
 
 /// What an operating system's error means for somebody who waits for a result.

@@ -2,13 +2,13 @@
 
 use crate::support::fixture::{self, cases, doubles, floats, indices, size};
 use crate::support::numbers::*;
+use compute::svm::{self, Fit, Problem, TrainingSet};
 use rayon::prelude::*;
 use unmute::dataset::{Dataset, Split};
 use unmute::experiment::config::{Probability, Svm};
 use unmute::score::bank::Bank;
 use unmute::score::platt::Sigmoid;
 use unmute::score::solver::OnCpu;
-use unmute::score::svm::{self, Fit, Problem, Shared};
 
 /// Primal value, and the dual value of a feasible point that coordinate ascent finds from alpha_i = 2 C max(0, 1 - y_i w.x_i),
 /// all in f64: an opinion on a solution that owes the solver nothing.
@@ -59,7 +59,7 @@ fn svms_agree_with_scikit_learn() {
         let [n, d, k] = ["n", "d", "k"].map(|e| size(&case[e]));
         let c = case["c"].as_f64().unwrap();
         let (x, labels) = (with_bias(&floats(&case["x"]), d), indices(&case["labels"]));
-        let shared = Shared { x: &x, width: d + 1, labels: &labels, c: c as f32, tolerance: 1e-6 };
+        let shared = TrainingSet { x: &x, width: d + 1, labels: &labels, c: c as f32, tolerance: 1e-6 };
         let problems: Vec<Problem> = (0..k).map(|class| Problem { class }).collect();
         let mut weights = vec![0.0; k * (d + 1)];
         let fits = svm::train(&shared, &problems, &mut weights);

@@ -1,5 +1,5 @@
 //! The kernels of SVMs in training: one function each, with what it is given checked. A machine tells one class from the
-//! others; formulas in `kernels.cu` and [`crate::score::svm`].
+//! others; formulas in `kernels.cu` and [`compute::svm`].
 
 use super::columns::{Columns, Index, Sums};
 use super::engine::{Argument, Buffer, Engine, Kernel, View};

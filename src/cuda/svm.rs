@@ -1,10 +1,10 @@
-//! The machines of an SVM bank on an engine: the truncated Newton of [`crate::score::svm`], where formulas and reasons stand,
+//! The machines of an SVM bank on an engine: the truncated Newton of [`compute::svm`], where formulas and reasons stand,
 //! on rows that stay on the device for all folds.
 //!
 //! A problem is a column of every matrix: weights (D + 1, P), decision values and slopes (N, P). Rows that a fold leaves
 //! out are skipped as ranges of rows. The host sees sums of each problem (losses, energies, slopes of a line search) in
 //! double precision and decides which problems go on; everything else stays on the device. Problems for the dual
-//! ([`crate::score::svm`]) are solved on the host, from where they are.
+//! ([`compute::svm`]) are solved on the host, from where they are.
 
 use super::choice::gib;
 use super::columns::{Columns, Index, Sums, sums_bytes};
@@ -12,10 +12,8 @@ use super::engine::{Buffer, Engine, Factor};
 use super::machines::{Learned, Machines, losses, lossy};
 use super::memory::budget;
 use crate::score::solver::{InMemory, Loaded, Rows, Solver};
-use crate::score::svm::{
-    Fit, MAX_CG, MAX_NEWTON, PATIENCE, Problem, SOLVED, for_the_dual, inverse_level, preconditioner,
-};
 use crate::train::Error;
+use compute::svm::{Fit, MAX_CG, MAX_NEWTON, PATIENCE, Problem, SOLVED, for_the_dual, inverse_level, preconditioner};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! Simulated missing sound: some clips of a sounded data set are treated as silent, their true audio kept apart.
 
 use super::{Dataset, Error, Split};
-use crate::random::Stream;
+use compute::rng::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub(super) fn sounded(dataset: &Dataset, missing: Option<&Missing>) -> Result<Ve
         MissingBy::Class => class_rates(missing.rate, classes, missing.seed),
     };
     for split in [Split::Train, Split::Val] {
-        let mut order = Stream::new(missing.seed, &format!("missing/{}", split.name())).permutation(sounded.len());
+        let mut order = Rng::new(missing.seed, &format!("missing/{}", split.name())).permutation(sounded.len());
         order.retain(|&i| sounded[i] && dataset.clips[i].split == split);
         match missing.by {
             MissingBy::Random => silence(&order, missing.rate, &mut sounded),
@@ -74,7 +74,7 @@ fn silence(order: &[usize], rate: f64, sounded: &mut [bool]) {
 /// is `rate`.
 fn class_rates(rate: f64, classes: usize, seed: u64) -> Vec<f64> {
     let spread = 0.9 * rate.min(1.0 - rate);
-    let ranks = Stream::new(seed, "missing/class").permutation(classes);
+    let ranks = Rng::new(seed, "missing/class").permutation(classes);
     let last = (classes - 1).max(1) as f64;
     ranks.into_iter().map(|rank| rate + spread * (2.0 * rank as f64 / last - 1.0)).collect()
 }

@@ -38,7 +38,7 @@ use super::clips::{self, Clip, Split};
 use super::features::{Features, Writer};
 use super::manifest::{Feature, Kind, Manifest};
 use super::{Error, write_folder, write_manifest};
-use crate::random::Stream;
+use compute::rng::Rng;
 use rayon::prelude::*;
 use recipe::Recipe;
 use std::path::Path;
@@ -234,7 +234,7 @@ const NOTES: &str = "Drawn from a model, not measured: no video, no sound, nothi
 /// Every clip gets U / r_c, U uniform and r_c its class's silent share; those with the least fall silent. So shares are
 /// in proportion to r_c, and the total is exact.
 fn split_clips(seed: u64, split: Split, first: usize, count: usize, silent: usize, verbs: &[(&str, u8)]) -> Vec<Clip> {
-    let mut stream = Stream::new(seed, &format!("synth/{}", split.name()));
+    let mut stream = Rng::new(seed, &format!("synth/{}", split.name()));
     let labels: Vec<usize> = stream.permutation(count).into_iter().map(|i| i % verbs.len()).collect();
     let luck: Vec<f64> = labels.iter().map(|&label| stream.uniform() / f64::from(verbs[label].1)).collect();
     let mut order: Vec<usize> = (0..count).collect();

@@ -10,7 +10,7 @@ use super::scores::Fused;
 use super::stats::quantile;
 use crate::experiment::TableId;
 use crate::experiment::claims::Metric;
-use crate::random::Stream;
+use compute::rng::Rng;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ impl Sample {
     }
 
     /// How often each clip is drawn in a resample of as many.
-    fn draw_clips(&self, stream: &mut Stream) -> Vec<u16> {
+    fn draw_clips(&self, stream: &mut Rng) -> Vec<u16> {
         let n = self.clips.len();
         let mut times = vec![0u16; n];
         for _ in 0..n {
@@ -236,7 +236,7 @@ impl Sample {
         let drawn: Vec<Vec<f64>> = (0..RESAMPLES.max(RESAMPLES_EACH * ready.len()))
             .into_par_iter()
             .map(|r| {
-                let mut stream = Stream::new(r as u64, "claims");
+                let mut stream = Rng::new(r as u64, "claims");
                 let seeds: Vec<f64> = (0..most).map(|_| stream.uniform()).collect();
                 let draw = self.count(&self.draw_clips(&mut stream), &of_class, seeds);
                 ready.iter().map(|question| question.statistic(&draw, names)).collect()
@@ -255,7 +255,7 @@ impl Sample {
         let drawn: Vec<Vec<f64>> = (0..RESAMPLES_LEVEL)
             .into_par_iter()
             .map(|r| {
-                let mut stream = Stream::new(r as u64, "levels");
+                let mut stream = Rng::new(r as u64, "levels");
                 let seeds: Vec<f64> = (0..most).map(|_| stream.uniform()).collect();
                 let draw = self.count(&self.draw_clips(&mut stream), &[], seeds);
                 rows.iter().map(|row| draw.best(std::slice::from_ref(row), &draw.seeds(row.len())).1).collect()

@@ -407,14 +407,14 @@ pub fn per_class(ranks: &[u32], labels: &[usize], classes: usize) -> Vec<Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
     use crate::score::metrics;
+    use compute::rng::Rng;
 
     /// Ranks say what the slow metrics say, with ties and absent clips.
     #[test]
     fn ranks_are_what_the_metrics_count() {
         let (clips, classes) = (500, 7);
-        let mut stream = Stream::new(1, "ranks");
+        let mut stream = Rng::new(1, "ranks");
         let values: Vec<f32> = (0..clips * classes).map(|_| stream.below(4) as f32).collect();
         let labels: Vec<usize> = (0..clips).map(|_| stream.below(classes - 1)).collect();
         let mut scores = Scores::complete(values, classes);

@@ -182,7 +182,7 @@ impl<'a, D: Backend> Shared<'a, D> {
             device.end_run();
             result
         });
-        crate::scratch::clear();
+        compute::buffer_pool::clear();
         run.spent += started.elapsed().as_secs_f64();
         match result {
             Ok(result) => self.finish(&run, &keeper, &result),
@@ -246,14 +246,14 @@ impl<'a, D: Backend> Shared<'a, D> {
             // Whether memory gave out or one of them met a bug, fewer may do.
             Err(error) if group.len() > 1 && !matches!(error, Error::Interrupted) && !self.stopped() => {
                 (self.watch)(Event::Divided { name, error: error.to_string() });
-                crate::scratch::clear();
+                compute::buffer_pool::clear();
                 let mut first: Vec<Claimed> = group.into_iter().map(|(run, _)| run).collect();
                 let second = first.split_off(first.len().div_ceil(2));
                 [first, second].into_iter().flat_map(|half| self.generators(half)).collect()
             }
             Err(error) => group.iter().map(|(run, _)| (run.open, self.fail(run, &error))).collect(),
         };
-        crate::scratch::clear();
+        compute::buffer_pool::clear();
         ended
     }
 

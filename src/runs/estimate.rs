@@ -5,12 +5,12 @@ use super::Planned;
 use super::plan::{clip_costs, cost};
 use crate::experiment::Part;
 use crate::experiment::config::{Architecture, Classifier, Loss};
-use crate::product::{Mat, product};
 use crate::train::batches::places;
 use crate::train::generator::{Generator, Sizes};
 use crate::train::params::adam;
 use crate::train::step::{Batch, Objective, step};
 use crate::train::{Backend, Error, Host};
+use compute::matmul::{Mat, product};
 use dfdx::tensor::Cpu;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn step_seconds(planned: &Planned, architecture: Architecture, loss: Loss, audio
         }
         let seconds = start.elapsed().as_secs_f64() / steps;
         generator.params.device().end_run();
-        crate::scratch::clear();
+        compute::buffer_pool::clear();
         Ok(seconds)
     };
     let alone = || rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()?.install(|| timed().ok());

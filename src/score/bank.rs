@@ -2,11 +2,11 @@
 
 use super::platt::Sigmoid;
 use super::solver::{Loaded, Rows, Solver};
-use super::svm::{Fit, Problem};
 use crate::dataset::Standardiser;
 use crate::experiment::config::{Probability, Scale, Svm};
-use crate::random::Stream;
 use crate::train::Error;
+use compute::rng::Rng;
+use compute::svm::{Fit, Problem};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +147,7 @@ fn sigmoids(
 /// Folds of equal size with equal shares of each class, dealt in a random order that depends on nothing but the labels.
 fn stratified_folds(labels: &[usize], classes: usize, folds: usize) -> Vec<usize> {
     let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
-    for i in Stream::new(0, "svm/folds").permutation(labels.len()) {
+    for i in Rng::new(0, "svm/folds").permutation(labels.len()) {
         of_class[labels[i]].push(i);
     }
     let mut fold_of = vec![0; labels.len()];
@@ -172,13 +172,13 @@ fn with_bias(scale: &Standardiser, features: &[f32], order: &[usize]) -> Vec<f32
 mod tests {
     use super::*;
     use crate::score::solver::OnCpu;
-    use crate::score::svm::{self, Shared};
+    use compute::svm::{self, TrainingSet};
 
     /// The sigmoids against folds left out one row at a time, trained from zero.
     #[test]
     fn sigmoids_see_decisions_of_machines_that_did_not_see_the_row() {
         let (n, d, k) = (97, 6, 4);
-        let mut stream = Stream::new(3, "bank");
+        let mut stream = Rng::new(3, "bank");
         let labels: Vec<usize> = (0..n).map(|i| (i * i) % k).collect();
         let classes = labels.iter().max().map_or(0, |m| m + 1);
         let features: Vec<f32> =
@@ -194,7 +194,7 @@ mod tests {
             let of: Vec<usize> = kept.iter().map(|&i| labels[i]).collect();
             let mut weights = vec![0.0; classes * (d + 1)];
             let (width, c, tolerance) = (d + 1, config.c as f32, config.tolerance);
-            svm::train(&Shared { x: &x, width, labels: &of, c, tolerance }, &problems, &mut weights);
+            svm::train(&TrainingSet { x: &x, width, labels: &of, c, tolerance }, &problems, &mut weights);
             let z = svm::decisions(&with_bias(&bank.scale, &features, &out), d + 1, &weights);
             for class in 0..classes {
                 out.iter().enumerate().for_each(|(at, &i)| held_out[class * n + i] = z[class * out.len() + at]);

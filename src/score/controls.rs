@@ -1,7 +1,7 @@
 //! Stand-ins for a generator: they show whether a gain comes from generation or from merely filling something in.
 
 use crate::experiment::config::{Control, Knn, Ridge};
-use crate::product::{Mat, product};
+use compute::matmul::{Mat, product};
 use rayon::prelude::*;
 
 /// What a control may look at.
@@ -143,10 +143,10 @@ fn nearest_neighbours(m: &Material, k: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
+    use compute::rng::Rng;
 
     fn random(n: usize, seed: u64) -> Vec<f32> {
-        let mut stream = Stream::new(seed, "test");
+        let mut stream = Rng::new(seed, "test");
         (0..n).map(|_| stream.normal() as f32).collect()
     }
 

@@ -1,7 +1,7 @@
 //! What trains the machines of a bank: the CPU ([`OnCpu`]), or an engine ([`crate::cuda::svm`]).
 
-use super::svm::{self, Fit, Prepared, Problem, Shared};
 use crate::train::Error;
+use compute::svm::{self, Fit, Prepared, Problem, TrainingSet};
 use std::ops::Range;
 
 /// What the machines of a bank learn from.
@@ -92,7 +92,7 @@ impl Loaded for InMemory {
             self.prepared.turn_to(rest, *width);
             self.laid_out = Some(out.clone());
         }
-        let shared = Shared { x: rest, width: *width, labels: &labels[out.len()..], c: *c, tolerance: *tolerance };
+        let shared = TrainingSet { x: rest, width: *width, labels: &labels[out.len()..], c: *c, tolerance: *tolerance };
         Ok(svm::train_with(&shared, problems, weights, &mut self.prepared))
     }
 

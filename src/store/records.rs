@@ -1,8 +1,8 @@
 //! What goes into the store and comes out of it.
 
 use crate::score::Scores;
-use crate::score::svm::Fit;
 use crate::train::Epoch;
+use compute::svm::Fit;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@ use super::device::{Backend, Matrix, matrix, numbers};
 use super::error::Error;
 use super::host::Host;
 use super::weight::{InPlace, Outer, Rows, Weight};
-use crate::product::{Mat, Packed};
-use crate::scratch::Scratch;
+use compute::buffer_pool::Scratch;
+use compute::matmul::{Mat, Packed};
 use dfdx::prelude::*;
 use std::rc::Rc;
 

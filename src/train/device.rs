@@ -24,7 +24,7 @@ use crate::cuda::{
     weight::OnEngine,
 };
 use crate::score::solver::{OnCpu, Solver};
-use crate::scratch::Scratch;
+use compute::buffer_pool::Scratch;
 use dfdx::prelude::*;
 
 /// A matrix on a device, with or without a tape.

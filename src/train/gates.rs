@@ -2,8 +2,8 @@
 //! loops into the widest vectors of the machine, chosen at run time. `LANES` is a vector's width in numbers, and `FMA` says that
 //! the machine multiplies and adds at once.
 
-use crate::product::Rect;
-use crate::simd::{self, Level};
+use compute::matmul::MatMut;
+use compute::simd::{self, Level};
 
 /// a b + c.
 #[inline(always)]
@@ -89,7 +89,7 @@ pub const BLOCK: usize = 16;
 
 /// Where a column of the gates i, f, g, o, each of them `hidden` wide, lies where the gates of [`BLOCK`] units lie side by
 /// side: first i of these units, then f, g and o, and then the next units. What one unit needs is near, products
-/// with whole panels ([`crate::product::Packed`]) give all gates of some units, and a task can go on with these alone.
+/// with whole panels ([`compute::matmul::Packed`]) give all gates of some units, and a task can go on with these alone.
 pub fn place(column: usize, hidden: usize) -> usize {
     let (gate, unit) = (column / hidden, column % hidden);
     let first = unit / BLOCK * BLOCK;
@@ -118,23 +118,23 @@ impl Inputs<'_> {
 /// Some units' part of a step, all clips: gates (B, 4 units) and states (B, units).
 pub struct Forward<'a> {
     /// Holds h_{t-1} U and gets the activations of that plus the inputs.
-    pub gates: Rect<'a>,
+    pub gates: MatMut<'a>,
     /// c_t.
-    pub c: Rect<'a>,
+    pub c: MatMut<'a>,
     /// tanh(c_t).
-    pub tanh_c: Rect<'a>,
+    pub tanh_c: MatMut<'a>,
     /// h_t.
-    pub h: Rect<'a>,
+    pub h: MatMut<'a>,
 }
 
 /// As [`Forward`], on the way back.
 pub struct Backward<'a> {
     /// Holds the activations and becomes the gradient before the nonlinearities.
-    pub gates: Rect<'a>,
+    pub gates: MatMut<'a>,
     /// The gradient of h_t.
-    pub dh: Rect<'a>,
+    pub dh: MatMut<'a>,
     /// The gradient of c_t from the step after; becomes that of c_{t-1}.
-    pub dc: Rect<'a>,
+    pub dc: MatMut<'a>,
 }
 
 #[inline(always)]

@@ -2,8 +2,8 @@
 
 use super::device::{Backend, Matrix, matrix};
 use super::error::Error;
-use crate::product::Packed;
-use crate::scratch::Scratch;
+use compute::buffer_pool::Scratch;
+use compute::matmul::Packed;
 use rayon::prelude::*;
 use std::sync::Arc;
 

@@ -10,8 +10,8 @@ use super::error::Error;
 use super::gates::{BLOCK, Backward, Forward, Inputs};
 use super::host::Host;
 use super::weight::{InPlace, Outer, Rows, Weight};
-use crate::product::{Packed, Rect, stretch};
-use crate::scratch::Scratch;
+use compute::buffer_pool::Scratch;
+use compute::matmul::{MatMut, Packed, chunk_len};
 use dfdx::prelude::*;
 use rayon::prelude::*;
 use std::rc::Rc;
@@ -131,7 +131,7 @@ fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mu
 
 /// Units that a task has in a step: whole blocks of gates, and whole panels of that product which makes `each` numbers of a unit.
 fn units([_, batch, hidden]: [usize; 3], each: usize) -> usize {
-    stretch(hidden, (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
+    chunk_len(hidden, (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
 }
 
 fn forward(inputs: &Inputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
@@ -152,8 +152,8 @@ fn forward(inputs: &Inputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
         let (c_before, c) = step_of(&mut trace.c, t, step, all);
         let tanh_c = &mut trace.tanh_c[at * step..(at + 1) * step];
         let gates = &mut trace.gates[at * wide..(at + 1) * wide];
-        let gates = Rect::whole(gates, 4 * hidden).stretches(4 * units);
-        let [c, tanh_c, h] = [c, tanh_c, h].map(|states| Rect::whole(states, hidden).stretches(units));
+        let gates = MatMut::whole(gates, 4 * hidden).column_chunks(4 * units);
+        let [c, tanh_c, h] = [c, tanh_c, h].map(|states| MatMut::whole(states, hidden).column_chunks(units));
         let parts = gates.zip(c).zip(tanh_c.zip(h)).enumerate().collect::<Vec<_>>();
         parts.into_par_iter().for_each(|(i, ((mut gates, c), (tanh_c, h)))| {
             match t {
@@ -187,9 +187,9 @@ fn backward(trace: Trace, mut dh: Scratch, u: &Packed, x: &Host, sizes: [usize; 
     let mut of_h_u = Packed::take((steps - 1) * batch, 4 * hidden);
     for t in (0..steps).rev() {
         let (now, after) = gates.split_at_mut((t + 1) * wide);
-        let now = Rect::whole(&mut now[t * wide..], 4 * hidden).stretches(4 * units);
-        let [dh, dc] = [&mut dh, &mut dc].map(|states| Rect::whole(states, hidden).stretches(units));
-        let packed = of_x_w.stretches(4 * units).zip(of_h_u.stretches(4 * units));
+        let now = MatMut::whole(&mut now[t * wide..], 4 * hidden).column_chunks(4 * units);
+        let [dh, dc] = [&mut dh, &mut dc].map(|states| MatMut::whole(states, hidden).column_chunks(units));
+        let packed = of_x_w.column_chunks(4 * units).zip(of_h_u.column_chunks(4 * units));
         let parts = now.zip(dh.zip(dc)).zip(packed).enumerate().collect::<Vec<_>>();
         let places = x.places(t * batch..(t + 1) * batch, &mut seen);
         let [c_before, tanh_c] = [&c, &tanh_c].map(|states| &states[t * step..(t + 1) * step]);

@@ -4,7 +4,7 @@ use super::device::Backend;
 use super::error::Error;
 use super::weight::{State, Weight};
 use crate::experiment::config::Train;
-use crate::random::Stream;
+use compute::rng::Rng;
 use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::prelude::*;
 
@@ -107,7 +107,7 @@ impl<D: Backend> Params<D> {
 
 /// Numbers drawn uniformly from [-bound, bound), from the stream `init/NAME` of the seed.
 pub fn drawn(name: &str, len: usize, bound: f64, seed: u64) -> Vec<f32> {
-    let mut stream = Stream::new(seed, &format!("init/{name}"));
+    let mut stream = Rng::new(seed, &format!("init/{name}"));
     (0..len).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect()
 }
 

@@ -6,7 +6,7 @@ use super::generator::Generator;
 use super::host::Host;
 use super::loss;
 use crate::experiment::config::{Classifier, Loss, Train};
-use crate::scratch::Scratch;
+use compute::buffer_pool::Scratch;
 use dfdx::optim::AdamConfig;
 use dfdx::prelude::*;
 

@@ -13,8 +13,8 @@ use super::program::Program;
 use super::step::{Batch, Objective, one_hot, step};
 use crate::dataset::{Features, Standardiser, View};
 use crate::experiment::config::{Architecture, Classifier, Config, Loss, Target, TestFrame};
-use crate::random::Stream;
-use crate::scratch::Scratch;
+use compute::buffer_pool::Scratch;
+use compute::rng::Rng;
 use dfdx::tensor::NoneTape;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -120,13 +120,13 @@ impl Task {
     /// Batches of one epoch: a fresh order of the sounded train clips from the stream `order/EPOCH`.
     pub(crate) fn order(&self, epoch: usize) -> Vec<usize> {
         let mut clips = self.view.train_sounded.clone();
-        Stream::new(self.seed, &format!("order/{epoch}")).shuffle(&mut clips);
+        Rng::new(self.seed, &format!("order/{epoch}")).shuffle(&mut clips);
         clips
     }
 
     /// One random frame for each clip of the data set, from the stream `frame/EPOCH`.
     pub(crate) fn random_frames(&self, epoch: usize) -> Vec<usize> {
-        let mut stream = Stream::new(self.seed, &format!("frame/{epoch}"));
+        let mut stream = Rng::new(self.seed, &format!("frame/{epoch}"));
         (0..self.view.dataset.clips.len()).map(|_| stream.below(self.vision.frames())).collect()
     }
 

@@ -11,7 +11,7 @@ use super::loss;
 use super::params::{Params, adam_with_decay, drawn};
 use crate::dataset::View;
 use crate::experiment::config::Tsn;
-use crate::random::Stream;
+use compute::rng::Rng;
 use dfdx::prelude::*;
 
 /// A head's training: the mean frames of N clips of one stream, (N, D), and their classes.
@@ -46,7 +46,7 @@ impl Head<'_> {
 
     /// The order of the clips in an epoch, from 1.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        Stream::new(self.seed, &format!("tsn/{}/order/{epoch}", self.stream)).permutation(self.labels.len())
+        Rng::new(self.seed, &format!("tsn/{}/order/{epoch}", self.stream)).permutation(self.labels.len())
     }
 
     /// Initial weights (D, K) and biases (K).

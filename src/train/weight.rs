@@ -9,9 +9,9 @@
 use super::device::{Backend, Buffer, Matrix, matrix, numbers};
 use super::error::Error;
 use super::gates;
-use crate::product::{Mat, Packed};
-use crate::scratch::Scratch;
-use crate::simd;
+use compute::buffer_pool::Scratch;
+use compute::matmul::{Mat, Packed};
+use compute::simd;
 use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::prelude::*;
 use std::cell::{Ref, RefCell};

@@ -1,5 +1,6 @@
 //! An engine on the host: `src/cuda/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
 
+use compute::matmul::{Mat, product};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -10,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use unmute::cuda::engine::{Argument, Engine, Factor, Kernel, Product, Transfer};
 use unmute::cuda::resident::Shelf;
 use unmute::cuda::tape::Bridge;
-use unmute::product::{Mat, product};
 use unmute::train::device::Buffer;
 use unmute::train::{Error, Matrix};
 

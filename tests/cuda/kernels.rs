@@ -3,6 +3,7 @@
 use super::host::{self, Host};
 use crate::support::features::Source;
 use crate::support::numbers::normal;
+use compute::matmul::MatMut;
 use dfdx::optim::WeightDecay;
 use dfdx::tensor::Gradients;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use unmute::cuda::kernels::{self, Adam, Learned, Step, Trace};
 use unmute::cuda::resident::{Places, Resident, Stream};
 use unmute::dataset::import::{self, Rows};
 use unmute::dataset::{Dataset, Missing, MissingBy, Precision, Standardiser, View as Clips};
-use unmute::product::Rect;
 use unmute::train::batches::audio_rows;
 use unmute::train::params::{adam, adam_with_decay};
 use unmute::train::weight::{OnTape, State, Weight};
@@ -52,8 +52,8 @@ fn one_after_another(rows: &[f32], hidden: usize) -> Vec<f32> {
 /// Gradients before the nonlinearities, and of c of the step before, by the CPU.
 fn backward(hidden: usize, gates: &[f32], c_before: &[f32], tanh_c: &[f32], dh: &[f32], dc: &[f32]) -> [Vec<f32>; 2] {
     let (mut a, mut dh, mut dc) = (side_by_side(gates, hidden), dh.to_vec(), dc.to_vec());
-    let [on_dh, on_dc] = [&mut dh, &mut dc].map(|states| Rect::whole(states, hidden));
-    let backward = gates::Backward { gates: Rect::whole(&mut a, 4 * hidden), dh: on_dh, dc: on_dc };
+    let [on_dh, on_dc] = [&mut dh, &mut dc].map(|states| MatMut::whole(states, hidden));
+    let backward = gates::Backward { gates: MatMut::whole(&mut a, 4 * hidden), dh: on_dh, dc: on_dc };
     backward.run(c_before, tanh_c, [0, hidden], |_, _| ());
     [one_after_another(&a, hidden), dc]
 }
@@ -83,9 +83,9 @@ impl Before {
         let bias = side_by_side(bias, s.hidden);
         let inputs = gates::Inputs { projected: &vec![0.0; 4 * one], places: None, bias: &bias };
         let (mut c, mut tanh_c, mut h) = (vec![0.0; one], vec![0.0; one], vec![0.0; one]);
-        let [on_c, on_tanh, on_h] = [&mut c, &mut tanh_c, &mut h].map(|states| Rect::whole(states, s.hidden));
+        let [on_c, on_tanh, on_h] = [&mut c, &mut tanh_c, &mut h].map(|states| MatMut::whole(states, s.hidden));
         a = side_by_side(&a, s.hidden);
-        let forward = gates::Forward { gates: Rect::whole(&mut a, 4 * s.hidden), c: on_c, tanh_c: on_tanh, h: on_h };
+        let forward = gates::Forward { gates: MatMut::whole(&mut a, 4 * s.hidden), c: on_c, tanh_c: on_tanh, h: on_h };
         forward.run(&inputs, 0, &self.c_before[cell * s.state..][..one], 0);
         [one_after_another(&a, s.hidden), c, tanh_c, h]
     }

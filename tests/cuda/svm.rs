@@ -3,6 +3,7 @@
 use super::host::{self, Host};
 use crate::support::fixture::{self, cases, doubles, floats, indices, size};
 use crate::support::numbers::{assert_close, assert_near, normal, wide};
+use compute::svm::{self, Fit, Problem};
 use unmute::cuda::columns::{Columns, Index, Sums};
 use unmute::cuda::engine::Buffer;
 use unmute::cuda::machines::{self, Learned, Machines};
@@ -10,7 +11,6 @@ use unmute::cuda::svm::{OnDevice, block};
 use unmute::experiment::config::{Probability, Scale, Svm};
 use unmute::score::bank::Bank;
 use unmute::score::solver::{OnCpu, Rows, Solver};
-use unmute::score::svm::{self, Fit, Problem};
 use unmute::train::Error;
 
 /// More than any test needs.

@@ -1,7 +1,7 @@
 //! A small folder of per-clip `.npy` files, as `unmute data import` takes it; every test may spoil its own.
 
+use compute::rng::Rng;
 use std::path::{Path, PathBuf};
-use unmute::random::Stream;
 
 /// What the folder holds.
 #[derive(Clone)]
@@ -43,9 +43,9 @@ impl Source {
             let silent = with_column && i % self.silent_every == 0;
             let sound = if with_column { format!(",{}", !silent) } else { String::new() };
             csv += &format!("c{i},{},{split}{sound}\n", self.classes[class]);
-            let mut stream = Stream::new(i as u64, "clip");
+            let mut stream = Rng::new(i as u64, "clip");
             let mut array = |name: &str, width: usize, frames: usize| {
-                let value = |d: usize, stream: &mut Stream| {
+                let value = |d: usize, stream: &mut Rng| {
                     stream.normal() as f32 + if d % self.classes.len() == class { 1.5 } else { 0.0 }
                 };
                 let values: Vec<f32> = (0..frames * width).map(|at| value(at % width, &mut stream)).collect();

@@ -1,7 +1,7 @@
 //! Numbers near enough, random numbers, and matrices on dfdx's CPU.
 
+use compute::rng::Rng;
 use dfdx::prelude::*;
-use unmute::random::Stream;
 use unmute::train::Matrix;
 
 /// Fails unless each number is within `tolerance` of the expected one, relative to the largest expected magnitude (or
@@ -25,7 +25,7 @@ pub fn assert_near(what: &str, ours: f64, expected: f64, tolerance: f64) {
 
 /// Standard normal numbers from a stream of their own.
 pub fn normal(n: usize, scale: f64, purpose: &str) -> Vec<f32> {
-    let mut stream = Stream::new(1, purpose);
+    let mut stream = Rng::new(1, purpose);
     (0..n).map(|_| (stream.normal() * scale) as f32).collect()
 }
 

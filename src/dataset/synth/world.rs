@@ -2,7 +2,7 @@
 
 use super::recipe::{FACTORS, GROUP, PATCHES, Recipe, SEEN};
 use crate::dataset::clips::Clip;
-use crate::random::Stream;
+use compute::rng::Rng;
 
 /// What all clips of a data set share.
 pub(super) struct World {
@@ -23,7 +23,7 @@ pub(super) struct World {
 impl World {
     pub fn new(seed: u64, recipe: Recipe) -> World {
         let Recipe { classes, seen_rank, heard_rank, own_motion, own_timbre, .. } = recipe;
-        let stream = |name: &str| Stream::new(seed, &format!("synth/{name}"));
+        let stream = |name: &str| Rng::new(seed, &format!("synth/{name}"));
         let seen = |name: &str, count| Codes::new(&mut stream(name), count, seen_rank);
         let heard = |name: &str, count| Codes::new(&mut stream(name), count, heard_rank);
         let dictionary = |name: &str, rank, width| Dictionary::new(&mut stream(name), rank, width);
@@ -45,7 +45,7 @@ impl World {
 
     /// A clip's rows of rgb (T, D), flow (T, D), aenet and vggish; the last two are empty if it is silent.
     pub fn clip(&self, index: usize, clip: &Clip) -> [Vec<f32>; 4] {
-        let mut stream = Stream::new(self.seed, &format!("synth/clip/{index}"));
+        let mut stream = Rng::new(self.seed, &format!("synth/clip/{index}"));
         let mut noise = Noise::new(&mut stream);
         let u: [f32; FACTORS] = std::array::from_fn(|_| stream.normal() as f32);
         let [rgb, flow] = self.streams(clip.label, &u, &mut stream, &mut noise);
@@ -57,7 +57,7 @@ impl World {
         [rgb, flow, aenet, vggish]
     }
 
-    fn streams(&self, label: usize, u: &[f32; FACTORS], stream: &mut Stream, noise: &mut Noise) -> [Vec<f32>; 2] {
+    fn streams(&self, label: usize, u: &[f32; FACTORS], stream: &mut Rng, noise: &mut Noise) -> [Vec<f32>; 2] {
         let r = &self.recipe;
         let (group, pair) = (label / GROUP, label / 2);
         let blur: Vec<f32> = (0..r.seen_rank).map(|_| r.blur * stream.normal() as f32).collect();
@@ -87,7 +87,7 @@ impl World {
         [rgb, flow]
     }
 
-    fn sound(&self, label: usize, u: &[f32; FACTORS], stream: &mut Stream, noise: &mut Noise) -> [Vec<f32>; 2] {
+    fn sound(&self, label: usize, u: &[f32; FACTORS], stream: &mut Rng, noise: &mut Noise) -> [Vec<f32>; 2] {
         let r = &self.recipe;
         let unit = 1.0 / (r.timbre * r.timbre + r.echo * r.echo + r.hiss * r.hiss).sqrt();
         let share = r.echo / (FACTORS as f32).sqrt();
@@ -126,7 +126,7 @@ struct Dictionary {
 
 impl Dictionary {
     /// Entries N(0, 1 / R), so that unit latent variance gives about unit feature variance.
-    fn new(stream: &mut Stream, rank: usize, width: usize) -> Dictionary {
+    fn new(stream: &mut Rng, rank: usize, width: usize) -> Dictionary {
         let scale = 1.0 / (rank as f64).sqrt();
         let values = (0..rank * width).map(|_| (scale * stream.normal()) as f32).collect();
         Dictionary { width, values }
@@ -147,7 +147,7 @@ struct Codes {
 }
 
 impl Codes {
-    fn new(stream: &mut Stream, count: usize, rank: usize) -> Codes {
+    fn new(stream: &mut Rng, count: usize, rank: usize) -> Codes {
         let mut values: Vec<f32> = (0..count * rank).map(|_| stream.normal() as f32).collect();
         for code in values.chunks_exact_mut(rank) {
             let norm = code.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
@@ -179,7 +179,7 @@ struct Noise {
 }
 
 impl Noise {
-    fn new(stream: &mut Stream) -> Noise {
+    fn new(stream: &mut Rng) -> Noise {
         let mut half = || (stream.uniform() * 4_294_967_296.0) as u32;
         Noise { key: [half(), half()], at: 0 }
     }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn noise_has_zero_mean_and_unit_variance_and_differs_between_keys() {
-        let mut stream = Stream::new(0, "test");
+        let mut stream = Rng::new(0, "test");
         let mut draw = || {
             let mut out = vec![0.0f32; 100_000];
             Noise::new(&mut stream).add(1.0, &mut out);
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn codes_keep_their_norm_nearly_and_share_what_is_shared() {
-        let mut stream = Stream::new(0, "test");
+        let mut stream = Rng::new(0, "test");
         let shared = Codes::new(&mut stream, 2, 64);
         let codes = Codes::new(&mut stream, 4, 64).mixed(&shared, 0.5);
         let dot = |a: usize, b: usize| codes.get(a).iter().zip(codes.get(b)).map(|(x, y)| x * y).sum::<f32>() / 64.0;

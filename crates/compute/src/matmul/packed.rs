@@ -1,8 +1,8 @@
 //! Matrices laid out as the micro-kernels read them.
 
 use super::Mat;
-use super::kernels::kernels;
-use crate::scratch::Scratch;
+use super::microkernel::kernels;
+use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
@@ -13,7 +13,7 @@ const DEPTH: usize = 1024;
 const EVEN: usize = 64;
 
 /// Panels that a task packs.
-const STRETCH: usize = 8;
+const CHUNK: usize = 8;
 
 /// Rows that are packed panel by panel before the next ones come, so that what is read stays in the cache.
 pub(super) const STRIP: usize = 16;
@@ -89,7 +89,7 @@ impl Packed {
         packed.fill(1, |(first, deep), panel, numbers, width| {
             let column = panel * kernels().wide();
             let from = &b.data[first * by_row as usize + column * by_col as usize..];
-            turn(numbers, from, [width.min(n - column), width, deep, by_col as usize]);
+            transpose_panel(numbers, from, [width.min(n - column), width, deep, by_col as usize]);
         });
         packed
     }
@@ -105,7 +105,7 @@ impl Packed {
         }
         let places: Vec<(usize, bool)> = (0..rows.len() / n).map(place).collect();
         assert!(places.iter().all(|(row, _)| *row < self.k), "a row of {}", self.k);
-        self.fill(STRETCH, |(first, deep), panel, numbers, _| {
+        self.fill(CHUNK, |(first, deep), panel, numbers, _| {
             // Some rows of all these panels, then the next rows: what is read lies together for a while.
             for (strip, rows) in places.chunks(STRIP).zip(rows.chunks(STRIP * n)) {
                 let mut column = panel * wide;
@@ -116,7 +116,7 @@ impl Packed {
                         for (&(row, add), numbers) in strip.iter().zip(rows.chunks_exact(n)) {
                             if let Some(row) = row.checked_sub(first).filter(|row| *row < deep) {
                                 let to = &mut panel[row * width..][from..used.min(from + LANES)];
-                                take_in(to, &numbers[column + from..], add);
+                                copy_or_add(to, &numbers[column + from..], add);
                             }
                         }
                     }
@@ -153,15 +153,15 @@ impl Packed {
         packed
     }
 
-    /// Hands out every stretch of up to `panels` panels of every block: block, first panel, numbers, and their width where it
+    /// Hands out every chunk of up to `panels` panels of every block: block, first panel, numbers, and their width where it
     /// is one panel.
     fn fill(&mut self, panels: usize, task: impl Fn(Block, usize, &mut [f32], usize) + Sync) {
         let (k, wide, padded) = (self.k, kernels().wide(), self.padded());
         let mut rest = self.numbers_mut();
         for block in blocks(k) {
             let (here, after) = std::mem::take(&mut rest).split_at_mut(block.1 * padded);
-            let stretches = here.par_chunks_mut((block.1 * wide * panels).max(1)).enumerate();
-            stretches.for_each(|(i, numbers)| {
+            let chunks = here.par_chunks_mut((block.1 * wide * panels).max(1)).enumerate();
+            chunks.for_each(|(i, numbers)| {
                 let width = numbers.len() / block.1;
                 task(block, i * panels, numbers, width);
             });
@@ -234,11 +234,11 @@ impl Packed {
         rows
     }
 
-    /// Its columns in stretches of so many, each of which can be written on a thread of its own.
+    /// Its columns in chunks of so many, each of which can be written on a thread of its own.
     ///
     /// # Panics
-    /// If panels do not end where stretches do.
-    pub fn stretches(&mut self, columns: usize) -> impl Iterator<Item = Panels<'_>> {
+    /// If panels do not end where chunks do.
+    pub fn column_chunks(&mut self, columns: usize) -> impl Iterator<Item = Panels<'_>> {
         let (layout, k, n) = (self.layout(), self.k, self.n);
         assert!(columns > 0 && columns.is_multiple_of(layout.wide), "panels of {} columns", layout.wide);
         let numbers = self.numbers_mut().as_mut_ptr();
@@ -280,18 +280,18 @@ impl Panels<'_> {
             let to =
                 unsafe { std::slice::from_raw_parts_mut(self.numbers.add(at + (row - first) * width), numbers.len()) };
             for (to, from) in to.chunks_mut(LANES).zip(numbers.chunks(LANES)) {
-                take_in(to, from, add);
+                copy_or_add(to, from, add);
             }
         }
     }
 }
 
-/// Numbers that [`take_in`] takes at once.
+/// Numbers that [`copy_or_add`] takes at once.
 const LANES: usize = 16;
 
 /// to = from, or to += from where `add`; the first numbers of `from`.
 #[inline(always)]
-fn take_in(to: &mut [f32], from: &[f32], add: bool) {
+fn copy_or_add(to: &mut [f32], from: &[f32], add: bool) {
     let from = &from[..to.len()];
     // A known length is worth a few instructions, any length a call.
     match (<&mut [f32; LANES]>::try_from(&mut *to), <&[f32; LANES]>::try_from(from)) {
@@ -303,7 +303,7 @@ fn take_in(to: &mut [f32], from: &[f32], add: bool) {
 }
 
 /// Fills a panel of `deep` rows of `width` columns, `used` of which the matrix has, from one whose columns lie together.
-fn turn(panel: &mut [f32], from: &[f32], [used, width, deep, by_col]: [usize; 4]) {
+fn transpose_panel(panel: &mut [f32], from: &[f32], [used, width, deep, by_col]: [usize; 4]) {
     // A few rows at a time, so that what is written column by column stays in the cache.
     for (rows, start) in panel.chunks_mut(width * 32).zip((0..deep).step_by(32)) {
         for column in 0..used {

@@ -17,10 +17,10 @@
 //! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, so one inverse of I + 2 C |I| / N X^T X
 //! serves them all, those on folds of X included.
 
-use super::conjugate::directions;
+use super::cg::directions;
 use super::dual;
-use super::inverse::{inverse_of, norm};
-use crate::product::{Mat, Packed, product};
+use super::precondition::{inverse_of, norm};
+use crate::matmul::{Mat, Packed, product};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Problem {
 }
 
 /// What the problems share.
-pub struct Shared<'a> {
+pub struct TrainingSet<'a> {
     /// Features with a last column of 1, (N, D + 1).
     pub x: &'a [f32],
     /// D + 1.
@@ -67,7 +67,7 @@ pub struct Fit {
 
 impl Fit {
     /// Of a problem that went on from where `before` left it.
-    pub(crate) fn after(self, before: &Fit) -> Fit {
+    pub fn after(self, before: &Fit) -> Fit {
         Fit {
             newton_steps: before.newton_steps + self.newton_steps,
             cg_steps: before.cg_steps + self.cg_steps,
@@ -77,11 +77,13 @@ impl Fit {
     }
 }
 
-pub(crate) const MAX_NEWTON: usize = 200;
-pub(crate) const MAX_CG: usize = 100;
+/// Newton steps at most; a problem that needs more keeps what it has, with its gap.
+pub const MAX_NEWTON: usize = 200;
+/// Steps of conjugate gradients within a Newton step, at most.
+pub const MAX_CG: usize = 100;
 
 /// Products with the Hessian after which a problem is one for the dual, where a pass over the rows costs about as much.
-pub(crate) const PATIENCE: usize = 40;
+pub const PATIENCE: usize = 40;
 
 /// Rows with a loss, for each dimension, beyond which the dual has nothing to gain.
 const FEW: usize = 4;
@@ -90,24 +92,24 @@ const FEW: usize = 4;
 const BLOCK: usize = 256;
 
 /// How much is left of the energy of a Newton step's linear system when it counts as solved.
-pub(crate) const SOLVED: f64 = 0.1;
+pub const SOLVED: f64 = 0.1;
 
 /// Whether a problem that has taken so many products with the Hessian, and has so many rows with a loss, is one for the dual.
-pub(crate) fn for_the_dual(cg_steps: usize, patience: usize, lossy: impl FnOnce() -> usize, width: usize) -> bool {
+pub fn for_the_dual(cg_steps: usize, patience: usize, lossy: impl FnOnce() -> usize, width: usize) -> bool {
     cg_steps > patience && lossy() <= FEW * width
 }
 
 /// Trains every problem from the given weights, (P, D + 1), in place.
-pub fn train(shared: &Shared, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
-    let mut prepared = Prepared::new(shared.x, shared.width);
-    train_with(shared, problems, weights, &mut prepared)
+pub fn train(set: &TrainingSet, problems: &[Problem], weights: &mut [f32]) -> Vec<Fit> {
+    let mut prepared = Prepared::new(set.x, set.width);
+    train_with(set, problems, weights, &mut prepared)
 }
 
 /// [`train`] with what other problems on the same X may have prepared already.
-pub fn train_with(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
+pub fn train_with(set: &TrainingSet, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
     let block = problems.len().div_ceil(problems.len().div_ceil(BLOCK).max(1)).max(1);
-    let blocks = problems.chunks(block).zip(weights.chunks_mut(block * shared.width));
-    blocks.flat_map(|(problems, weights)| train_block(shared, problems, weights, prepared)).collect()
+    let blocks = problems.chunks(block).zip(weights.chunks_mut(block * set.width));
+    blocks.flat_map(|(problems, weights)| train_block(set, problems, weights, prepared)).collect()
 }
 
 /// How a block is trained: Newton's method; where that drags on, the dual; and where even that does not end, Newton's method
@@ -118,21 +120,21 @@ pub(super) enum Stage {
     Dual,
 }
 
-fn train_block(shared: &Shared, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
+fn train_block(set: &TrainingSet, problems: &[Problem], weights: &mut [f32], prepared: &mut Prepared) -> Vec<Fit> {
     let [first, last] = [PATIENCE, usize::MAX].map(|patience| Stage::Newton { patience });
     let stages = [first, Stage::Dual, last];
-    staged(shared, problems, weights, prepared, if prepared.dual { &stages[1..] } else { &stages })
+    staged(set, problems, weights, prepared, if prepared.dual { &stages[1..] } else { &stages })
 }
 
 /// Each stage trains what those before have not done.
 pub(super) fn staged(
-    shared: &Shared,
+    set: &TrainingSet,
     problems: &[Problem],
     weights: &mut [f32],
     prepared: &mut Prepared,
     stages: &[Stage],
 ) -> Vec<Fit> {
-    let d = shared.width;
+    let d = set.width;
     let mut fits = vec![Fit::default(); problems.len()];
     let mut open: Vec<usize> = (0..problems.len()).collect();
     for &stage in stages {
@@ -142,8 +144,8 @@ pub(super) fn staged(
         let these: Vec<Problem> = open.iter().map(|&place| problems[place].clone()).collect();
         let mut w: Vec<f32> = open.iter().flat_map(|&place| weights[place * d..][..d].to_vec()).collect();
         let ended = match stage {
-            Stage::Newton { patience } => newton(shared, &these, &mut w, prepared, patience),
-            Stage::Dual => dual::train(shared, &these, &mut w),
+            Stage::Newton { patience } => newton(set, &these, &mut w, prepared, patience),
+            Stage::Dual => dual::train(set, &these, &mut w),
         };
         for ((&place, (fit, _)), w) in open.iter().zip(&ended).zip(w.chunks_exact(d)) {
             weights[place * d..][..d].copy_from_slice(w);
@@ -183,7 +185,7 @@ impl Prepared {
     }
 
     /// From now on problems go to the dual at once.
-    pub(crate) fn begin_with_the_dual(&mut self) {
+    pub fn begin_with_the_dual(&mut self) {
         self.dual = true;
     }
 
@@ -194,29 +196,29 @@ impl Prepared {
     }
 
     /// The preconditioner of problems that have so many rows with a loss, on average.
-    fn inverse(&mut self, shared: &Shared, lossy: f64) -> Arc<Vec<f32>> {
-        let d = shared.width;
+    fn inverse(&mut self, set: &TrainingSet, lossy: f64) -> Arc<Vec<f32>> {
+        let d = set.width;
         let (gram, rows) = &mut self.gram;
         if gram.is_empty() {
-            *rows = shared.x.len() / d;
-            let x = Mat::new(shared.x, *rows, d);
+            *rows = set.x.len() / d;
+            let x = Mat::new(set.x, *rows, d);
             gram.resize(d * d, 0.0);
             product(gram, x.t(), x, 1.0, false);
         }
         let level = inverse_level(lossy / *rows as f64);
         let made = self.inverses.entry(level);
-        let made = made.or_insert_with(|| preconditioner(gram, d, shared.c, level).into());
+        let made = made.or_insert_with(|| preconditioner(gram, d, set.c, level).into());
         made.clone()
     }
 }
 
 /// Which preconditioner serves problems that have a loss in such a share of the rows: j, with 4^-j about the share.
-pub(crate) fn inverse_level(share: f64) -> i32 {
+pub fn inverse_level(share: f64) -> i32 {
     (-share.max(1e-9).log2() / 2.0).round() as i32
 }
 
 /// About the inverse of I + 2 C 4^-j X^T X, (D + 1, D + 1), from X^T X.
-pub(crate) fn preconditioner(gram: &[f32], d: usize, c: f32, j: i32) -> Vec<f32> {
+pub fn preconditioner(gram: &[f32], d: usize, c: f32, j: i32) -> Vec<f32> {
     let scale = 2.0 * c * 0.25f32.powi(j);
     let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
     // What f32 cannot resolve beside the largest eigenvalue would make the inverse indefinite.
@@ -236,8 +238,8 @@ pub fn decisions(x: &[f32], width: usize, weights: &[f32]) -> Vec<f32> {
 impl Problem {
     /// +1 or -1 for a row.
     #[inline]
-    fn sign(&self, shared: &Shared, row: usize) -> f32 {
-        if shared.labels[row] == self.class { 1.0 } else { -1.0 }
+    fn sign(&self, set: &TrainingSet, row: usize) -> f32 {
+        if set.labels[row] == self.class { 1.0 } else { -1.0 }
     }
 }
 
@@ -265,18 +267,18 @@ pub(super) struct Active {
 /// Newton's method from `weights`, in place; it says of every problem how it ended and whether it is done; one that needs more than
 /// `patience` products with the Hessian, and whose rows with a loss are [`FEW`], is not.
 fn newton(
-    shared: &Shared,
+    set: &TrainingSet,
     problems: &[Problem],
     weights: &mut [f32],
     prepared: &mut Prepared,
     patience: usize,
 ) -> Vec<(Fit, bool)> {
-    let d = shared.width;
-    let n = shared.x.len() / d;
-    let x = Mat::new(shared.x, n, d);
+    let d = set.width;
+    let n = set.x.len() / d;
+    let x = Mat::new(set.x, n, d);
     let mut signs = vec![0.0f32; problems.len() * n];
     signs.par_chunks_mut(n.max(1)).zip(problems).for_each(|(signs, p)| {
-        signs.iter_mut().enumerate().for_each(|(i, sign)| *sign = p.sign(shared, i));
+        signs.iter_mut().enumerate().for_each(|(i, sign)| *sign = p.sign(set, i));
     });
     let sign = |place: usize| &signs[place * n..][..n];
     let mut fits = vec![(Fit::default(), true); problems.len()];
@@ -294,7 +296,7 @@ fn newton(
             .par_chunks_mut(n)
             .zip(z.par_chunks(n))
             .zip(&active)
-            .map(|((a, z), problem)| slopes(a, z, sign(problem.place), shared.c))
+            .map(|((a, z), problem)| slopes(a, z, sign(problem.place), set.c))
             .collect();
         let mut gradient = w.clone();
         product(&mut gradient, Mat::new(a, active.len(), n), x, 1.0, true);
@@ -311,7 +313,7 @@ fn newton(
             problem.fit.gradient_norm = g2.sqrt();
             problem.fit.duality_gap = ((objective - dual) / objective.max(f64::MIN_POSITIVE)).max(0.0);
             problem.fit.newton_steps = newton;
-            let open = 0.5 * g2 > shared.tolerance * objective && newton < MAX_NEWTON;
+            let open = 0.5 * g2 > set.tolerance * objective && newton < MAX_NEWTON;
             let lossy = || a[i * n..][..n].iter().filter(|a| **a != 0.0).count();
             problem.done = !open || !for_the_dual(problem.fit.cg_steps, patience, lossy, d);
             open && problem.done
@@ -324,21 +326,14 @@ fn newton(
         if active.is_empty() {
             break;
         }
-        let step = newton_direction(shared, x, &mut work, &gradient, &mut active, prepared);
+        let step = newton_direction(set, x, &mut work, &gradient, &mut active, prepared);
         let x_step = &work.x_step;
         // Exact line search along the step, then move.
         let lengths: Vec<f64> = (0..active.len())
             .into_par_iter()
             .map(|i| {
                 let (w, s) = (&w[i * d..][..d], &step[i * d..][..d]);
-                line_search(
-                    dot(w, s),
-                    dot(s, s),
-                    &z[i * n..][..n],
-                    &x_step[i * n..][..n],
-                    sign(active[i].place),
-                    shared.c,
-                )
+                line_search(dot(w, s), dot(s, s), &z[i * n..][..n], &x_step[i * n..][..n], sign(active[i].place), set.c)
             })
             .collect();
         // No progress left in f32: what there is, is the answer; its gap is reported.
@@ -405,17 +400,17 @@ fn slopes(a: &mut [f32], z: &[f32], y: &[f32], c: f32) -> f64 {
 /// Solves (I + 2 C X_I^T X_I) s = -gradient for every active problem. Gives s (P, D + 1), and X s
 /// (P, N) in `work`.
 fn newton_direction(
-    shared: &Shared,
+    set: &TrainingSet,
     x: Mat,
     work: &mut Work,
     gradient: &[f32],
     active: &mut [Active],
     prepared: &mut Prepared,
 ) -> Vec<f32> {
-    let (n, a) = (shared.x.len() / shared.width, &work.a);
+    let (n, a) = (set.x.len() / set.width, &work.a);
     let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
-    let inverse = prepared.inverse(shared, lossy as f64 / active.len() as f64);
-    directions(shared, x, work, gradient, active, prepared, &inverse)
+    let inverse = prepared.inverse(set, lossy as f64 / active.len() as f64);
+    directions(set, x, work, gradient, active, prepared, &inverse)
 }
 
 /// to += by from.

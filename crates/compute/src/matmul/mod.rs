@@ -4,16 +4,16 @@
 //! Products run on the threads of the current rayon pool. These share rows and columns, never the inner dimension, so a
 //! result does not depend on their number (tested below). Vectors are as wide as [`simd::level`] says.
 
-mod kernels;
+mod mat_mut;
+mod microkernel;
 mod packed;
 mod products;
-mod rect;
 
 use crate::simd::{self, Level};
 use gemm_common::Parallelism;
+pub use mat_mut::MatMut;
 pub use packed::{Packed, Panels};
-pub use products::stretch;
-pub use rect::Rect;
+pub use products::chunk_len;
 
 /// A row-major matrix, or the transpose of one.
 #[derive(Clone, Copy)]
@@ -174,10 +174,10 @@ mod narrow {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::random::Stream;
+    use crate::rng::Rng;
 
     pub(super) fn random(n: usize, seed: u64) -> Vec<f32> {
-        let mut stream = Stream::new(seed, "test");
+        let mut stream = Rng::new(seed, "test");
         (0..n).map(|_| stream.normal() as f32).collect()
     }
 

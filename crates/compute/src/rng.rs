@@ -5,14 +5,14 @@
 //! promises: an update of a dependency must not change a run.
 
 use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
 /// A deterministic source of random numbers for one purpose.
-pub struct Stream {
+pub struct Rng {
     rng: ChaCha12Rng,
 }
 
-impl Stream {
+impl Rng {
     /// The stream of `seed` for `purpose` (`"init"`, `"order/3"`, ...): key = BLAKE3(seed as 8 little-endian bytes,
     /// purpose).
     pub fn new(seed: u64, purpose: &str) -> Self {
@@ -20,7 +20,7 @@ impl Stream {
         hasher.update(&seed.to_le_bytes());
         hasher.update(purpose.as_bytes());
         let rng = ChaCha12Rng::from_seed(*hasher.finalize().as_bytes());
-        Stream { rng }
+        Rng { rng }
     }
 
     /// A uniform number in [0, 1), with 53 random bits.
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn streams_are_stable_and_apart() {
-        let draw = |seed, purpose| Stream::new(seed, purpose).below(1 << 30);
+        let draw = |seed, purpose| Rng::new(seed, purpose).below(1 << 30);
         assert_eq!(draw(7, "init"), draw(7, "init"));
         assert_ne!(draw(7, "init"), draw(7, "order"));
         assert_ne!(draw(7, "init"), draw(8, "init"));
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn normal_has_zero_mean_and_unit_variance() {
-        let mut stream = Stream::new(0, "test");
+        let mut stream = Rng::new(0, "test");
         let draws: Vec<f64> = (0..20_000).map(|_| stream.normal()).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let var = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_permutation_holds_every_index_once() {
-        let mut order = Stream::new(1, "order").permutation(100);
+        let mut order = Rng::new(1, "order").permutation(100);
         assert_ne!(order, (0..100).collect::<Vec<_>>());
         order.sort_unstable();
         assert_eq!(order, (0..100).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! Newton steps of many problems at once by preconditioned conjugate gradients.
 
-use super::svm::{Active, MAX_CG, Prepared, SOLVED, Shared, Work, add, dot, retain, retain_rows};
-use crate::product::{Mat, product};
+use super::newton::{Active, MAX_CG, Prepared, SOLVED, TrainingSet, Work, add, dot, retain, retain_rows};
+use crate::matmul::{Mat, product};
 use rayon::prelude::*;
 
 /// One problem's state of preconditioned conjugate gradients.
@@ -41,7 +41,7 @@ impl Conjugate {
 
 /// Conjugate gradients, all problems in one block. X s is put together from the products X v that the steps need anyway.
 pub(super) fn directions(
-    shared: &Shared,
+    set: &TrainingSet,
     x: Mat,
     work: &mut Work,
     gradient: &[f32],
@@ -49,8 +49,8 @@ pub(super) fn directions(
     prepared: &Prepared,
     inverse: &[f32],
 ) -> Vec<f32> {
-    let d = shared.width;
-    let n = shared.x.len() / d;
+    let d = set.width;
+    let n = set.x.len() / d;
     let inverse = Mat::new(inverse, d, d);
     let Work { a, xv, masked, x_step } = work;
     x_step.resize(a.len(), 0.0);
@@ -71,7 +71,7 @@ pub(super) fn directions(
         let masked = &mut masked[..open.len() * n];
         masked.par_chunks_mut(n).zip(xv.par_chunks(n)).zip(&open).for_each(|((masked, xv), &i)| {
             for ((masked, v), a) in masked.iter_mut().zip(xv).zip(&a[i * n..][..n]) {
-                *masked = if *a == 0.0 { 0.0 } else { 2.0 * shared.c * *v };
+                *masked = if *a == 0.0 { 0.0 } else { 2.0 * set.c * *v };
             }
         });
         let mut hv = directions;

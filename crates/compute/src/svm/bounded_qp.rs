@@ -5,7 +5,7 @@
 //! negative is cut off at 0, and so on in turns (after More and Toraldo, On the solution of large quadratic programming problems
 //! with bound constraints, 1991). No turn makes the objective larger.
 
-use crate::random::Stream;
+use crate::rng::Rng;
 use crate::simd;
 
 /// Turns, at most, and sweeps and steps of conjugate gradients in each. The rows of a program are not yet the right ones until
@@ -20,7 +20,7 @@ const SOLVED: f64 = 1e-7;
 /// Improves `a`, which is feasible, until it is the minimum or [`TURNS`] are over; it says whether it is the minimum.
 pub(super) fn minimise(gram: &[f32], ridge: f64, q: &[f64], a: &mut [f64]) -> bool {
     let n = q.len();
-    let mut stream = Stream::new(0, "svm/dual/program");
+    let mut stream = Rng::new(0, "svm/dual/program");
     for _ in 0..TURNS {
         sweeps(gram, ridge, q, a, &mut stream);
         let free: Vec<usize> = (0..n).filter(|i| a[*i] > 0.0).collect();
@@ -56,7 +56,7 @@ fn value(gram: &[f32], ridge: f64, q: &[f64], a: &[f64]) -> (f64, Vec<f64>) {
 }
 
 /// Coordinate descent: a_i <- max(0, a_i - slope_i / (G_ii + ridge)), in a random order that depends on nothing.
-fn sweeps(gram: &[f32], ridge: f64, q: &[f64], a: &mut [f64], stream: &mut Stream) {
+fn sweeps(gram: &[f32], ridge: f64, q: &[f64], a: &mut [f64], stream: &mut Rng) {
     let n = q.len();
     let mut slopes: Vec<f32> = times(gram, a).iter().zip(q).map(|(along, q)| (along + q) as f32).collect();
     let mut near: Vec<f32> = a.iter().map(|a| *a as f32).collect();
@@ -156,7 +156,7 @@ mod tests {
 
     /// G = A A^T, A (n, rank).
     fn program(n: usize, rank: usize, seed: u64) -> (Vec<f32>, Vec<f64>) {
-        let mut stream = Stream::new(seed, "program");
+        let mut stream = Rng::new(seed, "program");
         let a: Vec<f64> = (0..n * rank).map(|_| stream.normal()).collect();
         let row = |i: usize| &a[i * rank..][..rank];
         let mut gram = vec![0.0; n * n];

@@ -1,9 +1,9 @@
 //! Products with matrices laid out as the micro-kernels read them.
 
-use super::kernels::{Kernels, Left, Tile, kernels};
+use super::mat_mut::MatMut;
+use super::microkernel::{Kernels, Left, Tile, kernels};
 use super::packed::{Block, Layout, Packed, STRIP, blocks};
-use super::rect::Rect;
-use crate::scratch::Scratch;
+use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -34,9 +34,9 @@ impl Packed {
         let (k, n, wide) = (self.rows(), self.columns(), kernels().wide());
         let m = out.len() / n.max(1);
         assert!(out.len() == m * n && a.len() == m * k, "a {m} x {k} matrix times {k} x {n}");
-        let stretch = stretch(n, wide, m * n * k);
-        let parts = Rect::whole(out, n).stretches(stretch).enumerate().collect::<Vec<_>>();
-        parts.into_par_iter().for_each(|(i, mut out)| self.product_of(i * stretch, &mut out, a, add));
+        let chunk = chunk_len(n, wide, m * n * k);
+        let parts = MatMut::whole(out, n).column_chunks(chunk).enumerate().collect::<Vec<_>>();
+        parts.into_par_iter().for_each(|(i, mut out)| self.product_of(i * chunk, &mut out, a, add));
     }
 
     /// Some columns of a product, from `first` on, on this thread: out = a b, or out += a b where `add`, with those columns of
@@ -44,7 +44,7 @@ impl Packed {
     ///
     /// # Panics
     /// If the shapes do not fit, or no panel begins at the first column.
-    pub fn product_of(&self, first: usize, out: &mut Rect, a: &[f32], add: bool) {
+    pub fn product_of(&self, first: usize, out: &mut MatMut, a: &[f32], add: bool) {
         let (kernels, layout, numbers, k) = (kernels(), self.layout(), self.numbers(), self.rows());
         let (m, n) = out.shape();
         assert!(a.len() == m * k && first + n <= self.columns(), "a {m} x {k} matrix times {k} x {n}");
@@ -118,10 +118,9 @@ impl Packed {
             tiles.chunk_by(|a, b| a.0 == b.0).flat_map(|tiles| tiles.chunks((most / kernels.highest()).max(1)));
         let pieces: Vec<&[OfBlock]> = pieces.collect();
         let results = of.each_mut().map(|of| Shared(of.numbers_mut().as_mut_ptr()));
-        let stretch = stretch(n, layout.wide, terms.iter().map(|term| m * n * term.block.1).sum());
-        let stretches =
-            (0..n).step_by(stretch).map(|first| first / layout.wide..n.min(first + stretch).div_ceil(layout.wide));
-        stretches.collect::<Vec<_>>().into_par_iter().for_each(|panels| {
+        let chunk = chunk_len(n, layout.wide, terms.iter().map(|term| m * n * term.block.1).sum());
+        let chunks = (0..n).step_by(chunk).map(|first| first / layout.wide..n.min(first + chunk).div_ceil(layout.wide));
+        chunks.collect::<Vec<_>>().into_par_iter().for_each(|panels| {
             let results = &results;
             let mut sum = Scratch::zeros(most * layout.wide * GROUP.min(panels.len()));
             for group in groups(panels) {
@@ -197,7 +196,7 @@ impl Term<'_> {
 
 /// How many columns a task takes where tasks share `n`: a multiple of `even`, and a few tasks for each thread, so that one that is held up
 /// holds up little.
-pub fn stretch(n: usize, even: usize, multiplications: usize) -> usize {
+pub fn chunk_len(n: usize, even: usize, multiplications: usize) -> usize {
     let threads = if multiplications < FEW { 1 } else { rayon::current_num_threads() };
     let shares = if threads == 1 { 1 } else { 4 * threads };
     n.div_ceil(shares).next_multiple_of(even).max(even)
@@ -236,7 +235,7 @@ fn by_tiles(a: &[f32], tiles: &[OfBlock], [k, m]: [usize; 2]) -> Scratch {
             of_tiles.push((tile, row, height));
             here = others;
         }
-        // A stretch of tiles a task; a few steps at a time, so that what is read stays in the cache.
+        // A chunk of tiles a task; a few steps at a time, so that what is read stays in the cache.
         of_tiles.par_chunks_mut(32).for_each(|tiles| {
             for strip in (0..deep).step_by(STRIP) {
                 for (tile, row, height) in tiles.iter_mut() {

@@ -1,10 +1,10 @@
 //! Parts of row-major matrices that several threads write at once.
 
-use super::kernels::Tile;
+use super::microkernel::Tile;
 use std::marker::PhantomData;
 
 /// A rectangle of a row-major matrix, other parts of which may be in use on other threads.
-pub struct Rect<'a> {
+pub struct MatMut<'a> {
     first: *mut f32,
     by_row: usize,
     rows: usize,
@@ -13,25 +13,25 @@ pub struct Rect<'a> {
 }
 
 // SAFETY: as the slice that it is a part of; no two rectangles share a number.
-unsafe impl Send for Rect<'_> {}
+unsafe impl Send for MatMut<'_> {}
 
-impl<'a> Rect<'a> {
+impl<'a> MatMut<'a> {
     /// All of a matrix.
-    pub fn whole(matrix: &'a mut [f32], columns: usize) -> Rect<'a> {
+    pub fn whole(matrix: &'a mut [f32], columns: usize) -> MatMut<'a> {
         let rows = matrix.len() / columns.max(1);
-        Rect { first: matrix.as_mut_ptr(), by_row: columns, rows, columns, matrix: PhantomData }
+        MatMut { first: matrix.as_mut_ptr(), by_row: columns, rows, columns, matrix: PhantomData }
     }
 
-    /// Its columns in stretches of so many; the last one may have fewer.
+    /// Its columns in chunks of so many; the last one may have fewer.
     ///
     /// # Panics
     /// If that is none.
-    pub fn stretches(self, columns: usize) -> impl Iterator<Item = Rect<'a>> {
-        let Rect { by_row, rows, columns: all, .. } = self;
+    pub fn column_chunks(self, columns: usize) -> impl Iterator<Item = MatMut<'a>> {
+        let MatMut { by_row, rows, columns: all, .. } = self;
         (0..all).step_by(columns).map(move |from| {
             // SAFETY: inside the first row, if there is one.
             let first = if rows == 0 { self.first } else { unsafe { self.first.add(from) } };
-            Rect { first, by_row, rows, columns: columns.min(all - from), matrix: PhantomData }
+            MatMut { first, by_row, rows, columns: columns.min(all - from), matrix: PhantomData }
         })
     }
 
@@ -67,10 +67,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_are_all_columns_once() {
+    fn chunks_are_all_columns_once() {
         for (rows, columns, wide) in [(3, 10, 4), (1, 4, 4), (2, 3, 9), (0, 5, 2), (4, 0, 3)] {
             let mut matrix = vec![0.0; rows * columns];
-            for (i, mut part) in Rect::whole(&mut matrix, columns).stretches(wide).enumerate() {
+            for (i, mut part) in MatMut::whole(&mut matrix, columns).column_chunks(wide).enumerate() {
                 for row in 0..part.shape().0 {
                     part.row(row).iter_mut().for_each(|v| *v += (row * 100 + i + 1) as f32);
                 }

@@ -1,6 +1,6 @@
 //! The inverse of a symmetric positive definite matrix, from products alone but for small blocks.
 
-use crate::product::{Mat, product};
+use crate::matmul::{Mat, product};
 
 /// Widths up to which a block is inverted number by number.
 const SMALL: usize = 48;
@@ -70,12 +70,12 @@ fn small(matrix: &[f32], n: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
+    use crate::rng::Rng;
 
     #[test]
     fn a_matrix_times_its_inverse_is_one() {
         for n in [1, 7, 48, 49, 200] {
-            let mut stream = Stream::new(n as u64, "test");
+            let mut stream = Rng::new(n as u64, "test");
             let x: Vec<f32> = (0..2 * n * n).map(|_| stream.normal() as f32).collect();
             let mut m = vec![0.0; n * n];
             product(&mut m, Mat::new(&x, 2 * n, n).t(), Mat::new(&x, 2 * n, n), 1.0, false);
