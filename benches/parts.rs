@@ -187,7 +187,7 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
 
 #[cfg(feature = "cuda")]
 fn gpu_step(part: &mut Part, name: &str, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
-    use unmute::cuda::choice::{Wanted, choose, find};
+    use unmute::gpu::choice::{Wanted, choose, find};
     let wanted = Wanted::parse(name).ok_or_else(|| format!("device={name}: should be cpu, cuda or cuda:N"))?;
     let choice = choose(wanted, &find(wanted))?;
     let device = <dfdx::tensor::Cuda as Backend>::open(&choice.gpu.ok_or("no GPU was chosen")?)?;

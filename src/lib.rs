@@ -10,9 +10,11 @@
 #![warn(missing_docs)]
 
 pub mod cli;
-pub mod cuda;
 pub mod dataset;
+pub mod device;
 pub mod experiment;
+pub mod gpu;
+pub mod model;
 pub mod report;
 pub mod runs;
 pub mod score;

@@ -2,7 +2,7 @@
 
 use super::args::PlanArgs;
 use super::{Exit, Failure, open, print, print_json, run};
-use crate::cuda::choice::Choice;
+use crate::device::choice::Choice;
 use crate::report::format::duration;
 use crate::runs::estimate::Estimates;
 use crate::runs::plan::Open;
@@ -10,7 +10,6 @@ use crate::runs::plan::cost;
 use crate::runs::why::History;
 use crate::runs::{Plan, Planned, queue};
 use crate::store::{self, RunRecord, Selection, State, Store, Values};
-use crate::train::Backend;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -60,7 +59,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let seconds = seconds.map(|seconds| seconds / threads as f64);
     let open = plan.open(&states);
     let to_do = open.len();
-    let groups = queue::groups(open, args.device.cells.unwrap_or(side_by_side(&choice)), queue::checkpointed(db));
+    let groups =
+        queue::groups(open, args.device.cells.unwrap_or(choice.device().side_by_side()), queue::checkpointed(db));
     let groups: Vec<&Vec<Open>> = groups.iter().filter(|group| group.len() > 1).collect();
     if args.json {
         print_json(&json!({
@@ -68,7 +68,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "dataset": plan.dataset.manifest.name,
             "dataset_fingerprint": plan.dataset.fingerprint,
             "to_do": to_do,
-            "device": device(&choice),
+            "device": choice.device().name(),
             "seconds": seconds,
             "side_by_side": groups.iter().map(|group| json!({
                 "name": queue::name(group),
@@ -110,20 +110,6 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Generators that the chosen device trains side by side at most.
-fn side_by_side(choice: &Choice) -> usize {
-    match choice.gpu {
-        #[cfg(feature = "cuda")]
-        Some(_) => <dfdx::tensor::Cuda as Backend>::SIDE_BY_SIDE,
-        _ => <dfdx::tensor::Cpu as Backend>::SIDE_BY_SIDE,
-    }
-}
-
-/// The name of the chosen device.
-fn device(choice: &Choice) -> String {
-    choice.gpu.map_or_else(|| "cpu".into(), |n| format!("cuda:{n}"))
-}
-
 /// What there is to do, how long it may take, and the sizes of the groups that are trained side by side.
 fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, groups: &[usize]) -> String {
     if to_do == 0 {
@@ -131,7 +117,7 @@ fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, 
     }
     let mut out = match seconds {
         Some(seconds) => format!("\n{to_do} runs to do, about {} on {threads} thread(s)\n", duration(seconds)),
-        None => format!("\n{to_do} runs to do on {}; the time is not estimated on a GPU\n", device(choice)),
+        None => format!("\n{to_do} runs to do on {}; the time is not estimated on a GPU\n", choice.device().name()),
     };
     let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
     groups.iter().for_each(|cells| *sizes.entry(*cells).or_default() += 1);

@@ -69,7 +69,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         }
     };
     let verified =
-        verify::verify::<dfdx::tensor::Cpu>((), store, &experiments, dataset, &runs, &options, interrupt, &watch);
+        verify::verify(crate::device::Which::Cpu, store, &experiments, dataset, &runs, &options, interrupt, &watch);
     progress.finish();
     if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was changed".into() });

@@ -3,12 +3,12 @@
 use super::why::without_code;
 use super::{Event, Options, Plan, Planned, environment, run_all, run_name};
 use crate::dataset::Dataset;
+use crate::device::Which;
 use crate::experiment::{Experiment, Part};
 use crate::store::{
     self, Difference, ExperimentRecord, Parting, RunRecord, ScoreDifference, State, Store, differences, parting,
     score_difference,
 };
-use crate::train::Backend;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -88,8 +88,8 @@ pub fn sample(mut runs: Vec<RunRecord>, n: usize) -> Vec<RunRecord> {
 
 /// Trains `runs` again on their data set and compares.
 #[allow(clippy::too_many_arguments)]
-pub fn verify<D: Backend>(
-    which: D::Which,
+pub fn verify(
+    which: Which,
     store: &Store,
     experiments: &[ExperimentRecord],
     dataset: Arc<Dataset>,
@@ -125,11 +125,11 @@ pub fn verify<D: Backend>(
         }
         if !cells.is_empty() {
             let part = Plan { cells, dataset: plan.dataset.clone() };
-            run_all::<D>(which.clone(), &again, &part, options, "verify", interrupt, &listen)?;
+            run_all(which, &again, &part, options, "verify", interrupt, &listen)?;
         }
     }
     let failures = failures.into_inner().unwrap_or_default();
-    let here = environment::record(options.threads, options.workers, &D::name(&which));
+    let here = environment::record(options.threads, options.workers, &which.name());
     runs.iter()
         .zip(found)
         .map(|(run, found)| {
