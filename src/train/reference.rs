@@ -111,8 +111,8 @@ impl<D: DfdxDevice> ReferenceNetwork<D> {
         Ok(ReferenceNetwork { device, generator, frames, params, steps: 0 })
     }
 
-    fn forward<T: Tape<f32, D>>(&self, x: &InputBatch, tape: T) -> Result<Output<D, T>, DeviceError> {
-        let x = matrix(&self.device, &x.all_rows(), x.rows, x.cols)?.put_tape(tape);
+    fn forward(&self, x: &InputBatch) -> Result<Output<D, OwnedTape<f32, D>>, DeviceError> {
+        let x = matrix(&self.device, &x.all_rows(), x.rows, x.cols)?.put_tape(OwnedTape::default());
         let params = Params(self.params.iter().map(|p| (p.name.clone(), p.value.clone())).collect());
         self.generator.forward(&params, x, self.frames)
     }
@@ -123,7 +123,7 @@ impl<D: DfdxDevice> ReferenceNetwork<D> {
         objective: &Objective,
         batch: &Batch,
     ) -> Result<([f32; 3], Vec<(String, Vec<f32>)>), Error> {
-        let output = self.forward(&batch.x, OwnedTape::default())?;
+        let output = self.forward(&batch.x)?;
         let (total, losses) = total_loss(&self.device, output, objective, batch)?;
         let mut grads = total.try_backward().map_err(DeviceError::of)?;
         let of = |p: &Param<D>| -> Result<(String, Vec<f32>), DeviceError> {
@@ -137,7 +137,7 @@ impl<D: DfdxDevice> ReferenceNetwork<D> {
 
 impl<D: DfdxDevice> TrainedNetwork for ReferenceNetwork<D> {
     fn step(&mut self, adam: &AdamConfig, objective: &Objective, batch: &Batch) -> Result<StepOutcome, Error> {
-        let output = self.forward(&batch.x, OwnedTape::default())?;
+        let output = self.forward(&batch.x)?;
         let (logits, audio) = (numbers(&output.logits), numbers(&output.audio));
         let (total, [loss, loss_cls, loss_rec]) = total_loss(&self.device, output, objective, batch)?;
         let mut grads = total.try_backward().map_err(DeviceError::of)?;
@@ -147,7 +147,7 @@ impl<D: DfdxDevice> TrainedNetwork for ReferenceNetwork<D> {
     }
 
     fn outputs(&self, x: &InputBatch) -> Result<(Scratch, Scratch), Error> {
-        let output = self.forward(x, NoneTape)?;
+        let output = self.forward(x)?;
         Ok((numbers(&output.logits), numbers(&output.audio)))
     }
 

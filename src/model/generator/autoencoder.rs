@@ -3,8 +3,8 @@
 //! Latent l = encoder(frame), x = decoder(l); p from l, r from x (Equations 5 and 6 of the paper).
 
 use super::super::network::{Network, Sees, Sizes};
-use super::super::tensor::{Matrix, relu};
-use super::{Describe, Forward, FusedTrunk, Params, Trunk};
+use super::super::tensor::relu;
+use super::{Describe, Forward, FusedTrunk, Params, Taped, Trunk};
 use dfdx::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ impl Describe for Autoencoder {
 impl Forward for Autoencoder {
     const ALWAYS_STORED: bool = true;
 
-    fn trunk<D: Device<f32>, T: Tape<f32, D>>(&self, p: &Params<D>, mut x: Matrix<D, T>, _: usize) -> Trunk<D, T> {
+    fn trunk<D: Device<f32>>(&self, p: &Params<D>, mut x: Taped<D>, _: usize) -> Trunk<D> {
         for i in 0..self.encoder.len() {
             x = relu(p.affine(&format!("encoder{i}"), x)?)?;
         }
@@ -90,6 +90,6 @@ impl Forward for Autoencoder {
         for i in 0..self.decoder.len() {
             x = relu(p.affine(&format!("decoder{i}"), x)?)?;
         }
-        Ok((latent.retaped::<T>(), x))
+        Ok((latent.retaped::<OwnedTape<f32, D>>(), x))
     }
 }

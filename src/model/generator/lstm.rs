@@ -5,7 +5,7 @@
 
 use super::super::network::{Init, Network, Sees, Sizes};
 use super::super::tensor::{DeviceError, Matrix, affine, fork, slice};
-use super::{Describe, Forward, FusedTrunk, Params, Trunk};
+use super::{Describe, Forward, FusedTrunk, Params, Taped, Trunk};
 use dfdx::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ impl Describe for Lstm {
 impl Forward for Lstm {
     const ALWAYS_STORED: bool = true;
 
-    fn trunk<D: Device<f32>, T: Tape<f32, D>>(&self, p: &Params<D>, x: Matrix<D, T>, frames: usize) -> Trunk<D, T> {
+    fn trunk<D: Device<f32>>(&self, p: &Params<D>, x: Taped<D>, frames: usize) -> Trunk<D> {
         let (e, u, hidden) = (DeviceError::of, p.get("lstm.u")?, self.hidden);
         let batch = x.shape().0 / frames;
         let zeros = |device: &D| device.try_zeros_like(&(batch, hidden)).map_err(e);
@@ -62,13 +62,15 @@ impl Forward for Lstm {
         let (projected, mut tape) = affine(x, p.get("lstm.w")?, p.get("lstm.b")?)?.split_tape();
         for t in 0..frames {
             let of_frame = slice(projected.clone().put_tape(tape), t * batch..(t + 1) * batch, 0..4 * hidden)?;
-            let a = h.retaped::<T>().try_matmul(u.clone()).map_err(e)?.try_add(of_frame).map_err(e)?;
+            let a = h.retaped::<OwnedTape<f32, D>>().try_matmul(u.clone()).map_err(e)?.try_add(of_frame).map_err(e)?;
             let (a, rest) = a.split_tape();
-            let gate = |k: usize, tape: T| slice(a.clone().put_tape(tape), 0..batch, k * hidden..(k + 1) * hidden);
+            let gate = |k: usize, tape: OwnedTape<f32, D>| {
+                slice(a.clone().put_tape(tape), 0..batch, k * hidden..(k + 1) * hidden)
+            };
             let i = gate(0, rest)?.try_sigmoid().map_err(e)?;
-            let f = gate(1, T::default())?.try_sigmoid().map_err(e)?;
-            let g = gate(2, T::default())?.try_tanh().map_err(e)?;
-            let o = gate(3, T::default())?.try_sigmoid().map_err(e)?;
+            let f = gate(1, OwnedTape::default())?.try_sigmoid().map_err(e)?;
+            let g = gate(2, OwnedTape::default())?.try_tanh().map_err(e)?;
+            let o = gate(3, OwnedTape::default())?.try_sigmoid().map_err(e)?;
             let next = i.try_mul(g).map_err(e)?.try_add(f.try_mul(c.clone()).map_err(e)?).map_err(e)?;
             let (next_c, rest) = next.split_tape();
             let next_h = o.try_mul(next_c.clone().put_tape(rest).try_tanh().map_err(e)?).map_err(e)?;

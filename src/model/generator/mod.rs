@@ -68,13 +68,17 @@ impl<D: Device<f32>> Params<D> {
     }
 
     /// x W + b with `NAME.w` and `NAME.b`.
-    pub fn affine<T: Tape<f32, D>>(&self, name: &str, x: Matrix<D, T>) -> Result<Matrix<D, T>, DeviceError> {
+    pub fn affine(&self, name: &str, x: Taped<D>) -> Result<Taped<D>, DeviceError> {
         affine(x, self.get(&format!("{name}.w"))?, self.get(&format!("{name}.b"))?)
     }
 }
 
 /// What the heads read: for the classifier, and for the feature, each (B, width).
-pub type Trunk<D, T> = Result<(Matrix<D, T>, Matrix<D, T>), DeviceError>;
+pub type Trunk<D> = Result<(Taped<D>, Taped<D>), DeviceError>;
+
+/// A matrix that records what is done with it. Forward passes are compiled for it alone: where nothing is to be learned, the
+/// record is dropped.
+pub type Taped<D> = Matrix<D, OwnedTape<f32, D>>;
 
 /// A generator's forward pass in dfdx's operations.
 pub trait Forward {
@@ -83,7 +87,7 @@ pub trait Forward {
     const ALWAYS_STORED: bool = false;
 
     /// From a batch, as [`Sees`](super::network::Sees) says, to what the heads read.
-    fn trunk<D: Device<f32>, T: Tape<f32, D>>(&self, p: &Params<D>, x: Matrix<D, T>, frames: usize) -> Trunk<D, T>;
+    fn trunk<D: Device<f32>>(&self, p: &Params<D>, x: Taped<D>, frames: usize) -> Trunk<D>;
 }
 
 /// What a generator makes of a batch.
@@ -140,12 +144,12 @@ macro_rules! registry {
             }
 
             /// Runs a batch, in dfdx's own operations.
-            pub fn forward<D: Device<f32>, T: Tape<f32, D>>(
+            pub fn forward<D: Device<f32>>(
                 &self,
                 p: &Params<D>,
-                x: Matrix<D, T>,
+                x: Taped<D>,
                 frames: usize,
-            ) -> Result<Output<D, T>, DeviceError> {
+            ) -> Result<Output<D, OwnedTape<f32, D>>, DeviceError> {
                 let (for_classes, for_audio) = match self {
                     $(Generator::$Settings(settings) => settings.trunk(p, x, frames)?,)+
                 };
