@@ -93,6 +93,7 @@ macro_rules! registry {
 registry! {
     l2 L2,
     kl Kl,
+    cosine Cosine,
 }
 
 /// L_cls = -(1/B) sum_b log softmax(logits_b)\[label_b\]; logits (B, K), labels one-hot (B, K).
