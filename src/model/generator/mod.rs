@@ -15,6 +15,7 @@ macro_rules! for_each_generator {
         $then! {
             lstm Lstm,
             autoencoder Autoencoder,
+            mlp Mlp,
         }
     };
 }
