@@ -16,6 +16,7 @@ macro_rules! for_each_generator {
             lstm Lstm,
             autoencoder Autoencoder,
             mlp Mlp,
+            transformer Transformer,
         }
     };
 }
