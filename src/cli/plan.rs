@@ -3,6 +3,7 @@
 use super::args::PlanArgs;
 use super::{Exit, Failure, open, print, print_json, run};
 use crate::device::choice::Choice;
+use crate::experiment::config::Engine;
 use crate::report::format::duration;
 use crate::runs::estimate::Estimates;
 use crate::runs::plan::Open;
@@ -51,6 +52,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "done": done,
             "seeds": planned.runs.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
             "skipped": planned.skipped,
+            "engine": planned.engine(),
             "why": if open.is_empty() { None } else { history.why(planned) },
             "seconds": estimate.map(|estimate| estimate * open.len() as f64),
         }));
@@ -92,7 +94,13 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         let text = |key: &str| cell[key].as_str().map(String::from);
         let done =
             if cell["skipped"].is_null() { format!("{}/{}", cell["done"], cell["runs"]) } else { "skipped".into() };
-        let next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
+        let mut next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
+        if cell["engine"] == "dfdx" && cell["skipped"].is_null() {
+            next += match experiment.config.train.engine {
+                Engine::Dfdx => "; engine dfdx",
+                Engine::Fused => "; engine dfdx, since it has no fused form",
+            };
+        }
         out += &format!("{:<40} {done:>9}  {next}\n", text("cell").unwrap_or_default());
     }
     if !of_other_code.is_empty() {

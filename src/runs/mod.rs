@@ -2,6 +2,7 @@
 //! one does ([`work`]), and the workers that do them and keep the store informed (here). [`verify`] does some of them twice.
 
 pub mod checkpoint;
+pub mod engines;
 pub mod environment;
 mod error;
 pub mod estimate;

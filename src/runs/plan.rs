@@ -2,7 +2,7 @@
 
 use super::fingerprint::{fingerprint, spec};
 use crate::dataset::{Dataset, Missing, View};
-use crate::experiment::config::{Config, Control};
+use crate::experiment::config::{Config, Control, Engine};
 use crate::experiment::{Cell, Experiment, Part};
 use crate::model::Sizes;
 use crate::store::{CellRecord, State};
@@ -144,6 +144,21 @@ fn check_blocks(experiment: &Experiment, cell: &Cell, dataset: &Dataset) -> Resu
         return Err(experiment.problem("train.kl_block", message).into());
     }
     Ok(())
+}
+
+impl Planned {
+    /// The engine that trains it; none for what trains no network.
+    pub fn engine(&self) -> Option<Engine> {
+        let config = &self.cell.config;
+        match &self.cell.part {
+            Part::Stream { .. } => Some(config.train.engine),
+            Part::Generator { generator, .. } => match config.generator(*generator).describe().fused() {
+                Some(_) => Some(config.train.engine),
+                None => Some(Engine::Dfdx),
+            },
+            Part::Bank { .. } | Part::Control { .. } => None,
+        }
+    }
 }
 
 /// Operations of one clip in a generator.
