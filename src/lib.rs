@@ -4,7 +4,7 @@
 //!
 //! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face; [`cuda`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
+//! middle; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
 //! them all.
 
 #![warn(missing_docs)]

@@ -6,9 +6,9 @@
 
 mod claims;
 mod cli;
-mod cuda;
 mod errors;
 mod experiment;
+mod gpu;
 mod groups;
 mod interrupted;
 mod numerics;

@@ -1,7 +1,7 @@
 //! Heads on visual streams, on an engine: mean frames stay on the device, batches are gathered there, and an epoch's losses
 //! are read when it ends. The host waits for nothing in between.
 //!
-//! The model and its numbers are those of [`crate::train::tsn`].
+//! The model and its numbers are those of [`crate::train::heads`].
 
 use super::api::{Buffer, GpuApi, View};
 use super::kernels::{self, Adam, Learned, Source, gather};

@@ -279,17 +279,3 @@ pub(super) unsafe fn gather<E: GpuApi, T: Kept>(
     // SAFETY: the kernel's arguments in its order; sizes were checked, and the caller answers for clips and frames.
     unsafe { engine.launch(T::GATHER, rows * source.width, &arguments) }
 }
-
-/// Copies of rows of `width` numbers: row i of `out` is row `places[i]` of `numbers`.
-pub fn rows<E: GpuApi>(engine: &E, numbers: View, width: usize, places: &[i64], out: View) -> Result<(), Error> {
-    let count = (numbers.len() / width.max(1)) as i64;
-    if places.iter().any(|place| !(0..count).contains(place)) {
-        return Err(Error::refused(format!("a row past the {count} that there are")));
-    }
-    let clips = Buffer::of(engine, places)?;
-    let (mean, inverse_sd) = (Buffer::zeros(engine, width)?, Buffer::of(engine, &vec![1.0f32; width])?);
-    let (mean, inverse_sd) = (mean.all(), inverse_sd.all());
-    let source = Source { features: numbers, frames: 1, width, mean, inverse_sd };
-    // SAFETY: places were just checked.
-    unsafe { gather(engine, &source, 1, clips.all(), None, out, [width, 0]) }
-}

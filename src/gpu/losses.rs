@@ -1,4 +1,4 @@
-//! Losses of G cells side by side, their gradients, and what else is counted of a batch; formulas in [`crate::train::loss`].
+//! Losses of G cells side by side, their gradients, and what else is counted of a batch; formulas in [`crate::model::loss`].
 //!
 //! What is measured is a sum over the clips of a batch, one number a cell, so that parts of a batch add up. A gradient is
 //! that of the same sum times `scale` (1 / clips, say) times a weight of each cell's own.

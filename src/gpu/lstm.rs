@@ -1,4 +1,4 @@
-//! G LSTMs on one input, formulas as in [`crate::train::lstm`], each with numbers of its own: what one cell computes does not
+//! G LSTMs on one input, formulas as in [`compute::nn::lstm`], each with numbers of its own: what one cell computes does not
 //! depend on its company.
 //!
 //! Forward: one product for all frames of all cells, then for each step one small product and one kernel. Backward: the

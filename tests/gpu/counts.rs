@@ -1,17 +1,17 @@
 //! What is asked of a device while generators train, counted by the stand-in for the driver (`just test-cuda-host`): how often the
 //! host waits and what it uploads. On a GPU nothing counts, and these tests say so.
 
-use super::batched_trainer::{Cells, resident};
-use dfdx::prelude::Cuda;
+use super::program::{Cells, architectures, resident};
 use std::ffi::{CStr, c_char, c_int, c_void};
-use unmute::gpu::choice::{Wanted, choose, find};
-use unmute::gpu::driver::Driver;
-use unmute::gpu::engine::GpuApi;
-use unmute::gpu::program::BatchedTrainer;
-use unmute::gpu::tape::Bridge;
+use std::rc::Rc;
 use unmute::dataset::Precision;
+use unmute::device::choice::{choose, find};
 use unmute::experiment::config::Architecture;
-use unmute::train::{Backend, Program, Task};
+use unmute::gpu::api::GpuApi;
+use unmute::gpu::batched_trainer::BatchedTrainer;
+use unmute::gpu::driver::Driver;
+use unmute::gpu::probe::Wanted;
+use unmute::train::{Task, Trainer};
 
 #[link(name = "dl")]
 unsafe extern "C" {
@@ -69,23 +69,23 @@ impl Counter {
     }
 }
 
-fn gpu() -> Cuda {
+fn gpu() -> Rc<Driver> {
     let wanted = Wanted::Cuda(None);
     let choice = choose(wanted, &find(wanted)).unwrap_or_else(|why| panic!("{why}"));
-    Cuda::open(&choice.gpu.unwrap()).unwrap()
+    Driver::open(choice.gpu.unwrap()).unwrap()
 }
 
-fn begin(device: &Cuda, tasks: Vec<Task>) -> BatchedTrainer<Cuda, Driver> {
+fn begin(driver: &Rc<Driver>, tasks: Vec<Task>) -> BatchedTrainer<Driver> {
     let plan = resident(tasks.len());
-    BatchedTrainer::new(device, tasks, Vec::new(), &plan).unwrap()
+    BatchedTrainer::new(driver.clone(), tasks, Vec::new(), &plan).unwrap()
 }
 
 #[test]
 #[ignore = "needs the stand-in for a GPU: just test-cuda-host"]
 fn an_epoch_waits_once_and_uploads_its_order_once_however_many_steps_it_has() {
-    let (device, cells) = (gpu(), Cells::new(Precision::F16));
+    let (driver, cells) = (gpu(), Cells::new(Precision::F16));
     let Some(counter) = Counter::find() else { return };
-    for &architecture in Architecture::ALL {
+    for architecture in architectures() {
         let of_batch = |batch: usize| {
             let mut tasks = cells.grid(architecture);
             for task in &mut tasks {
@@ -93,7 +93,7 @@ fn an_epoch_waits_once_and_uploads_its_order_once_however_many_steps_it_has() {
                 config.train.batch = batch;
                 task.config = config.into();
             }
-            let mut program = begin(&device, tasks);
+            let mut program = begin(&driver, tasks);
             let mut steps = 0;
             // What is done only once is done in the first epoch.
             program.epoch(0, &mut |_| Ok(())).unwrap();
@@ -112,14 +112,14 @@ fn an_epoch_waits_once_and_uploads_its_order_once_however_many_steps_it_has() {
 #[test]
 #[ignore = "needs the stand-in for a GPU: just test-cuda-host"]
 fn groups_after_each_other_upload_their_features_once() {
-    let (device, cells) = (gpu(), Cells::new(Precision::F16));
+    let (driver, cells) = (gpu(), Cells::new(Precision::F16));
     let Some(counter) = Counter::find() else { return };
-    let uploads = |architecture| counter.of(|| drop(begin(&device, cells.grid(architecture)))).1.bytes;
+    let uploads = |architecture| counter.of(|| drop(begin(&driver, cells.grid(architecture)))).1.bytes;
     let dataset = &cells.view.dataset;
     let files = dataset.streams.iter().chain(&dataset.audio);
     let features: u64 = files.map(|file| file.bytes().len() as u64).sum();
     let first = uploads(Architecture::Lstm);
-    assert_eq!(Driver::of(&device).unwrap().feature_cache().bytes(), features);
+    assert_eq!(driver.feature_cache().bytes(), features);
     let other = uploads(Architecture::Autoencoder);
     eprintln!("features {features}, the first group {first}, the second {other}");
     assert_eq!(uploads(Architecture::Lstm), first - features);

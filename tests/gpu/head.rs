@@ -3,11 +3,11 @@
 use super::host;
 use super::svm::clusters;
 use crate::support::numbers::{assert_close, assert_near, wide};
-use dfdx::tensor::Cpu;
-use unmute::gpu::head::{fits, train};
-use unmute::experiment::config::Tsn;
+use unmute::device::Which;
+use unmute::experiment::config::{Engine, Tsn};
+use unmute::gpu::heads::{fits, train};
 use unmute::train::Error;
-use unmute::train::tsn::{Head, on_tape};
+use unmute::train::heads::Head;
 
 /// A batch that does not divide the clips.
 fn tsn() -> Tsn {
@@ -33,20 +33,24 @@ fn heads_are_the_cpus() {
     let (free, whole) = (Tsn { weight_decay: 0.0, ..tsn() }, Tsn { batch: 500, ..tsn() });
     let mut seen: Vec<Vec<f32>> = Vec::new();
     for tsn in [tsn(), longer, free, whole] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut ours = Vec::new();
         let mut told = |done, total| {
             ours.push((done, total));
             Ok(())
         };
         let (p, loss) = train(&*engine, &head(&clips, &tsn), &mut told).unwrap();
-        let mut told = |done, total| {
-            theirs.push((done, total));
-            Ok(())
-        };
-        let (expected, expected_loss) = on_tape(&Cpu::default(), &head(&clips, &tsn), &mut told).unwrap();
-        assert_eq!(ours, theirs);
-        assert_close("probabilities", &p, &wide(&expected), 1e-4);
-        assert_near("loss", loss, expected_loss, 1e-5);
+        for &engine in Engine::ALL {
+            let mut theirs = Vec::new();
+            let mut told = |done, total| {
+                theirs.push((done, total));
+                Ok(())
+            };
+            let cpu = Which::Cpu.open().unwrap();
+            let (expected, expected_loss) = cpu.head(&head(&clips, &tsn), engine, &mut told).unwrap();
+            assert_eq!(ours, theirs);
+            assert_close("probabilities", &p, &wide(&expected), 1e-4);
+            assert_near("loss", loss, expected_loss, 1e-5);
+        }
         assert!(seen.iter().all(|other| p.iter().zip(other).any(|(p, o)| (p - o).abs() > 1e-3)));
         seen.push(p);
     }

@@ -1,4 +1,4 @@
-// The kernels of src/cuda/kernels.cu as host code: `run_NAME(arguments, blocks, threads)` runs NAME's whole grid, one thread after another.
+// The kernels of src/gpu/kernels.cu as host code: `run_NAME(arguments, blocks, threads)` runs NAME's whole grid, one thread after another.
 // Arguments are pointers to the values, as cuLaunchKernel takes them. A C compiler checks their number and types here.
 
 #include <math.h>

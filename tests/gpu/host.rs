@@ -1,4 +1,4 @@
-//! An engine on the host: `src/cuda/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
+//! An engine on the host: `src/gpu/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
 
 use compute::matmul::{Mat, product};
 use std::cell::RefCell;
@@ -8,11 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use unmute::gpu::engine::{Argument, GpuApi, Factor, Kernel, Product, Transfer};
-use unmute::gpu::resident::FeatureCache;
-use unmute::gpu::tape::Bridge;
-use unmute::train::device::Buffer;
-use unmute::train::{Error, Matrix};
+use unmute::gpu::api::{Argument, Factor, GpuApi, Kernel, Product, Transfer};
+use unmute::gpu::feature_cache::FeatureCache;
+use unmute::train::Error;
 
 type Run = unsafe extern "C" fn(*mut *mut c_void, u32, u32);
 
@@ -47,7 +45,7 @@ pub fn engine() -> Option<Rc<Host>> {
         static ENGINE: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
     }
     let kernels = KERNELS.get_or_init(|| {
-        let kernels = crate::support::root().join("src/cuda");
+        let kernels = crate::support::root().join("src/gpu");
         load(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
     });
     if kernels.is_none() {
@@ -71,7 +69,7 @@ pub fn compile(folder: &Path) -> Option<Result<Host, String>> {
 fn load(folder: &Path) -> Option<Result<Kernels, String>> {
     let dir = tempfile::tempdir().unwrap();
     let library = dir.path().join("kernels.so");
-    let source = crate::support::root().join("tests/cuda/host.c");
+    let source = crate::support::root().join("tests/gpu/host.c");
     let output = Command::new("cc")
         .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-shared", "-fPIC", "-I"])
         .args([folder.as_os_str(), source.as_os_str(), "-o".as_ref(), library.as_os_str(), "-lm".as_ref()])
@@ -202,23 +200,5 @@ impl GpuApi for Host {
 
     fn feature_cache(&self) -> &FeatureCache<Host> {
         &self.feature_cache
-    }
-}
-
-impl Bridge<dfdx::tensor::Cpu> for Host {
-    fn of(_: &dfdx::tensor::Cpu) -> Result<Rc<Self>, Error> {
-        engine().ok_or_else(|| Error::Device("no C compiler".into()))
-    }
-
-    fn address_of(buffer: &Buffer<dfdx::tensor::Cpu>) -> u64 {
-        buffer.as_ptr() as u64
-    }
-
-    fn take(&self, tensor: &Matrix<dfdx::tensor::Cpu>, to: unmute::gpu::engine::View) -> Result<(), Error> {
-        to.write(self, &tensor.as_vec())
-    }
-
-    fn failed(error: Error) -> dfdx::tensor::CpuError {
-        panic!("{error}")
     }
 }

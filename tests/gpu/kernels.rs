@@ -1,21 +1,21 @@
 //! Each kernel over its grid on host memory, against the CPU's own code.
 
 use super::host::{self, Host};
+use crate::support::adam::OfDfdx;
 use crate::support::features::Source;
 use crate::support::numbers::normal;
 use compute::matmul::MatMut;
-use dfdx::optim::WeightDecay;
-use dfdx::tensor::Gradients;
+use compute::nn::lstm_cell::{self, gate_column};
+use compute::nn::{AdamConfig, InputBatch, WeightDecay};
 use std::sync::Arc;
-use unmute::gpu::engine::{Buffer, GpuApi, View};
-use unmute::gpu::kernels::{self, Adam, Learned, Step, Trace};
-use unmute::gpu::resident::{Places, Resident, Stream};
 use unmute::dataset::import::{self, Rows};
 use unmute::dataset::{Dataset, Missing, MissingBy, Precision, Standardiser, View as Clips};
+use unmute::gpu::api::{Buffer, GpuApi, View};
+use unmute::gpu::feature_cache::{Places, Resident, Stream};
+use unmute::gpu::kernels::{self, Adam, Learned, Step, Trace};
+use unmute::train::Vision;
 use unmute::train::batches::audio_rows;
-use unmute::train::params::{adam, adam_with_decay};
-use unmute::train::weight::{OnTape, State, Weight};
-use unmute::train::{Host as Input, Vision, gates};
+use unmute::train::cell_trainer::adam;
 
 /// What GPU and CPU may differ by where both compute in f32 and order their operations differently.
 const TOLERANCE: f32 = 2e-6;
@@ -38,14 +38,14 @@ const STEP: Step = Step { cells: 3, batch: 5, hidden: 19, gates: 4 * 95 + 7, sta
 fn side_by_side(rows: &[f32], hidden: usize) -> Vec<f32> {
     let mut moved = vec![0.0; rows.len()];
     for (to, from) in moved.chunks_mut(4 * hidden).zip(rows.chunks(4 * hidden)) {
-        from.iter().enumerate().for_each(|(column, value)| to[gates::place(column, hidden)] = *value);
+        from.iter().enumerate().for_each(|(column, value)| to[gate_column(column, hidden)] = *value);
     }
     moved
 }
 
 /// Undoes [`side_by_side`].
 fn one_after_another(rows: &[f32], hidden: usize) -> Vec<f32> {
-    let row = |row: &[f32]| (0..4 * hidden).map(|column| row[gates::place(column, hidden)]).collect::<Vec<_>>();
+    let row = |row: &[f32]| (0..4 * hidden).map(|column| row[gate_column(column, hidden)]).collect::<Vec<_>>();
     rows.chunks(4 * hidden).flat_map(row).collect()
 }
 
@@ -53,7 +53,7 @@ fn one_after_another(rows: &[f32], hidden: usize) -> Vec<f32> {
 fn backward(hidden: usize, gates: &[f32], c_before: &[f32], tanh_c: &[f32], dh: &[f32], dc: &[f32]) -> [Vec<f32>; 2] {
     let (mut a, mut dh, mut dc) = (side_by_side(gates, hidden), dh.to_vec(), dc.to_vec());
     let [on_dh, on_dc] = [&mut dh, &mut dc].map(|states| MatMut::whole(states, hidden));
-    let backward = gates::Backward { gates: MatMut::whole(&mut a, 4 * hidden), dh: on_dh, dc: on_dc };
+    let backward = lstm_cell::Backward { gates: MatMut::whole(&mut a, 4 * hidden), dh: on_dh, dc: on_dc };
     backward.run(c_before, tanh_c, [0, hidden], |_, _| ());
     [one_after_another(&a, hidden), dc]
 }
@@ -81,11 +81,12 @@ impl Before {
         let bias = &self.bias[cell * 4 * s.hidden..][..4 * s.hidden];
         let mut a: Vec<f32> = self.gates[cell * s.gates..][..4 * one].to_vec();
         let bias = side_by_side(bias, s.hidden);
-        let inputs = gates::Inputs { projected: &vec![0.0; 4 * one], places: None, bias: &bias };
+        let inputs = lstm_cell::GateInputs { projected: &vec![0.0; 4 * one], index: None, bias: &bias };
         let (mut c, mut tanh_c, mut h) = (vec![0.0; one], vec![0.0; one], vec![0.0; one]);
         let [on_c, on_tanh, on_h] = [&mut c, &mut tanh_c, &mut h].map(|states| MatMut::whole(states, s.hidden));
         a = side_by_side(&a, s.hidden);
-        let forward = gates::Forward { gates: MatMut::whole(&mut a, 4 * s.hidden), c: on_c, tanh_c: on_tanh, h: on_h };
+        let forward =
+            lstm_cell::Forward { gates: MatMut::whole(&mut a, 4 * s.hidden), c: on_c, tanh_c: on_tanh, h: on_h };
         forward.run(&inputs, 0, &self.c_before[cell * s.state..][..one], 0);
         [one_after_another(&a, s.hidden), c, tanh_c, h]
     }
@@ -169,16 +170,16 @@ fn columns_are_summed_in_blocks_and_biases_added() {
 #[test]
 fn adam_takes_the_steps_that_dfdx_takes() {
     let Some(engine) = host::engine() else { return };
-    let device = dfdx::tensor::Cpu::default();
     let n = 101;
-    for config in [adam(&Default::default()), adam_with_decay(3e-3, 0.02)] {
-        let mut theirs = OnTape::<dfdx::tensor::Cpu>::new(&device, State::fresh(random(n, 7)), 1, n).unwrap();
-        let start = theirs.state().unwrap();
+    let penalty = AdamConfig { lr: 3e-3, betas: [0.9, 0.999], eps: 1e-8, decay: Some(WeightDecay::L2(0.02)) };
+    for config in [adam(&Default::default()), penalty] {
+        let mut theirs = OfDfdx::new(&random(n, 7), 1);
+        let start = theirs.state();
         let buffers = [&start.value, &start.moment1, &start.moment2].map(|v| Buffer::of(&*engine, v).unwrap());
         let gradient = Buffer::<Host>::zeros(&*engine, n).unwrap();
         let [value, moment1, moment2] = [0, 1, 2].map(|i| buffers[i].all());
         let ours = Learned { value, moment1, moment2, gradient: gradient.all() };
-        let decay = match config.weight_decay {
+        let decay = match config.decay {
             Some(WeightDecay::L2(decay)) => decay,
             _ => 0.0,
         };
@@ -187,11 +188,9 @@ fn adam_takes_the_steps_that_dfdx_takes() {
             let g = random(n, 100 + t as u64);
             gradient.all().write(&*engine, &g).unwrap();
             kernels::adam(&*engine, &numbers, t, &ours).unwrap();
-            let mut grads = Gradients::leaky();
-            grads.get_or_alloc_mut(&theirs.value).unwrap().copy_from_slice(&g);
-            theirs.update(&config, t, &mut grads).unwrap();
+            theirs.update(&config, t, &g);
         }
-        let theirs = theirs.state().unwrap();
+        let theirs = theirs.state();
         assert_ne!(theirs.value, start.value);
         for (what, view, want) in
             [("p", value, theirs.value), ("m", moment1, theirs.moment1), ("v", moment2, theirs.moment2)]
@@ -199,11 +198,6 @@ fn adam_takes_the_steps_that_dfdx_takes() {
             near(what, &view.read(&*engine).unwrap(), &want);
         }
     }
-}
-
-/// Every row of a network's input.
-fn all(x: &Input) -> Vec<f32> {
-    x.to(&dfdx::tensor::Cpu::default()).unwrap().as_vec()
 }
 
 /// A data set with two streams, in one precision.
@@ -239,9 +233,9 @@ fn batches_gathered_from_resident_features_are_those_of_the_host_to_the_bit() {
         let resident = resident(&*engine, &view);
         let batch = [3, 0, 11, 3, 7];
         let rows = batch.map(Some);
-        let mut host = Input::default();
+        let mut host = InputBatch::default();
         vision.sequences(&batch, &mut host);
-        let want = all(&host);
+        let want = host.all_rows().to_vec();
         let out = Buffer::<Host>::of(&*engine, &vec![9.0; want.len()]).unwrap();
         let places = Places::new(&*engine, &rows, None).unwrap();
         assert_eq!(resident.gather(&*engine, &places, out.all()).unwrap(), 20);
@@ -250,7 +244,7 @@ fn batches_gathered_from_resident_features_are_those_of_the_host_to_the_bit() {
         let (batch, frames) = ([3, 0, 11, 4, 7], [1, 3, 0, 2, 2]);
         let frame = |clip| frames[batch.iter().position(|c| *c == clip).unwrap()];
         vision.single_frames(&batch, frame, &mut host);
-        let want = all(&host);
+        let want = host.all_rows().to_vec();
         let out = Buffer::<Host>::of(&*engine, &vec![9.0; want.len()]).unwrap();
         let places = Places::new(&*engine, &batch.map(Some), Some(&frames)).unwrap();
         assert_eq!(resident.gather(&*engine, &places, out.all()).unwrap(), 5);
@@ -291,7 +285,7 @@ fn targets_gathered_from_resident_audio_are_those_of_the_host_to_the_bit() {
 fn a_wrong_kernel_is_noticed() {
     let Some(engine) = host::engine() else { return };
     drop(engine);
-    let source = std::fs::read_to_string(crate::support::root().join("src/cuda/kernels.cu")).unwrap();
+    let source = std::fs::read_to_string(crate::support::root().join("src/gpu/kernels.cu")).unwrap();
     let spoilt = |from: &str, to: &str| {
         assert!(source.contains(from), "{from}");
         let dir = tempfile::tempdir().unwrap();

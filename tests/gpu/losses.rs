@@ -3,11 +3,11 @@
 use super::host::{self, Host};
 use crate::support::numbers::{assert_close, matrix, normal, one_hot, wide};
 use dfdx::prelude::*;
-use unmute::gpu::engine::{Buffer, View};
+use unmute::experiment::config::{L2Reduction, Loss};
+use unmute::gpu::api::{Buffer, View};
 use unmute::gpu::kernels;
 use unmute::gpu::losses::{Generated, Labels};
-use unmute::experiment::config::L2Reduction;
-use unmute::train::loss;
+use unmute::model::loss::{LossSettings, cross_entropy};
 
 /// G, N and numbers of a clip: fewer than a block of columns, as many, and more than one block of blocks.
 const SIZES: [[usize; 3]; 4] = [[1, 1, 1], [3, 5, 7], [2, 70, 64], [2, 3, 64 * 64 + 5]];
@@ -90,7 +90,7 @@ fn cross_entropy_and_its_gradient_are_the_formulas() {
         for cell in 0..cells {
             let on = matrix(logits[cell * rows * classes..][..rows * classes].to_vec(), rows, classes);
             let truth: Vec<usize> = (0..rows).map(label).collect();
-            let loss = loss::cross_entropy(on.retaped::<OwnedTape<f32, Cpu>>(), one_hot(&truth, classes)).unwrap();
+            let loss = cross_entropy(on.retaped::<OwnedTape<f32, Cpu>>(), one_hot(&truth, classes)).unwrap();
             let theirs = loss.backward().get(&on).as_vec();
             let scale = weights[cell] * 0.25 * rows as f32;
             let theirs: Vec<f64> = theirs.iter().map(|g| f64::from(g * scale)).collect();
@@ -146,7 +146,8 @@ fn squares_and_divergences_and_their_gradients_are_dfdxs() {
         for cell in 0..cells {
             let on = matrix(output[cell * n..][..n].to_vec(), rows, width);
             let taped = on.retaped::<OwnedTape<f32, Cpu>>();
-            let loss = loss::l2(taped, matrix(target.clone(), rows, width), L2Reduction::Mean).unwrap();
+            let settings = LossSettings { l2: L2Reduction::Mean, kl_block: None };
+            let loss = Loss::L2.of(&settings, taped, matrix(target.clone(), rows, width)).unwrap();
             let theirs = (loss * weights[cell]).backward().get(&on).as_vec();
             assert_close("dL2", &ours[cell * n..][..n], &wide(&theirs), TOLERANCE);
         }
@@ -167,7 +168,8 @@ fn squares_and_divergences_and_their_gradients_are_dfdxs() {
             for cell in 0..cells {
                 let on = matrix(output[cell * n..][..n].to_vec(), rows, width);
                 let taped = on.retaped::<OwnedTape<f32, Cpu>>();
-                let loss = loss::kl(taped, matrix(target.clone(), rows, width), Some(block)).unwrap();
+                let settings = LossSettings { l2: L2Reduction::Mean, kl_block: Some(block) };
+                let loss = Loss::Kl.of(&settings, taped, matrix(target.clone(), rows, width)).unwrap();
                 let theirs = (loss * weights[cell]).backward().get(&on).as_vec();
                 assert_close("dKL", &ours[cell * n..][..n], &wide(&theirs), 10.0 * TOLERANCE);
             }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use unmute::gpu::engine::{KERNELS, Kernel};
+use unmute::gpu::api::{KERNELS, Kernel};
 
 /// A CUDA compiler, if there is one.
 fn nvcc() -> Option<PathBuf> {

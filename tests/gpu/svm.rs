@@ -4,11 +4,11 @@ use super::host::{self, Host};
 use crate::support::fixture::{self, cases, doubles, floats, indices, size};
 use crate::support::numbers::{assert_close, assert_near, normal, wide};
 use compute::svm::{self, Fit, Problem};
-use unmute::gpu::columns::{ColumnMatrix, Index, Sums};
-use unmute::gpu::engine::Buffer;
-use unmute::gpu::machines::{self, Learned, BinaryClassifiers};
-use unmute::gpu::svm::{OnDevice, block};
 use unmute::experiment::config::{Probability, Scale, Svm};
+use unmute::gpu::api::Buffer;
+use unmute::gpu::binary_classifiers::{self, BinaryClassifiers, Learned};
+use unmute::gpu::column_matrix::{ColumnMatrix, Index, Sums};
+use unmute::gpu::svm::{OnDevice, block};
 use unmute::score::bank::Bank;
 use unmute::score::solver::{OnCpu, Rows, Solver};
 use unmute::train::Error;
@@ -104,7 +104,7 @@ fn there_is_room_for_sums_of_fewer_rows_and_of_two_pieces() {
             let a = ColumnMatrix::new(ones.all(), rows, 1).unwrap();
             sums.dot(&*engine, a, a).unwrap();
             let pieces = [0..rows / 2, rows / 2..rows];
-            machines::losses(&*engine, if rows > 1 { &pieces } else { &pieces[1..] }, a, &mut sums).unwrap();
+            binary_classifiers::losses(&*engine, if rows > 1 { &pieces } else { &pieces[1..] }, a, &mut sums).unwrap();
             assert_eq!(sums.read(&*engine).unwrap(), [rows as f64; 4], "{rows} of {most}");
         }
     }
@@ -137,7 +137,7 @@ fn kernels_of_svms_are_plain_arithmetic_on_every_piece_of_the_rows() {
     assert!(a.contains(&0.0), "some rows have no loss");
 
     let mut sums = Sums::new(&*engine, rows, 3, 5).unwrap();
-    machines::losses(&*engine, &pieces, a_there, &mut sums).unwrap();
+    binary_classifiers::losses(&*engine, &pieces, a_there, &mut sums).unwrap();
     machines.line(&*engine, &rows_there, z_there, matrix(xs_there.all()), t_there.all(), &mut sums).unwrap();
     let sums = sums.read(&*engine).unwrap();
     for k in 0..3 {
@@ -160,7 +160,7 @@ fn kernels_of_svms_are_plain_arithmetic_on_every_piece_of_the_rows() {
     let (index, out) = (Index::new(&*engine, &[0, 2]).unwrap(), of(&vec![7.0; rows * 2]));
     let xv = ColumnMatrix::new(xs_there.all(), rows, 2).unwrap();
     let out = ColumnMatrix::new(out.all(), rows, 2).unwrap();
-    machines::lossy(&*engine, &rows_there, a_there, &index, xv, out).unwrap();
+    binary_classifiers::lossy(&*engine, &rows_there, a_there, &index, xv, out).unwrap();
     let masked = |row: usize, k: usize| if a[row * 3 + 2 * k] == 0.0 { 0.0 } else { 2.0 * c * xs[row * 2 + k] };
     let want = (0..rows * 2).map(|i| if inside(i / 2) { masked(i / 2, i % 2) } else { 7.0 });
     assert_close("2 C X v", &out.numbers().read(&*engine).unwrap(), &wide(&want.collect::<Vec<_>>()), 1e-6);
@@ -211,7 +211,7 @@ fn every_machine_ends_where_the_cpus_does_whatever_is_left_out() {
 #[test]
 fn as_many_steps_are_taken_as_by_the_cpu() {
     let Some(solver) = solver(PLENTY) else { return };
-    // ColumnMatrix that nearly repeat one another, for which plain conjugate gradients take long.
+    // Columns that nearly repeat one another, for which plain conjugate gradients take long.
     let (mut x, labels) = clusters(400, 60, 4);
     x.chunks_exact_mut(60).for_each(|row| (20..60).for_each(|i| row[i] = row[i % 20] + 0.05 * row[i]));
     let rows = rows(&x, 60, &labels, 0.05, 1e-6);

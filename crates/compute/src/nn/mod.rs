@@ -4,7 +4,7 @@ pub mod adam;
 pub mod input_batch;
 pub mod linear;
 pub mod lstm;
-mod lstm_cell;
+pub mod lstm_cell;
 pub mod packed_param;
 
 pub use adam::{AdamConfig, WeightDecay};
