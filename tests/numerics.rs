@@ -8,7 +8,7 @@ use crate::support::layers::*;
 use crate::support::networks::{OnEngine, rows_of};
 use crate::support::numbers::*;
 use compute::nn::packed_param::Rows;
-use compute::nn::{AdamConfig, InputBatch, PackedParam, ParamState, WeightDecay, linear, lstm};
+use compute::nn::{AdamConfig, InputBatch, ParamState, WeightDecay, linear, lstm};
 use dfdx::prelude::*;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -111,7 +111,7 @@ impl Reference {
         let (labels, target) = (indices(&fixture["labels"]), floats(&fixture["target"]));
         let (generator, names) = (generator(settings.clone()), [trunk, &HEADS[..]].concat());
         let trunk = move |params: &Params<Cpu>, x| {
-            let (for_classes, for_audio) = settings.trunk::<Cpu, Tape>(params, x, frames).unwrap();
+            let (for_classes, for_audio) = settings.trunk::<Cpu>(params, x, frames).unwrap();
             [for_classes.as_vec(), for_audio.as_vec()]
         };
         let batch = Batch { x, labels, target };
