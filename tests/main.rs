@@ -18,6 +18,5 @@ mod reuse;
 mod store;
 mod support;
 mod svms;
-mod tiny;
 mod torture;
 mod training;

@@ -1,5 +1,6 @@
 //! An engine on the host: `src/cuda/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
 
+use crate::support::require;
 use compute::matmul::{Mat, product};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -50,11 +51,9 @@ pub fn engine() -> Option<Rc<Host>> {
         let kernels = crate::support::root().join("src/cuda");
         load(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
     });
-    if kernels.is_none() {
-        eprintln!("skipped: no C compiler (cc) on this machine");
-    }
+    let kernels = require::found("cc", kernels.as_ref());
     let new = |kernels: &Kernels| Rc::new(Host::new(kernels.clone()));
-    ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels.as_ref()?)).clone()))
+    ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels?)).clone()))
 }
 
 impl Host {
