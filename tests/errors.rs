@@ -528,10 +528,8 @@ fn a_folder_that_cannot_be_written_is_told() {
     mode("closed", 0o555);
     mode("closed/r.db", 0o444);
     let as_reader = |words: &str| if root() { place.call(words).user(nobody) } else { place.call(words) };
-    if root() {
-        if require::found("user", may_call(nobody).then_some(())).is_none() {
-            return;
-        }
+    if root() && require::found("user", may_call(nobody).then_some(())).is_none() {
+        return;
     }
     as_reader("run experiment --db closed/new.db").stderr("closed/new.db: cannot be written").stderr("--db").fails(1);
     as_reader("run experiment --db closed/deeper/new.db").stderr("closed/deeper/new.db: cannot be written").fails(1);

@@ -155,7 +155,7 @@ pub fn blocks<'a>(module: &[String], tokens: &'a [Token]) -> Vec<(Vec<String>, &
         if tokens[i].text == "mod" && tokens.get(i + 2).is_some_and(|t| t.text == "{") {
             let end = end_of_group(tokens, i + 2);
             found.push((module.to_vec(), &tokens[from..i]));
-            let inner = [&module[..], &[tokens[i + 1].text.clone()]].concat();
+            let inner = [module, &[tokens[i + 1].text.clone()]].concat();
             found.extend(blocks(&inner, &tokens[i + 3..end - 1]));
             (from, i) = (end, end);
         } else {

@@ -47,13 +47,15 @@ pub fn engine() -> Option<Rc<Host>> {
     thread_local! {
         static ENGINE: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
     }
+    if !require::available("cc") {
+        return None;
+    }
     let kernels = KERNELS.get_or_init(|| {
         let kernels = crate::support::root().join("src/cuda");
         load(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
     });
-    let kernels = require::found("cc", kernels.as_ref());
     let new = |kernels: &Kernels| Rc::new(Host::new(kernels.clone()));
-    ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels?)).clone()))
+    ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels.as_ref()?)).clone()))
 }
 
 impl Host {
