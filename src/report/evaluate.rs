@@ -110,20 +110,6 @@ pub struct Coverage {
 }
 
 /// Computes every table of an experiment from the store.
-///
-/// ```no_run
-/// use unmute::{report::evaluate, store::Store};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = Store::open_to_read("runs.db".as_ref())?;
-/// if let Some(experiment) = store.latest_experiment("icassp2019")? {
-///     for table in evaluate(&store, &experiment, &experiment.tables)? {
-///         println!("{}: {} rows", table.title, table.rows.len());
-///     }
-/// }
-/// # Ok(())
-/// # }
-/// ```
 pub fn evaluate(store: &Store, experiment: &ExperimentRecord, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
     evaluate_at(&Results::new(store, experiment)?, tables)
 }
