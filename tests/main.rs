@@ -4,6 +4,7 @@
 // A test that cannot go on should panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod architecture;
 mod claims;
 mod cli;
 mod errors;
@@ -17,6 +18,5 @@ mod reuse;
 mod store;
 mod support;
 mod svms;
-mod tiny;
 mod torture;
 mod training;

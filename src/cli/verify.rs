@@ -71,8 +71,17 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
             progress.event(event);
         }
     };
-    let verified =
-        verify::verify(crate::device::Which::Cpu, engine, store, &experiments, dataset, &runs, &options, interrupt, &watch);
+    let verified = verify::verify(
+        crate::device::Which::Cpu,
+        engine,
+        store,
+        &experiments,
+        dataset,
+        &runs,
+        &options,
+        interrupt,
+        &watch,
+    );
     progress.finish();
     if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was changed".into() });
@@ -214,7 +223,8 @@ fn describe_run(v: &Verified) -> String {
 
 /// The largest differences between a stored run and the same run on another engine.
 fn describe_engines(v: &Verified, found: &EngineDifference) -> String {
-    let mut out = format!(" with engine {}: {}, {}\n", found.engine, count(v.epochs, "epoch"), count(v.probabilities, "score"));
+    let mut out =
+        format!(" with engine {}: {}, {}\n", found.engine, count(v.epochs, "epoch"), count(v.probabilities, "score"));
     for (name, largest) in [("losses", &found.losses), ("features", &found.features), ("scores", &found.scores)] {
         let at = if largest.at.is_empty() { String::new() } else { format!(" ({})", largest.at) };
         out += &format!("  {name:<8} differ by up to {:.2e}{at}\n", largest.difference);

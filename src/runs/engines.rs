@@ -50,14 +50,7 @@ impl EngineDifference {
     /// Before anything was compared.
     pub fn new(engine: Engine) -> EngineDifference {
         let none = Largest::default;
-        EngineDifference {
-            engine,
-            losses: none(),
-            features: none(),
-            scores: none(),
-            clips: 0,
-            tables: Vec::new(),
-        }
+        EngineDifference { engine, losses: none(), features: none(), scores: none(), clips: 0, tables: Vec::new() }
     }
 
     /// Whether the engines agree as far as single precision lets them.

@@ -142,12 +142,10 @@ pub fn verify(
             match found {
                 None => verified.error = Some("no stored experiment has its cell any more".into()),
                 Some((planned, id)) => match again.run(&id)? {
-                    Some(second) if second.state == State::Done => {
-                        match engine {
-                            None => compare(store, run, &again, &second, &here, &mut verified)?,
-                            Some(engine) => compare_engines(store, run, &again, &second, engine, &mut verified)?,
-                        }
-                    }
+                    Some(second) if second.state == State::Done => match engine {
+                        None => compare(store, run, &again, &second, &here, &mut verified)?,
+                        Some(engine) => compare_engines(store, run, &again, &second, engine, &mut verified)?,
+                    },
                     _ => {
                         let name = run_name(&planned, run.seed);
                         let told = failures.iter().find(|(n, _)| *n == name).or(failures.first());

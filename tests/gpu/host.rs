@@ -1,5 +1,6 @@
 //! An engine on the host: `src/gpu/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
 
+use crate::support::require;
 use compute::matmul::{Mat, product};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -44,13 +45,13 @@ pub fn engine() -> Option<Rc<Host>> {
     thread_local! {
         static ENGINE: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
     }
+    if !require::available("cc") {
+        return None;
+    }
     let kernels = KERNELS.get_or_init(|| {
         let kernels = crate::support::root().join("src/gpu");
         load(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
     });
-    if kernels.is_none() {
-        eprintln!("skipped: no C compiler (cc) on this machine");
-    }
     let new = |kernels: &Kernels| Rc::new(Host::new(kernels.clone()));
     ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels.as_ref()?)).clone()))
 }

@@ -1,6 +1,7 @@
 //! The kernels compiled to PTX, for the architectures that a reader is likely to have: with nvcc, from the PATH or from
 //! CUDA_ROOT or CUDA_PATH. Skipped, saying so, without it.
 
+use crate::support::require;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use unmute::gpu::api::{KERNELS, Kernel};
@@ -9,12 +10,8 @@ use unmute::gpu::api::{KERNELS, Kernel};
 fn nvcc() -> Option<PathBuf> {
     let roots = ["CUDA_ROOT", "CUDA_PATH"].into_iter().filter_map(std::env::var_os);
     let candidates = roots.map(|root| Path::new(&root).join("bin/nvcc")).chain([PathBuf::from("nvcc")]);
-    let found =
-        candidates.into_iter().find(|n| Command::new(n).arg("--version").output().is_ok_and(|o| o.status.success()));
-    if found.is_none() {
-        eprintln!("skipped: no CUDA compiler (nvcc) on the PATH, in CUDA_ROOT or in CUDA_PATH");
-    }
-    found
+    let runs = |n: &PathBuf| Command::new(n).arg("--version").output().is_ok_and(|o| o.status.success());
+    require::found("nvcc", candidates.into_iter().find(runs))
 }
 
 /// PTX of a source, or what the compiler says of it.
