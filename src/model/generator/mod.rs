@@ -100,6 +100,18 @@ pub struct Output<D: Device<f32>, T> {
     pub audio: Matrix<D, T>,
 }
 
+/// The heads on what a trunk gives. The trunk's record goes with the feature, which is always learned from; the classifier's
+/// branch may be left out of a loss.
+fn heads<D: Device<f32>>(
+    p: &Params<D>,
+    for_classes: Taped<D>,
+    for_audio: Taped<D>,
+) -> Result<Output<D, OwnedTape<f32, D>>, DeviceError> {
+    let ((for_classes, first), (for_audio, second)) = (for_classes.split_tape(), for_audio.split_tape());
+    let logits = p.affine("classify", for_classes.put_tape(OwnedTape::default()))?;
+    Ok(Output { logits, audio: p.affine("audio", for_audio.put_tape(first.merge(second)))? })
+}
+
 /// Whether settings are left out of an experiment's record.
 pub(crate) fn is_unset<S: Forward + Default + PartialEq>(settings: &S) -> bool {
     !S::ALWAYS_STORED && *settings == S::default()
@@ -155,7 +167,7 @@ macro_rules! registry {
                 let (for_classes, for_audio) = match self {
                     $(Generator::$Settings(settings) => settings.trunk(p, x, frames)?,)+
                 };
-                Ok(Output { logits: p.affine("classify", for_classes)?, audio: p.affine("audio", for_audio)? })
+                heads(p, for_classes, for_audio)
             }
         }
     };
