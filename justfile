@@ -103,7 +103,7 @@ build-cuda:
 test-cuda:
     nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was compared; docs/cuda.md tells what is tested without one" >&2; exit 1; }
     just build-cuda
-    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
+    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
 
 # The same tests, and the program with --device cuda, on a stand-in for NVIDIA's driver and cuBLAS: no GPU, no measurement of speed
 test-cuda-host:
@@ -117,10 +117,10 @@ test-cuda-host:
     root=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
     export CUDA_PATH=${CUDA_PATH:-$root}
     just build-cuda
-    sh tests/cuda/stand-in/build.sh target/stand-in
+    sh tests/gpu/stand-in/build.sh target/stand-in
     target/stand-in/faults
     export LD_LIBRARY_PATH="$PWD/target/stand-in${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
+    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
 
 # Test and time on a GPU, beside PyTorch with cuDNN and beside this machine's CPU: `just bench-cuda --size paper`; docs/cuda.md
 bench-cuda *args: peers

@@ -4,7 +4,6 @@
 // An example may print, and end with what went wrong.
 #![allow(clippy::print_stdout)]
 
-use dfdx::tensor::Cpu;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unmute::dataset::synth::{self, Preset};
 use unmute::dataset::{Dataset, View};
+use unmute::device::Which;
 use unmute::experiment::Experiment;
 use unmute::report::{EvaluatedTable, evaluate};
 use unmute::runs::{Event, Options, Plan, run_all};
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("  {name}: top-1 {top1:.1} %");
         }
     };
-    let summary = run_all::<Cpu>((), &store, &plan, &options, "an example", &AtomicBool::new(false), &watch)?;
+    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &AtomicBool::new(false), &watch)?;
     println!("{} runs done\n", summary.finished);
 
     // Tables are functions of the store alone.

@@ -2,13 +2,13 @@
 //! turns, which the scheduling does not know.
 
 use crate::support::call::{Place, Said};
-use dfdx::tensor::Cpu;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use unmute::dataset::Dataset;
+use unmute::device::Which;
 use unmute::experiment::Experiment;
 use unmute::runs::{Event, Options, Plan, Summary, run_all};
 use unmute::store::{RunRecord, State, Store};
@@ -54,7 +54,7 @@ impl Bench {
             events.lock().unwrap().push(event.clone());
             watch(&event);
         };
-        let summary = run_all::<Cpu>((), &store, &self.plan, options, "test", interrupt, &listen).unwrap();
+        let summary = run_all(Which::Cpu, &store, &self.plan, options, "test", interrupt, &listen).unwrap();
         Came { summary, events: events.into_inner().unwrap() }
     }
 

@@ -7,9 +7,9 @@
 mod architecture;
 mod claims;
 mod cli;
-mod cuda;
 mod errors;
 mod experiment;
+mod gpu;
 mod groups;
 mod interrupted;
 mod numerics;

@@ -1,8 +1,11 @@
 //! What the tests are written with: a small language for calls of the program, small data sets, and reference numbers.
 
+pub mod adam;
 pub mod call;
 pub mod features;
 pub mod fixture;
+pub mod layers;
+pub mod networks;
 pub mod numbers;
 pub mod random;
 pub mod require;
