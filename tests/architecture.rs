@@ -10,24 +10,11 @@ use std::path::Path;
 
 /// The folders of `src/`, from left to right. A file may use what lies to its left; files directly in `src/` and
 /// `crates/compute` lie to the left of all.
-const ORDER: &[&str] = &[
-    "extract",
-    "dataset",
-    "model",
-    "experiment",
-    "train",
-    "score",
-    "store",
-    "report",
-    "gpu",
-    "device",
-    "runs",
-    "cli",
-];
+const ORDER: &[&str] =
+    &["extract", "dataset", "model", "experiment", "train", "score", "store", "report", "gpu", "device", "runs", "cli"];
 
 /// Folders that are neither left nor right of one another: what trains on a device is told nothing of results.
-const STRANGERS: &[(&str, &str)] =
-    &[("gpu", "store"), ("gpu", "report"), ("device", "store"), ("device", "report")];
+const STRANGERS: &[(&str, &str)] = &[("gpu", "store"), ("gpu", "report"), ("device", "store"), ("device", "report")];
 
 /// What the numerics do not use: files, the network, processes, formats and databases.
 const NOT_IN_COMPUTE: &[&str] = &["std :: fs", "std :: net", "std :: process", "serde_yaml", "sqlx", "csv"];
