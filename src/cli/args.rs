@@ -90,7 +90,6 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
-  unmute export runs --db runs.db --format parquet > runs.parquet
   unmute export schema experiment
   unmute export schema store > docs/schema.md")]
     Export(ExportArgs),
@@ -347,8 +346,6 @@ pub(super) enum RunsFormat {
     Csv,
     /// A list of records
     Json,
-    /// Apache Parquet, for pandas, Polars, DuckDB, Arrow; binary
-    Parquet,
 }
 
 #[derive(Debug, Args)]

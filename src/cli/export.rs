@@ -3,7 +3,8 @@
 use super::args::{ExportArgs, ExportWhat};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::schema;
-use crate::report::{evaluate, export};
+use crate::report::evaluate::evaluate;
+use crate::report::export::{self, Document};
 
 pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     match &args.what {
@@ -11,7 +12,8 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
             let store = open::store(&db.db)?;
             let record = open::recorded(&store, experiment)?;
             let tables = evaluate(&store, &record, &record.tables)?;
-            print(&export::tables(&tables, *format))?;
+            let document = Document { experiment: &record.name, tables: &tables, notes: &[], wide: false };
+            print(&export::tables(&document, *format))?;
         }
         ExportWhat::Runs(args) => return super::export_runs::runs(args),
         ExportWhat::Schema { kind } if kind == "store" => print(&crate::store::describe_schema())?,

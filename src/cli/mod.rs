@@ -11,7 +11,6 @@ mod gc;
 mod ls;
 mod merge;
 mod open;
-mod parquet;
 mod plan;
 mod progress;
 mod query;
@@ -90,13 +89,9 @@ pub fn run(cli: Cli) -> i32 {
 
 /// Prints to stdout; a reader that has gone away (`| head`) is no error.
 fn print(text: &str) -> Result<(), Failure> {
-    print_bytes(text.as_bytes())
-}
-
-fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }

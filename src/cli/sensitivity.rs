@@ -6,7 +6,7 @@ use super::run::{check, train};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::Experiment;
 use crate::report::claims::judge;
-use crate::report::evaluate_at;
+use crate::report::evaluate::evaluate_at;
 use crate::report::paired::Ours;
 use crate::report::scores::Results;
 use crate::report::sensitivity::{Flip, Movement, movements, sets, variant_name};

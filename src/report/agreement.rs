@@ -6,44 +6,17 @@
 //! they agree; else the data do not say. Nothing agrees or differs on other data than the published, from one seed, or from
 //! fewer runs or other settings than declared.
 
-use super::evaluate::Entry;
 use super::scores::Results;
+use super::table::{Agreement, Entry};
 use crate::dataset::Kind;
 use crate::experiment::Tables;
 use crate::experiment::tables::{Count, Published};
 use crate::store::{Error, SplitCounts};
-use serde::Serialize;
 
 /// 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.96;
 /// Clip counts further apart than this share are another data set.
 const SAME_DATA: f64 = 0.05;
-
-/// How a number stands to the published one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Agreement {
-    /// As near as the margin asks, all uncertainty counted in.
-    Agrees,
-    /// Further apart than chance explains.
-    Differs,
-    /// Not decided.
-    Inconclusive,
-    /// There is no number of ours.
-    NotRun,
-}
-
-impl Agreement {
-    /// As in a sentence.
-    pub fn words(self) -> &'static str {
-        match self {
-            Agreement::Agrees => "agrees",
-            Agreement::Differs => "differs",
-            Agreement::Inconclusive => "inconclusive",
-            Agreement::NotRun => "not run",
-        }
-    }
-}
 
 /// What verdicts depend on besides the numbers themselves.
 #[derive(Clone, Debug, Default)]
@@ -142,27 +115,12 @@ pub fn count(entry: &Entry, published: Option<&Published>, terms: &Terms) -> (Op
 mod tests {
     use super::*;
     use crate::experiment::TableId;
+    use crate::experiment::claims::Metric;
+    use crate::report::measure::Measure;
 
     fn entry(mean: f64, half: f64, n: usize) -> Entry {
-        Entry {
-            table: TableId::Number(2),
-            key: "k".into(),
-            row: "r".into(),
-            metric: "top1".into(),
-            mean: Some(mean),
-            sd: None,
-            n,
-            published: None,
-            delta: None,
-            skipped: None,
-            interval: Some((mean - half, mean + half)),
-            verdict: None,
-            why: None,
-            declared: 3,
-            seeded: true,
-            published_text: None,
-            values: Vec::new(),
-        }
+        let of = Entry::of(&TableId::Number(2), "k", "r", Measure::Accuracy(Metric::Top1), vec![mean]);
+        Entry { n, interval: Some((mean - half, mean + half)), declared: 3, seeded: true, ..of }
     }
 
     fn verdict(entry: &Entry, published: &str, terms: &Terms) -> (Agreement, Option<String>) {

@@ -3,14 +3,16 @@
 pub mod agreement;
 pub mod charts;
 pub mod claims;
+pub mod coverage;
 pub mod evaluate;
 pub mod export;
 pub mod format;
 pub mod html;
+pub mod measure;
 pub mod paired;
+mod ranks;
 mod resample;
 pub mod scores;
 pub mod sensitivity;
 pub mod stats;
-
-pub use evaluate::{Entry, EvaluatedTable, evaluate, evaluate_at};
+pub mod table;

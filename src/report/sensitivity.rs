@@ -5,11 +5,15 @@
 //! where it is of the same data set and differs from the experiment in that alternative alone.
 
 use super::claims::{Judgement, judge};
-use super::evaluate::{EvaluatedTable, evaluate_at};
+use super::evaluate::evaluate_at;
 use super::format::signed;
+use super::measure::Measure;
 use super::paired::Ours;
 use super::scores::Results;
+use super::table::{EvaluatedTable, Row};
+use crate::experiment::claims::Metric;
 use crate::experiment::ledger::Alternative;
+use crate::experiment::tables::TableKind;
 use crate::store::{Error, ExperimentRecord, Store};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -146,9 +150,9 @@ fn comparable(base: &ExperimentRecord, variant: ExperimentRecord, set: &[String]
 }
 
 fn compare((theirs, verdicts): &Judged, (tables, judged): (&[EvaluatedTable], &[Judgement]), movement: &mut Movement) {
-    for ours in tables.iter().filter(|t| t.kind == "accuracy") {
+    for ours in tables.iter().filter(|t| t.kind == TableKind::Accuracy) {
         let Some(theirs) = theirs.iter().find(|t| t.id == ours.id) else { continue };
-        movement.moves.extend(["top1", "top5"].iter().filter_map(|metric| moved(ours, theirs, metric)));
+        movement.moves.extend(Metric::ALL.iter().filter_map(|metric| moved(ours, theirs, *metric)));
     }
     if movement.moves.is_empty() {
         movement.skipped = Some("none of its runs is done".into());
@@ -170,12 +174,12 @@ fn verdict(judgement: &Judgement) -> String {
     }
 }
 
-fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: &str) -> Option<Move> {
+fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: Metric) -> Option<Move> {
     let mut differences: Vec<(f64, &str)> = Vec::new();
     // Controls do not train, and the movement of a table is that of the paper's rows.
     for row in ours.rows.iter().filter(|r| !r.control) {
         let other = theirs.rows.iter().find(|r| r.key == row.key);
-        let value = |row: &super::evaluate::Row| row.entries.iter().find(|e| e.metric == metric).and_then(|e| e.mean);
+        let value = |row: &Row| row.entries.iter().find(|e| e.metric == Measure::Accuracy(metric)).and_then(|e| e.mean);
         if let Some((a, b)) = value(row).zip(other.and_then(value)) {
             differences.push((b - a, &row.key));
         }
@@ -183,7 +187,7 @@ fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: &str) -> Option
     let largest = *differences.iter().max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
     Some(Move {
         table: ours.id.to_string(),
-        metric: metric.into(),
+        metric: metric.word().into(),
         rows: differences.len(),
         moved: differences.iter().filter(|(d, _)| d.abs() > 1e-9).count(),
         mean: differences.iter().map(|(d, _)| d).sum::<f64>() / differences.len() as f64,

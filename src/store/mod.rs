@@ -27,7 +27,7 @@ pub use describe::describe_schema;
 pub use error::Error;
 pub use filter::Filter;
 pub use merge::{Merged, Refused};
-pub use names::{ColumnType, FIELDS, Name, Names, flatten};
+pub use names::{FIELDS, Name, Names, flatten};
 pub use records::*;
 pub use schema::VERSION;
 pub use select::{Counts, Selection, Values};

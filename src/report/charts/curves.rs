@@ -1,6 +1,6 @@
 //! Training and validation curves of every generator cell, with the seeds' spread.
 
-use super::svg::{Plot, Series};
+use super::svg::{Plot, Series, anchor};
 use crate::report::scores::Results;
 use crate::store::{CellRecord, Curve, Error, Store};
 use crate::train::{Epoch, Measures};
@@ -37,7 +37,7 @@ pub fn figures(store: &Store, results: &Results) -> Result<Vec<Value>, Error> {
 }
 
 fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool) -> Value {
-    let id = format!("curve-{}", super::anchor(&cell.key));
+    let id = format!("curve-{}", anchor(&cell.key));
     let drawn: Vec<&Quantity> = QUANTITIES.iter().filter(|q| classifier || !q.2).collect();
     let plots: Vec<String> = drawn
         .iter()

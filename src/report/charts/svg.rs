@@ -38,6 +38,11 @@ pub struct Plot {
     pub series: Vec<Series>,
 }
 
+/// A text as an HTML id.
+pub fn anchor(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
 /// Text that may stand anywhere in a page.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -219,7 +224,7 @@ pub fn bars(id: &str, title: &str, values: &[(String, f64)], marked: usize, size
             at(TOP + 4.0 + 13.0 * i as f64),
             i + 1,
             escape(&short),
-            super::super::format::signed(*value, 1)
+            crate::report::format::signed(*value, 1)
         );
     }
     out.push_str("</svg>");

@@ -1,7 +1,7 @@
 //! Accuracy along a further axis of the grid with numbers on it, such as the missing rate: every row of a table a line, every
 //! point of the other further axes a panel.
 
-use super::svg::{Plot, STYLES, Series};
+use super::svg::{Plot, STYLES, Series, anchor};
 use crate::experiment::grid::AXES;
 use crate::experiment::tables::{AccuracyRow, Table};
 use crate::experiment::term::Fusion;
@@ -37,12 +37,7 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
             let mut csv = format!("{},row,{axis},mean,sd,n", names(&others));
             for point in points(&others).into_iter().take(PANELS) {
                 let lines = lines(results, table, axis, values, &point)?;
-                let id = format!(
-                    "sweep-{}-{}-{}",
-                    super::anchor(axis),
-                    super::anchor(&table.table.to_string()),
-                    panels.len()
-                );
+                let id = format!("sweep-{}-{}-{}", anchor(axis), anchor(&table.table.to_string()), panels.len());
                 let name = told(&point);
                 add_csv(&mut csv, &point, &lines);
                 let plot = Plot {
@@ -71,7 +66,7 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
                 .map(|(i, row)| json!({ "style": i % STYLES, "mark": i / STYLES, "name": full_name(row) }))
                 .collect();
             out.push(json!({
-                "id": format!("sweep-{}-{}", super::anchor(axis), super::anchor(&table.table.to_string())),
+                "id": format!("sweep-{}-{}", anchor(axis), anchor(&table.table.to_string())),
                 "title": format!("Table {} against {axis}", table.table),
                 "panels": panels, "legend": legend, "csv": csv,
             }));

@@ -1,9 +1,9 @@
 //! Lists of facts: about the data and the runs, every setting, every environment, and the checklist that conferences ask for.
 
-use super::{Fact, fact};
+use super::fact::{Fact, fact, plain};
 use crate::dataset::Kind;
 use crate::experiment::Part;
-use crate::report::evaluate::coverage;
+use crate::report::coverage::coverage;
 use crate::report::format::{bytes, duration, number};
 use crate::report::scores::Results;
 use crate::store::{CellRecord, Error, ExperimentRecord, RunRecord, Store};
@@ -96,11 +96,6 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
         }));
     }
     Ok(out)
-}
-
-/// A JSON value as one would write it.
-pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
 /// Every key of the configuration with its value, by dotted name.

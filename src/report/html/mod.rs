@@ -2,6 +2,7 @@
 
 mod behind;
 mod beside;
+mod fact;
 mod facts;
 mod tables;
 
@@ -14,8 +15,7 @@ use super::scores::Results;
 use super::sensitivity::{Flip, Movement, movements};
 use crate::dataset::Kind;
 use crate::store::{Error, ExperimentRecord, RunRecord, Store};
-use facts::plain;
-use serde::Serialize;
+use fact::plain;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -29,16 +29,6 @@ const TEMPLATES: [(&str, &str); 6] = [
 ];
 const STYLE: &str = include_str!("../../../reports/templates/style.css");
 const SCRIPT: &str = include_str!("../../../reports/templates/script.js");
-
-#[derive(Serialize)]
-struct Fact {
-    name: String,
-    value: String,
-}
-
-fn fact(name: &str, value: impl Into<String>) -> Fact {
-    Fact { name: name.into(), value: value.into() }
-}
 
 /// Renders an experiment's report from the store, beside another store's results where one is given. The same stores give
 /// the same bytes.

@@ -1,10 +1,11 @@
 //! The declared tables as the template lays them out, with what stands behind each number.
 
 use crate::experiment::Config;
-use crate::report::charts::anchor;
-use crate::report::evaluate::{Entry, EvaluatedTable, Row};
-use crate::report::export::{self, Format};
-use crate::report::format::{decimals, mean_sd, number, signed};
+use crate::experiment::tables::TableKind;
+use crate::report::charts::svg::anchor;
+use crate::report::export::{self, Document, Format};
+use crate::report::format::{mean_sd, number, signed};
+use crate::report::table::{Entry, EvaluatedTable, Row};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -49,18 +50,21 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
         _ => "no runs".into(),
     };
     let caption = match table.kind {
-        "counts" => format!("Clips; published on {}.", published_on(config)),
-        "improvement" => format!("Classes by gain, {seeds}; shaded where a class is also published in that column."),
+        TableKind::Counts => format!("Clips; published on {}.", published_on(config)),
+        TableKind::Improvement => {
+            format!("Classes by gain, {seeds}; shaded where a class is also published in that column.")
+        }
         _ if n.is_empty() => format!("Percent of val clips, {seeds}; published on {}.", published_on(config)),
         _ => {
             format!("Percent of val clips, {seeds}, 95 % intervals in brackets; published on {}.", published_on(config))
         }
     };
-    let copy = |format| export::tables(std::slice::from_ref(table), format);
+    let document = Document { experiment: &config.name, tables: std::slice::from_ref(table), notes: &[], wide: false };
+    let copy = |format| export::tables(&document, format);
     json!({
         "id": table.id.to_string(),
         "title": table.title,
-        "kind": table.kind,
+        "kind": table.kind.word(),
         "columns": table.columns,
         "width": 1 + 3 * table.columns.len(),
         "caption": caption,
@@ -82,12 +86,12 @@ fn published_on(config: &Config) -> &str {
 }
 
 fn rows(table: &EvaluatedTable) -> Vec<Value> {
-    if table.kind == "improvement" {
+    if table.kind == TableKind::Improvement {
         return Vec::new();
     }
     let best = |column: usize, of: fn(&Entry) -> Option<f64>| -> Option<f64> {
         let values = table.rows.iter().filter(|r| !r.control).filter_map(|r| r.entries.get(column).and_then(of));
-        (table.kind == "accuracy")
+        (table.kind == TableKind::Accuracy)
             .then(|| values.fold(None, |b: Option<f64>, v| Some(b.map_or(v, |b| b.max(v)))))
             .flatten()
     };
@@ -109,7 +113,7 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
                     "ours": mean_sd(e).unwrap_or_else(|| "–".into()),
                     "there": e.mean.is_some() && !row.runs.is_empty(),
                     "interval": e.interval.filter(|_| e.mean.is_some()).map(|(low, high)| {
-                        format!("[{}, {}]", number(low, decimals(&e.metric)), number(high, decimals(&e.metric)))
+                        format!("[{}, {}]", number(low, e.metric.decimals()), number(high, e.metric.decimals()))
                     }),
                     "verdict": e.verdict.map(|v| v.words()),
                     "why": e.why,
@@ -117,7 +121,7 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
                     "best": !control && e.mean.is_some() && e.mean == ours[c],
                     "published": e.published_text.clone().unwrap_or_else(|| "–".into()),
                     "published_best": !control && e.published.is_some() && e.published == published[c],
-                    "delta": e.delta.map_or_else(|| "–".into(), |d| signed(d, decimals(&e.metric))),
+                    "delta": e.delta.map_or_else(|| "–".into(), |d| signed(d, e.metric.decimals())),
                 })
             })
             .collect();
@@ -130,7 +134,7 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
 }
 
 fn ranks(table: &EvaluatedTable) -> Vec<Vec<Value>> {
-    if table.kind != "improvement" {
+    if table.kind != TableKind::Improvement {
         return Vec::new();
     }
     let count = table.rows.iter().map(|r| r.entries.len()).max().unwrap_or(0);
@@ -173,14 +177,15 @@ fn behind(table: &EvaluatedTable) -> Vec<Value> {
         }
         let seed = |s: &Option<u64>| s.map_or_else(|| "any".to_string(), |s| s.to_string());
         let values = |e: &Entry| -> String {
-            let all = e.values.iter().map(|v| number(*v, decimals(&e.metric)));
+            let all = e.values.iter().map(|v| number(*v, e.metric.decimals()));
             all.collect::<Vec<_>>().join(", ")
         };
         let numbers: Vec<Value> = row
             .entries
             .iter()
             .map(|e| {
-                let name = if table.kind == "improvement" { e.row.clone() } else { e.metric.clone() };
+                let name =
+                    if table.kind == TableKind::Improvement { e.row.clone() } else { e.metric.word().to_string() };
                 json!({ "name": name, "values": values(e) })
             })
             .collect();

@@ -1,0 +1,112 @@
+//! The declared tables, computed: mean and standard deviation over seeds beside the published values. One file a kind of
+//! table; the intervals of all of them are drawn together.
+
+mod accuracy;
+mod counts;
+mod improvement;
+
+use super::agreement::{self, Terms};
+use super::resample::Sample;
+use super::scores::{Fused, Results, Scope, point};
+use super::table::{Entry, EvaluatedTable};
+use crate::experiment::Tables;
+use crate::experiment::claims::Metric;
+use crate::experiment::tables::{Published, Table, TableKind};
+use crate::store::{Error, ExperimentRecord, Store};
+
+/// Computes every table of an experiment from the store.
+pub fn evaluate(store: &Store, experiment: &ExperimentRecord, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
+    evaluate_at(&Results::new(store, experiment)?, tables)
+}
+
+/// The same from results that are open already.
+pub fn evaluate_at(results: &Results, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
+    let terms = Terms::of(results, tables)?;
+    let mut sample = Sample::default();
+    let mut columns = Vec::new();
+    let mut out = Vec::new();
+    for table in &tables.tables {
+        out.push(one(results, table, &mut |row, entry, fused, metric| {
+            // Rows of other clips than the rest have no interval; there are none in stores of ours.
+            if let Ok(of_row) = sample.add(fused, metric) {
+                let (seeds, places): (Vec<Option<u64>>, Vec<usize>) = of_row.into_iter().unzip();
+                columns.push(((table.table.clone(), row, entry, seeds.iter().any(Option::is_some)), places));
+            }
+        })?);
+    }
+    let places: Vec<Vec<usize>> = columns.iter().map(|(_, places)| places.clone()).collect();
+    for (((id, row, entry, seeded), _), interval) in columns.iter().zip(sample.levels(&places)) {
+        let table = out.iter_mut().find(|t| t.id == *id);
+        if let Some(entry) = table.and_then(|t| t.rows.get_mut(*row)).and_then(|r| r.entries.get_mut(*entry)) {
+            entry.interval = Some(interval);
+            entry.seeded = *seeded;
+        }
+    }
+    let seeds = results.experiment.config.seeds.len();
+    for (table, declared) in out.iter_mut().zip(&tables.tables) {
+        for (r, row) in table.rows.iter_mut().enumerate() {
+            for (e, entry) in row.entries.iter_mut().enumerate() {
+                entry.declared = if entry.seeded { seeds } else { 1 };
+                let published = published(declared, r, e);
+                (entry.verdict, entry.why) = match table.kind {
+                    TableKind::Counts => agreement::count(entry, published, &terms),
+                    TableKind::Accuracy => agreement::percentage(entry, published, &terms),
+                    TableKind::Improvement => (None, None),
+                };
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Takes a row's scores to where its interval is drawn: row, entry, scores, metric.
+type Collect<'c> = dyn FnMut(usize, usize, &Fused, Metric) + 'c;
+
+/// The published value beside an entry of a row.
+fn published(table: &Table, row: usize, entry: usize) -> Option<&Published> {
+    let of: [&Option<Published>; 2] = match table.kind() {
+        TableKind::Counts => table.counts.get(row).map(|r| [&r.published.train, &r.published.val])?,
+        TableKind::Accuracy => table.accuracy.get(row).map(|r| [&r.published.top1, &r.published.top5])?,
+        TableKind::Improvement => return None,
+    };
+    of.get(entry).and_then(|p| p.as_ref())
+}
+
+fn one(results: &Results, table: &Table, collect: &mut Collect) -> Result<EvaluatedTable, Error> {
+    let at = point(results.experiment, table);
+    let scope = Scope { audio: &table.audio, at: &at, table: &table.table };
+    let mut out = EvaluatedTable {
+        id: table.table.clone(),
+        title: table.title.clone(),
+        note: table.note.clone(),
+        kind: table.kind(),
+        columns: Vec::new(),
+        rows: Vec::new(),
+        skipped: None,
+    };
+    if !at.is_empty() {
+        let point: Vec<String> = at.iter().map(|(axis, value)| format!("{axis} = {value}")).collect();
+        out.note = format!("{}{}At {}.", out.note, if out.note.is_empty() { "" } else { " " }, point.join(", "));
+    }
+    if !table.audio.is_empty() {
+        out.skipped = results.audio_of(&scope).err();
+    }
+    (out.columns, out.rows) = match table.kind() {
+        TableKind::Counts => counts::rows(results, table)?,
+        TableKind::Accuracy => accuracy::rows(results, table, &scope, collect)?,
+        TableKind::Improvement => improvement::rows(results, table, &scope)?,
+    };
+    Ok(out)
+}
+
+/// Column headings and rows.
+type Laid = (Vec<String>, Vec<super::table::Row>);
+
+/// Sets the published value beside an entry, and the reason where there is no number of ours.
+fn beside(mut entry: Entry, published: Option<&Published>, skipped: Option<String>) -> Entry {
+    entry.published = published.map(|p| p.value);
+    entry.delta = entry.mean.zip(published).map(|(m, p)| m - p.value);
+    entry.published_text = published.map(|p| super::format::number(p.value, p.decimals));
+    entry.skipped = skipped;
+    entry
+}
