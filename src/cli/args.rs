@@ -61,7 +61,7 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
-  unmute query --csv 'SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = \"top1\"'
+  unmute query --csv 'SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = '\\''top1'\\'''
 
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),
@@ -287,6 +287,9 @@ pub(super) struct ReportArgs {
     /// Another store, whose numbers of the same experiment are set beside ours
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// Leave out host and user names and the folders of paths, for a report that is published
+    #[arg(long)]
+    pub anonymous: bool,
 }
 
 #[derive(Debug, Args)]
@@ -317,6 +320,9 @@ pub(super) enum ExportWhat {
         /// How to write them
         #[arg(long, value_enum, default_value_t = Format::Md)]
         format: Format,
+        /// LaTeX: tables over both columns of a page (table*) instead of one
+        #[arg(long)]
+        wide: bool,
     },
     /// One row a run: its parts, its numbers, and all keys that it depends on
     Runs(RunsArgs),

@@ -26,7 +26,7 @@ fn published(args: &ClaimsArgs) -> Result<Vec<Judgement>, Failure> {
         (experiment.claims, experiment.tables)
     } else {
         let store = open::store(&args.store.db.db)?;
-        let record = open::recorded(&store, &args.experiment)?;
+        let record = open::recorded(&store, &args.experiment)?.record;
         (record.claims, record.tables)
     };
     Ok(judge(&claims, &tables, &Paper(&tables))?)
@@ -35,7 +35,9 @@ fn published(args: &ClaimsArgs) -> Result<Vec<Judgement>, Failure> {
 /// Our results, from the store alone, and the published ones beside them.
 fn ours(args: &ClaimsArgs) -> Result<(Vec<Judgement>, Vec<Judgement>), Failure> {
     let store = open::store(&args.store.db.db)?;
-    let record = open::recorded(&store, &args.experiment)?;
+    let recorded = open::recorded(&store, &args.experiment)?;
+    recorded.tell();
+    let record = recorded.record;
     let results = Results::new(&store, &record)?;
     let ours = judge(&record.claims, &record.tables, &Ours::new(&results, &record.tables))?;
     Ok((ours, judge(&record.claims, &record.tables, &Paper(&record.tables))?))

@@ -4,6 +4,7 @@ use super::args::ExperimentArgs;
 use super::{Failure, progress};
 use crate::dataset::Dataset;
 use crate::experiment::{Claims, Experiment, Ledger, Tables};
+use crate::report::departures::{self, Departures};
 use crate::runs::Plan;
 use crate::store::{ExperimentRecord, RunRecord, State, Store};
 use std::path::Path;
@@ -36,7 +37,7 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
 
 /// The experiment that `what` (a folder, or a name in the store) means, as it was run last. The folder's own tables,
 /// claims and ledger are used where the folder is there, so that editing a table needs no training.
-pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, Failure> {
+pub(super) fn recorded(store: &Store, what: &Path) -> Result<Recorded, Failure> {
     let folder = if what.join("experiment.yaml").is_file() { Some(Experiment::load(what, &[])?) } else { None };
     let name = folder.as_ref().map_or_else(|| what.to_string_lossy().into_owned(), |e| e.config.name.clone());
     let Some(mut record) = store.latest_experiment(&name)? else {
@@ -54,6 +55,7 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
             store.path().display()
         )));
     };
+    let departures = departures(&record, folder.as_ref(), what);
     if let Some(Experiment { tables, claims, ledger, .. }) = folder {
         if tables != Tables::default() {
             record.tables = tables;
@@ -65,7 +67,38 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
             record.ledger = ledger;
         }
     }
-    Ok(record)
+    Ok(Recorded { record, departures })
+}
+
+/// An experiment as the store has it, and in what that departs from its declaration.
+pub(super) struct Recorded {
+    pub record: ExperimentRecord,
+    pub departures: Departures,
+}
+
+impl Recorded {
+    /// Says on stderr in what the numbers are not those that are declared.
+    pub fn tell(&self) {
+        for line in self.departures.sentences() {
+            progress::say(&format!("note: {line}"));
+        }
+        if !self.departures.edits.is_empty() {
+            progress::say("next: `unmute run` with the experiment as it is now; what is done is not trained again");
+        }
+    }
+}
+
+/// In what a recorded experiment departs from the folder that declares it, or, without the folder, from what the store
+/// knows of it.
+fn departures(record: &ExperimentRecord, folder: Option<&Experiment>, what: &Path) -> Departures {
+    let Some(folder) = folder else { return Departures::of(record, None) };
+    // With the same --set values, so that what differs was edited.
+    let now = match Experiment::load(what, &record.sets) {
+        Ok(now) => now.config,
+        Err(_) => folder.config.clone(),
+    };
+    let edits = departures::edits(&record.config, &now);
+    Departures { edits, ..Departures::of(record, Some(&now.seeds)) }
 }
 
 /// Opens a store to read.

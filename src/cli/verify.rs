@@ -94,7 +94,7 @@ fn candidates(
         _ => None,
     };
     if let Some(named) = named {
-        let name = open::recorded(store, named)?.name;
+        let name = open::recorded(store, named)?.record.name;
         experiments.retain(|e| e.name == name);
     }
     let mut of_data = Vec::new();

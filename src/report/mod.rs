@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod charts;
 pub mod claims;
 pub mod coverage;
+pub mod departures;
 pub mod evaluate;
 pub mod export;
 pub mod format;

@@ -1,5 +1,6 @@
 //! From a fusion's terms to scores: which cells it names, which runs they have, which cell is the best of a group.
 
+use super::departures::Departures;
 pub use super::ranks::right_by_class;
 use super::ranks::{all_finite, ranks};
 use crate::experiment::config::{SelectOn, Sounded};
@@ -23,6 +24,8 @@ pub struct Results<'a> {
     pub experiment: &'a ExperimentRecord,
     /// Its data set.
     pub dataset: DatasetRecord,
+    /// In what they are not those of the experiment as it is declared.
+    pub departures: Departures,
     store: &'a Store,
     /// Only runs with these seeds.
     seeds: Vec<u64>,
@@ -93,6 +96,7 @@ impl<'a> Results<'a> {
     pub fn new(store: &'a Store, experiment: &'a ExperimentRecord) -> Result<Self, Error> {
         Ok(Results {
             dataset: store.dataset(experiment.dataset_id)?,
+            departures: Departures::of(experiment, None),
             experiment,
             store,
             seeds: experiment.config.seeds.clone(),
@@ -100,6 +104,11 @@ impl<'a> Results<'a> {
             runs: RefCell::default(),
             scores: RefCell::default(),
         })
+    }
+
+    /// The same, with all that is known of how they depart from the declaration.
+    pub fn departing(self, departures: Departures) -> Self {
+        Results { departures, ..self }
     }
 
     /// The same, of these seeds alone.
@@ -143,6 +152,21 @@ impl<'a> Results<'a> {
         let scores = self.store.scores(run, what)?.map(Rc::new);
         self.scores.borrow_mut().insert(key, scores.clone());
         Ok(scores)
+    }
+
+    /// Top-1 of a run's generated feature alone, in percent: over val clips that sound, and over silent ones. `None` where
+    /// it has no such scores, or there are no such clips.
+    pub fn generated_alone(&self, run: &RunRecord) -> Result<[Option<f64>; 2], Error> {
+        let Some(scores) = self.scores(&run.id, "generated")? else { return Ok([None, None]) };
+        let view = self.view(run.view_id)?;
+        let ranks = ranks(&scores, &view.val.labels);
+        let of = |sounds: bool| {
+            let wanted = ranks.iter().zip(&view.val.sounded).filter(|(_, sounded)| **sounded == sounds);
+            let (right, all) =
+                wanted.fold((0, 0), |(right, all), (rank, _)| (right + usize::from(*rank == 0), all + 1));
+            (all > 0).then(|| 100.0 * right as f64 / all as f64)
+        };
+        Ok([of(true), of(false)])
     }
 
     /// The audio feature that `audio` stands for in a table.

@@ -5,12 +5,14 @@
 //! where it is of the same data set and differs from the experiment in that alternative alone.
 
 use super::claims::{Judgement, judge};
+use super::departures::same;
 use super::evaluate::evaluate_at;
 use super::format::signed;
 use super::measure::Measure;
 use super::paired::Ours;
 use super::scores::Results;
 use super::table::{EvaluatedTable, Row};
+use crate::experiment::Config;
 use crate::experiment::claims::Metric;
 use crate::experiment::ledger::Alternative;
 use crate::experiment::tables::TableKind;
@@ -79,6 +81,16 @@ pub fn sets(alternative: &Alternative) -> Vec<String> {
     alternative.set.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
+/// Whether the experiment has what the alternative would set already, so that there is nothing to move.
+pub fn in_force(config: &Config, alternative: &Alternative) -> bool {
+    let config = serde_json::to_value(config).unwrap_or_default();
+    let value = |key: &str| key.split('.').try_fold(&config, |place, part| place.get(part));
+    !alternative.set.is_empty() && alternative.set.iter().all(|(key, set)| same(value(key), Some(set)))
+}
+
+/// What is said of such an alternative.
+pub const IN_FORCE: &str = "is what the experiment has already, so there is nothing to compare";
+
 /// An experiment's tables and verdicts.
 type Judged = (Vec<EvaluatedTable>, Vec<Judgement>);
 
@@ -104,6 +116,11 @@ pub fn movements(
                 moves: Vec::new(),
                 flips: Vec::new(),
             };
+            if in_force(&base.config, alternative) {
+                movement.skipped = Some(IN_FORCE.into());
+                out.push(movement);
+                continue;
+            }
             let variant = store.latest_experiment(&variant_name(&base.name, &entry.id, i))?;
             match variant.map(|v| comparable(base, v, &movement.set)) {
                 None if !all => continue,
@@ -184,7 +201,9 @@ fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: Metric) -> Opti
             differences.push((b - a, &row.key));
         }
     }
-    let largest = *differences.iter().max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
+    // The first of those that move as far.
+    let furthest = differences.iter().map(|(d, _)| d.abs()).fold(f64::NAN, f64::max);
+    let largest = *differences.iter().find(|(d, _)| d.abs() >= furthest)?;
     Some(Move {
         table: ours.id.to_string(),
         metric: metric.word().into(),

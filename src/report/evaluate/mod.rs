@@ -4,9 +4,10 @@
 mod accuracy;
 mod counts;
 mod improvement;
+mod standing;
 
 use super::agreement::{self, Terms};
-use super::resample::Sample;
+use super::resample::{Sample, interval};
 use super::scores::{Fused, Results, Scope, point};
 use super::table::{Entry, EvaluatedTable};
 use crate::experiment::Tables;
@@ -35,12 +36,19 @@ pub fn evaluate_at(results: &Results, tables: &Tables) -> Result<Vec<EvaluatedTa
         })?);
     }
     let places: Vec<Vec<usize>> = columns.iter().map(|(_, places)| places.clone()).collect();
-    for (((id, row, entry, seeded), _), interval) in columns.iter().zip(sample.levels(&places)) {
+    let draws = sample.draws(&places);
+    for (((id, row, entry, seeded), _), draws) in columns.iter().zip(&draws) {
         let table = out.iter_mut().find(|t| t.id == *id);
         if let Some(entry) = table.and_then(|t| t.rows.get_mut(*row)).and_then(|r| r.entries.get_mut(*entry)) {
-            entry.interval = Some(interval);
+            entry.interval = Some(interval(draws.clone()));
             entry.seeded = *seeded;
         }
+    }
+    for (table, declared) in out.iter_mut().zip(&tables.tables) {
+        let of_table = columns.iter().zip(&draws).filter(|(((id, ..), _), _)| *id == table.id);
+        let drawn: Vec<standing::Drawn> =
+            of_table.map(|(((_, row, entry, _), _), draws)| (*row, *entry, draws.as_slice())).collect();
+        standing::set(table, declared, &drawn)?;
     }
     let seeds = results.experiment.config.seeds.len();
     for (table, declared) in out.iter_mut().zip(&tables.tables) {

@@ -1,5 +1,6 @@
 //! The report: one self-contained HTML file. The templates say how it looks; everything that is said is settled here.
 
+mod anonymous;
 mod behind;
 mod beside;
 mod fact;
@@ -8,16 +9,19 @@ mod tables;
 
 use super::charts;
 use super::claims::{Judgement, Paper, judge};
+use super::departures::Departures;
 use super::evaluate::evaluate_at;
 use super::format::number;
 use super::paired::Ours;
 use super::scores::Results;
-use super::sensitivity::{Flip, Movement, movements};
+use super::sensitivity::{Flip, Movement, in_force, movements};
 use crate::dataset::Kind;
 use crate::store::{Error, ExperimentRecord, RunRecord, Store};
 use fact::plain;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
 
 const TEMPLATES: [(&str, &str); 6] = [
     ("report.html", include_str!("../../../reports/templates/report.html")),
@@ -30,21 +34,33 @@ const TEMPLATES: [(&str, &str); 6] = [
 const STYLE: &str = include_str!("../../../reports/templates/style.css");
 const SCRIPT: &str = include_str!("../../../reports/templates/script.js");
 
-/// Renders an experiment's report from the store, beside another store's results where one is given. The same stores give
-/// the same bytes.
-pub fn render(
-    store: &Store,
-    experiment: &ExperimentRecord,
-    against: Option<(&Store, &ExperimentRecord)>,
-) -> Result<String, Error> {
-    let results = Results::new(store, experiment)?;
+/// What a report is made of.
+pub struct Request<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// The experiment.
+    pub experiment: &'a ExperimentRecord,
+    /// In what the results are not those that were declared.
+    pub departures: &'a Departures,
+    /// What `verify` finds wrong with the store, told at the top.
+    pub damage: &'a [String],
+    /// Another store, whose results of the same experiment are set beside these.
+    pub against: Option<(&'a Store, &'a ExperimentRecord)>,
+    /// Leave out host and user names, and the folders of paths.
+    pub anonymous: bool,
+}
+
+/// Renders an experiment's report. The same stores give the same bytes.
+pub fn render(request: &Request) -> Result<String, Error> {
+    let Request { store, experiment, .. } = *request;
+    let results = Results::new(store, experiment)?.departing(request.departures.clone());
     let evaluated = evaluate_at(&results, &experiment.tables)?;
     let judged = judge(&experiment.claims, &experiment.tables, &Ours::new(&results, &experiment.tables))?;
     let moved = movements(store, experiment, &evaluated, &judged, false)?;
     let runs = all_runs(&results)?;
     let config = &experiment.config;
     let environments = environment_rows(&runs);
-    let context = json!({
+    let mut context = json!({
         "name": experiment.name,
         "title": if config.title.is_empty() { &experiment.name } else { &config.title },
         "description": config.description,
@@ -52,30 +68,44 @@ pub fn render(
         "script": SCRIPT,
         "version": env!("CARGO_PKG_VERSION"),
         "synthetic": results.dataset.manifest.kind == Kind::Synthetic,
-        "reductions": facts::reductions(experiment, &results)?,
+        "data": results.dataset.fingerprint,
+        "damage": request.damage,
+        "reductions": facts::reductions(&results)?,
         "facts": facts::facts(experiment, &results, &runs)?,
         "within": number(experiment.tables.agree_within, 1),
         "tables": evaluated.iter().map(|t| tables::table(t, config)).collect::<Vec<_>>(),
         "cells": facts::generators(experiment, &results)?,
         "claims": claims(experiment, &judged)?,
         "ledger": ledger(experiment, &moved),
-        "movements": !moved.is_empty(),
+        "movements": moved.iter().any(|m| !m.moves.is_empty()),
         "architectures": charts::architecture::figures(config, &results.dataset),
         "curves": charts::curves::figures(store, &results)?,
         "classes": charts::classes::figures(&evaluated),
         "sweeps": charts::sweep::figures(&results, &experiment.tables.tables)?,
-        "against": against.map(|(store, record)| beside::beside(&evaluated, store, record)).transpose()?,
+        "against": request.against.map(|(store, record)| beside::beside(&evaluated, store, record)).transpose()?,
         "behind": behind::cells(&results, &environments)?,
         "checklist": facts::checklist(experiment, &results, store, &runs)?,
         "settings": facts::settings(experiment),
         "environments": facts::environments(store, &runs)?,
     });
+    if request.anonymous {
+        anonymous::scrub(&mut context, &anonymous::hosts(&runs));
+    }
     // The templates are part of the program and rendered in a test; they do not fail on data.
     let fail = |e: tera::Error| Error::NotFound(format!("the report's template: {e}"));
     let mut tera = tera::Tera::new();
     tera.add_raw_templates(TEMPLATES).map_err(fail)?;
     let context = tera::Context::from_serialize(&context).map_err(fail)?;
     tera.render("report.html", &context).map_err(fail)
+}
+
+/// The fingerprint of the data set that a report is of, if the file is a report.
+pub fn data_of(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let (_, behind) = head.split_once("<meta name=\"unmute-data\" content=\"")?;
+    behind.split_once('"').map(|(fingerprint, _)| fingerprint.to_string())
 }
 
 /// Rows of the environments behind these runs, in the order in which the report numbers them.
@@ -132,15 +162,36 @@ fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<Value> {
             .iter()
             .map(|a| {
                 let movement = moved.iter().find(|m| m.choice == e.id && m.alternative == a.name);
-                json!({ "name": a.name, "moves": movement.map(told_moves), "flips": movement.map(told_flips) })
+                json!({ "name": a.name, "in_force": in_force(&experiment.config, a), "moves": movement.map(told_moves), "flips": movement.map(told_flips) })
             })
             .collect();
         json!({
-            "id": e.id, "question": e.question, "decision": e.decision, "because": e.because,
+            "id": e.id, "question": e.question, "because": e.because,
+            "decision": with_values(&e.decision, &look_up),
+            "instead": e.alternatives.iter().any(|a| in_force(&experiment.config, a)),
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
         })
     };
     experiment.ledger.ledger.iter().map(entry).collect()
+}
+
+/// A decision's words with the experiment's own values in place of `{train.epochs}`, so that an inherited text says what is
+/// the case here.
+fn with_values<'v>(text: &str, look_up: &dyn Fn(&str) -> Option<&'v Value>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('{') {
+        let found = behind.split_once('}').and_then(|(key, after)| look_up(key).map(|value| (value, after)));
+        let Some((value, after)) = found else {
+            out = out + before + "{";
+            rest = behind;
+            continue;
+        };
+        let listed = value.as_array().map(|all| all.iter().map(plain).collect::<Vec<_>>().join(", "));
+        out = out + before + &listed.unwrap_or_else(|| plain(value));
+        rest = after;
+    }
+    out + rest
 }
 
 /// One line a table and metric: `table 3 top1: mean +0.52, most +1.75 (lstm/kl/with), 8 of 9 rows move`.
