@@ -1,8 +1,8 @@
 //! Lists of runs: filtered, sorted and cut off by SQLite, so that a long store is not read to show its top.
 
 use super::filter::{Bind, Filter};
-use super::names::{Name, Names};
 use super::records::*;
+use super::run_fields::{Name, Names};
 use super::{Error, Store};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;

@@ -1,7 +1,7 @@
 //! Everything that changes the store. Each call is one transaction.
 
 use super::records::*;
-use super::{Error, Store, blob, now, numbers};
+use super::{Error, Store, blob, now, run_hash};
 use crate::dataset::{Dataset, View};
 use crate::experiment::Experiment;
 use crate::train::Epoch;
@@ -348,7 +348,7 @@ impl Store {
                     .execute(&mut **t)
                     .await?;
             }
-            let hash = numbers::hash(t, "main", id).await?;
+            let hash = run_hash::hash(t, "main", id).await?;
             sqlx::query(
                 "UPDATE run SET state = 'done', finished_at = ?, heartbeat_at = NULL, error = NULL,
                      seconds = coalesce(seconds, 0) + ?, peak_memory = ?, numbers_hash = ? WHERE id = ?",
