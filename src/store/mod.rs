@@ -19,6 +19,7 @@ mod run_hash;
 mod schema;
 mod select;
 mod sweep;
+mod variants;
 mod write;
 
 pub use check::{Check, Damage};
@@ -33,6 +34,7 @@ pub use run_fields::{ColumnType, FIELDS, Name, Names, flatten};
 pub use schema::VERSION;
 pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
+pub use variants::{Pick, PickError, Variant};
 pub use write::DatasetKey;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

@@ -88,7 +88,7 @@ impl Store {
         let rows = self.rows(sqlx::query(
             "SELECT e.name, r.state, count(DISTINCT r.id) FROM experiment e
              JOIN cell c ON c.experiment_id = e.id JOIN run r ON r.cell = c.fingerprint
-             WHERE e.id = (SELECT o.id FROM experiment o WHERE o.name = e.name ORDER BY o.used_at DESC, o.id DESC LIMIT 1)
+             WHERE e.id = (SELECT o.id FROM experiment o WHERE o.name = e.name ORDER BY o.used DESC, o.id DESC LIMIT 1)
              GROUP BY e.name, r.state",
         ))?;
         for row in &rows {
