@@ -4,6 +4,7 @@ use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
 use crate::report::export::Format;
+use crate::store::Pick;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -275,12 +276,34 @@ pub(super) struct MergeArgs {
     pub store: StoreArgs,
 }
 
+/// Which variant of an experiment is meant; the one that was run last, unless more is said.
+#[derive(Debug, Args)]
+pub(super) struct PickArgs {
+    /// Another variant than the one that was run last: its number or id, as `unmute status` lists them
+    #[arg(long, value_name = "N")]
+    pub variant: Option<String>,
+    /// The variant on this data set: its name, the beginning of its fingerprint, or NAME@FINGERPRINT
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Only these of its seeds
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub seeds: Option<Vec<u64>>,
+}
+
+impl PickArgs {
+    pub(super) fn pick(&self) -> Pick {
+        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds: self.seeds.clone() }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// The experiment's folder, or its name in the store
     pub experiment: PathBuf,
     #[command(flatten)]
     pub db: DbArg,
+    #[command(flatten)]
+    pub pick: PickArgs,
     /// Where to write NAME.html
     #[arg(long, default_value = "reports/out", value_name = "DIR")]
     pub out: PathBuf,
@@ -299,6 +322,11 @@ pub(super) struct ClaimsArgs {
     /// Judge the published values of tables.yaml; needs no store
     #[arg(long)]
     pub published: bool,
+    /// Only these claims, or those of a verdict: C3, holds, fails, inconclusive, cannot-be-tested
+    #[arg(long, value_delimiter = ',', value_name = "C3,...")]
+    pub only: Option<Vec<String>>,
+    #[command(flatten)]
+    pub pick: PickArgs,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -323,6 +351,8 @@ pub(super) enum ExportWhat {
         /// LaTeX: tables over both columns of a page (table*) instead of one
         #[arg(long)]
         wide: bool,
+        #[command(flatten)]
+        pick: PickArgs,
     },
     /// One row a run: its parts, its numbers, and all keys that it depends on
     Runs(RunsArgs),

@@ -26,7 +26,7 @@ fn published(args: &ClaimsArgs) -> Result<Vec<Judgement>, Failure> {
         (experiment.claims, experiment.tables)
     } else {
         let store = open::store(&args.store.db.db)?;
-        let record = open::recorded(&store, &args.experiment)?.record;
+        let record = open::recorded(&store, &args.experiment, &args.pick.pick())?.record;
         (record.claims, record.tables)
     };
     Ok(judge(&claims, &tables, &Paper(&tables))?)
@@ -35,7 +35,7 @@ fn published(args: &ClaimsArgs) -> Result<Vec<Judgement>, Failure> {
 /// Our results, from the store alone, and the published ones beside them.
 fn ours(args: &ClaimsArgs) -> Result<(Vec<Judgement>, Vec<Judgement>), Failure> {
     let store = open::store(&args.store.db.db)?;
-    let recorded = open::recorded(&store, &args.experiment)?;
+    let recorded = open::recorded(&store, &args.experiment, &args.pick.pick())?;
     recorded.tell();
     let record = recorded.record;
     let results = Results::new(&store, &record)?;

@@ -9,9 +9,9 @@ use crate::report::scores::Results;
 
 pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     match &args.what {
-        ExportWhat::Tables { experiment, db, format, wide } => {
+        ExportWhat::Tables { experiment, db, format, wide, pick } => {
             let store = open::store(&db.db)?;
-            let recorded = open::recorded(&store, experiment)?;
+            let recorded = open::recorded(&store, experiment, &pick.pick())?;
             recorded.tell();
             let record = &recorded.record;
             let results = Results::new(&store, record)?.departing(recorded.departures.clone());

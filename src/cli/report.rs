@@ -4,17 +4,17 @@ use super::args::ReportArgs;
 use super::progress::say;
 use super::{Exit, Failure, open, print};
 use crate::report::html::{self, Request};
-use crate::store::{Check, DatasetRecord};
+use crate::store::{Check, DatasetRecord, Pick};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
-    let recorded = open::recorded(&store, &args.experiment)?;
+    let recorded = open::recorded(&store, &args.experiment, &args.pick.pick())?;
     recorded.tell();
     let other = args.against.as_ref().map(|db| open::store(db)).transpose()?;
     let against = match &other {
-        Some(other) => Some((other, open::recorded(other, &args.experiment)?.record)),
+        Some(other) => Some((other, open::recorded(other, &args.experiment, &Pick::default())?.record)),
         None => None,
     };
     let damage = damage(&store.check()?);
@@ -37,7 +37,11 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
         message: format!("{}: {}\n  next: give another folder with --out DIR", path.display(), crate::explain_io(e)),
     };
     std::fs::create_dir_all(&args.out).map_err(|e| failed(&args.out, &e))?;
-    let path = place(&args.out, &recorded.record.name, &dataset);
+    let name = match (&args.pick.variant, recorded.variant.latest) {
+        (Some(_), false) => format!("{}.{}", recorded.record.name, recorded.variant.number),
+        _ => recorded.record.name.clone(),
+    };
+    let path = place(&args.out, &name, &dataset);
     write_whole(&path, page.as_bytes()).map_err(|e| failed(&path, &e))?;
     say("the report, to be opened in a browser:");
     print(&format!("{}\n", path.display()))?;

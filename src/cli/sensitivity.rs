@@ -11,6 +11,7 @@ use crate::report::paired::Ours;
 use crate::report::scores::Results;
 use crate::report::sensitivity::{Flip, IN_FORCE, Movement, in_force, movements, sets, variant_name};
 use crate::runs::Plan;
+use crate::store::Pick;
 use std::collections::BTreeMap;
 
 pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
@@ -61,7 +62,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
         }
     }
     // As far as the store tells, the variants were used last; the experiment itself is found by its name.
-    let record = open::recorded(&store, &given.experiment)?.record;
+    let record = open::recorded(&store, &given.experiment, &Pick::default())?.record;
     let results = Results::new(&store, &record)?;
     let tables = evaluate_at(&results, &record.tables)?;
     let judged = judge(&record.claims, &record.tables, &Ours::new(&results, &record.tables))?;

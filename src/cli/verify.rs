@@ -8,7 +8,7 @@ use crate::report::format::number;
 use crate::runs::verify::{self, Verified};
 use crate::runs::why;
 use crate::runs::{Event, Options};
-use crate::store::{Check, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values};
+use crate::store::{Check, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::Path;
@@ -94,7 +94,7 @@ fn candidates(
         _ => None,
     };
     if let Some(named) = named {
-        let name = open::recorded(store, named)?.record.name;
+        let name = open::recorded(store, named, &Pick::default())?.record.name;
         experiments.retain(|e| e.name == name);
     }
     let mut of_data = Vec::new();

@@ -96,7 +96,7 @@ impl<'a> Results<'a> {
     pub fn new(store: &'a Store, experiment: &'a ExperimentRecord) -> Result<Self, Error> {
         Ok(Results {
             dataset: store.dataset(experiment.dataset_id)?,
-            departures: Departures::of(experiment, None),
+            departures: Departures::of(experiment, experiment.declared.as_deref()),
             experiment,
             store,
             seeds: experiment.config.seeds.clone(),
