@@ -9,6 +9,7 @@ mod cli;
 mod cuda;
 mod errors;
 mod experiment;
+mod exports;
 mod groups;
 mod interrupted;
 mod numerics;

@@ -62,7 +62,7 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
-  unmute query --csv 'SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = '\\''top1'\\'''
+  unmute query --csv \"SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1'\"
 
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),

@@ -1,6 +1,7 @@
 //! Everything to the right of the store: tables, exports and the report are functions of the database alone.
 
 pub mod agreement;
+pub mod answer;
 pub mod charts;
 pub mod claims;
 pub mod coverage;
@@ -17,3 +18,4 @@ pub mod scores;
 pub mod sensitivity;
 pub mod stats;
 pub mod table;
+pub mod words;

@@ -3,7 +3,7 @@
 use super::departures::Departures;
 pub use super::ranks::right_by_class;
 use super::ranks::{all_finite, ranks};
-use crate::experiment::config::{SelectOn, Sounded};
+use crate::experiment::config::{Architecture, SelectOn, Sounded};
 use crate::experiment::tables::Table;
 use crate::experiment::term::{Choice, Fusion, Term};
 use crate::experiment::{Part, TableId};
@@ -213,7 +213,7 @@ impl<'a> Results<'a> {
         audio: &str,
         choice: &Choice,
     ) -> Result<Result<(&CellRecord, bool), Skipped>, Error> {
-        let group = |architecture: Option<crate::experiment::config::Architecture>| -> Vec<&CellRecord> {
+        let group = |architecture: Option<Architecture>| -> Vec<&CellRecord> {
             let fits = |c: &&CellRecord| {
                 matches!(&c.part, Part::Generator { audio: a, generator: g, .. } if a == audio && architecture.is_none_or(|w| w == *g))
                     && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
@@ -272,6 +272,14 @@ impl<'a> Results<'a> {
             }
         }
         Ok(best.map(|(_, _, cell)| (cell, true)).ok_or(why))
+    }
+
+    /// The architecture of the cell that `best` stands for, if any generator has run.
+    pub fn best_of(&self, scope: &Scope, audio: &str) -> Result<Option<Architecture>, Error> {
+        Ok(match self.choose(scope, audio, &Choice::Best)? {
+            Ok((CellRecord { part: Part::Generator { generator, .. }, .. }, _)) => Some(*generator),
+            _ => None,
+        })
     }
 
     /// A term's scores by seed.

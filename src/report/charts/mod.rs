@@ -5,3 +5,4 @@ pub mod classes;
 pub mod curves;
 pub mod svg;
 pub mod sweep;
+pub mod track;

@@ -1,6 +1,6 @@
 //! Accuracies of fusions, over all val clips.
 
-use super::{Collect, Laid, beside};
+use super::laid::{Collect, Laid, beside};
 use crate::experiment::claims::Metric;
 use crate::experiment::tables::{AccuracyRow, Published, Table};
 use crate::experiment::term::Fusion;

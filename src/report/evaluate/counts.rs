@@ -1,6 +1,6 @@
 //! Clips with and without sound.
 
-use super::{Laid, beside};
+use super::laid::{Laid, beside};
 use crate::experiment::tables::{Count, Published, Table};
 use crate::report::measure::Measure;
 use crate::report::scores::Results;

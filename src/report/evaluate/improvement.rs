@@ -1,6 +1,6 @@
 //! Most improved classes: per-class top-1 under one fusion minus that under another.
 
-use super::Laid;
+use super::laid::Laid;
 use crate::experiment::tables::{ImprovementColumn, Table};
 use crate::experiment::term::Fusion;
 use crate::report::measure::Measure;

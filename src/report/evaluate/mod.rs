@@ -4,23 +4,19 @@
 mod accuracy;
 mod counts;
 mod improvement;
-mod standing;
+mod laid;
+pub(super) mod standing;
 
 use super::agreement::{self, Terms};
 use super::resample::{Sample, interval};
-use super::scores::{Fused, Results, Scope, point};
-use super::table::{Entry, EvaluatedTable};
+use super::scores::{Results, Scope, point};
+use super::table::EvaluatedTable;
 use crate::experiment::Tables;
-use crate::experiment::claims::Metric;
 use crate::experiment::tables::{Published, Table, TableKind};
-use crate::store::{Error, ExperimentRecord, Store};
+use crate::store::Error;
+use laid::Collect;
 
-/// Computes every table of an experiment from the store.
-pub fn evaluate(store: &Store, experiment: &ExperimentRecord, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
-    evaluate_at(&Results::new(store, experiment)?, tables)
-}
-
-/// The same from results that are open already.
+/// Computes every table from an experiment's results.
 pub fn evaluate_at(results: &Results, tables: &Tables) -> Result<Vec<EvaluatedTable>, Error> {
     let terms = Terms::of(results, tables)?;
     let mut sample = Sample::default();
@@ -67,9 +63,6 @@ pub fn evaluate_at(results: &Results, tables: &Tables) -> Result<Vec<EvaluatedTa
     Ok(out)
 }
 
-/// Takes a row's scores to where its interval is drawn: row, entry, scores, metric.
-type Collect<'c> = dyn FnMut(usize, usize, &Fused, Metric) + 'c;
-
 /// The published value beside an entry of a row.
 fn published(table: &Table, row: usize, entry: usize) -> Option<&Published> {
     let of: [&Option<Published>; 2] = match table.kind() {
@@ -105,16 +98,4 @@ fn one(results: &Results, table: &Table, collect: &mut Collect) -> Result<Evalua
         TableKind::Improvement => improvement::rows(results, table, &scope)?,
     };
     Ok(out)
-}
-
-/// Column headings and rows.
-type Laid = (Vec<String>, Vec<super::table::Row>);
-
-/// Sets the published value beside an entry, and the reason where there is no number of ours.
-fn beside(mut entry: Entry, published: Option<&Published>, skipped: Option<String>) -> Entry {
-    entry.published = published.map(|p| p.value);
-    entry.delta = entry.mean.zip(published).map(|(m, p)| m - p.value);
-    entry.published_text = published.map(|p| super::format::number(p.value, p.decimals));
-    entry.skipped = skipped;
-    entry
 }

@@ -54,7 +54,7 @@ pub(super) fn set(table: &mut EvaluatedTable, declared: &Table, drawn: &[Drawn])
 
 /// How each of some means stands, given with its resamples: the highest is the best where it is significantly above all
 /// others (Holm), else it is tied with those that it is not.
-pub(super) fn standings(rivals: &[(usize, f64, &[f64])]) -> Vec<Option<Standing>> {
+pub(in crate::report) fn standings(rivals: &[(usize, f64, &[f64])]) -> Vec<Option<Standing>> {
     let mut out = vec![None; rivals.len()];
     if rivals.len() < 2 {
         return out;
