@@ -84,12 +84,11 @@ fn counted(seeds: &[u64]) -> String {
 /// What is another value now than when the experiment was run, key by key. Seeds are told by [`Departures::of`].
 pub fn edits(run: &Config, now: &Config) -> Vec<String> {
     let keys = |config: &Config| -> Map<String, Value> {
-        let mut flat = flatten(&serde_json::to_value(config).unwrap_or_default());
-        flat.retain(|key, value| {
+        let counts = |(key, value): &(String, Value)| {
             let first = key.split('.').next().unwrap_or(key);
             !WORDS_ALONE.contains(&first) && first != "seeds" && !is_empty(value)
-        });
-        flat
+        };
+        flatten(&serde_json::to_value(config).unwrap_or_default()).into_iter().filter(counts).collect()
     };
     let (run, now) = (keys(run), keys(now));
     let mut names: Vec<&String> = run.keys().chain(now.keys()).collect();

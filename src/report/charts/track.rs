@@ -70,7 +70,7 @@ impl Scale {
         json!({
             "name": line.name, "class": line.class, "strong": line.strong, "value": line.value, "beside": line.beside,
             "at": line.at.is_finite().then(|| Scale::css(self.at(line.at))),
-            "range": range, "published": line.published.map(|p| Scale::css(self.at(p))),
+            "range": range, "bar": null, "published": line.published.map(|p| Scale::css(self.at(p))),
         })
     }
 
@@ -79,7 +79,7 @@ impl Scale {
         let (a, b) = (self.at(line.at.min(0.0)), self.at(line.at.max(0.0)));
         json!({
             "name": line.name, "class": line.class, "strong": line.strong, "value": line.value, "beside": line.beside,
-            "bar": { "left": Scale::css(a), "width": Scale::css(b - a) },
+            "range": null, "bar": { "left": Scale::css(a), "width": Scale::css(b - a) }, "published": null,
             "at": line.interval.map(|(far, _)| Scale::css(self.at(far))),
         })
     }
