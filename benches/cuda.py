@@ -186,9 +186,9 @@ class Bench:
         if not self.args.tests:
             self.say("Right at 1e-4: not measured, no --tests given")
             return
-        tests = [self.args.tests, "cuda::", "--include-ignored", "--test-threads", "1"]
+        tests = [self.args.tests, "gpu::", "--include-ignored", "--test-threads", "1"]
         done = subprocess.run(tests, capture_output=True, text=True, cwd=HERE.parent)
-        results = dict(re.findall(r"^test (cuda::\S+).*?(ok|FAILED)$", done.stdout, re.MULTILINE | re.DOTALL))
+        results = dict(re.findall(r"^test (gpu::\S+).*?(ok|FAILED)$", done.stdout, re.MULTILINE | re.DOTALL))
         failed = sorted(name for name, result in results.items() if result == "FAILED")
         right = [result for name, result in results.items() if name.endswith("outputs_and_gradients_are_the_cpus")]
         verdict = "not measured (not built with the feature cuda)" if not right else "holds" if right == ["ok"] else "misses"

@@ -2,27 +2,29 @@
 //!
 //! Without a part, all of them at the sizes of docs/benchmarks.md. `repeat=N` sets how often a part is timed, `json=1`
 //! prints one line of JSON for each instead of a row. benches/peers/compare.py reads that and times the peers in turn.
-//! `device=cuda` or `device=cuda:N` trains generators on a GPU, in a program built with the feature `cuda`.
+//! `device=cuda` or `device=cuda:N` trains generators on a GPU, in a program built with the feature `cuda`, and `engine=dfdx` by
+//! dfdx's own operations.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use compute::matmul::{Mat, product};
+use compute::nn::InputBatch;
 use compute::rng::Rng;
 use compute::svm::{self, Problem, TrainingSet};
-use dfdx::tensor::Cpu;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 use unmute::dataset::{Dataset, Standardiser, View, synth};
+use unmute::device::{Which, cpu};
 use unmute::experiment::Config;
-use unmute::experiment::config::{Architecture, Classifier, Loss, Svm};
+use unmute::experiment::config::{Architecture, Classifier, Engine, Loss, Svm};
+use unmute::model::Sizes;
 use unmute::score::bank::Bank;
 use unmute::score::solver::OnCpu;
-use unmute::train::generator::{Generator, Sizes};
-use unmute::train::params::adam;
-use unmute::train::step::{Batch, Objective, step};
-use unmute::train::{Backend, Checkpoint, Epoch, Error, Host, Listener, Task, Vision};
+use unmute::train::cell_trainer::{TrainedNetwork, adam};
+use unmute::train::objective::Objective;
+use unmute::train::{Batch, Checkpoint, Epoch, Error, Listener, Task, Vision, train};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -177,49 +179,146 @@ fn autoencoder_step(part: &mut Part) -> Outcome {
     generator_step(part, Architecture::Autoencoder, batch, 18)
 }
 
-/// Forward, losses, backward and Adam on one made-up batch, on the device of `device=`.
+/// A generator's network with a batch for it.
+struct Setup {
+    config: Config,
+    architecture: Architecture,
+    loss: Loss,
+    sizes: Sizes,
+    frames: usize,
+    batch: Batch,
+}
+
+/// Forward, losses, backward and Adam on one made-up batch, on the device of `device=` by the engine of `engine=`.
 fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
-    match part.arguments.get("device").cloned().as_deref() {
-        None | Some("cpu") => step_on(part, <Cpu as Backend>::open(&())?, architecture, rows, frames),
-        Some(name) => gpu_step(part, name, architecture, rows, frames),
-    }
-}
-
-#[cfg(feature = "cuda")]
-fn gpu_step(part: &mut Part, name: &str, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
-    use unmute::cuda::choice::{Wanted, choose, find};
-    let wanted = Wanted::parse(name).ok_or_else(|| format!("device={name}: should be cpu, cuda or cuda:N"))?;
-    let choice = choose(wanted, &find(wanted))?;
-    let device = <dfdx::tensor::Cuda as Backend>::open(&choice.gpu.ok_or("no GPU was chosen")?)?;
-    step_on(part, device, architecture, rows, frames)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpu_step(_: &mut Part, name: &str, _: Architecture, _: usize, _: usize) -> Outcome {
-    Err(format!("device={name}: this program was built without the feature cuda").into())
-}
-
-fn step_on<D: Backend>(part: &mut Part, device: D, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
     let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "bench", "grid": {} }))?;
     if architecture == Architecture::Lstm {
         config.lstm.hidden = part.size("hidden")?;
     }
+    let word = |key: &str, default| part.arguments.get(key).map_or(default, String::as_str);
+    config.train.engine = Engine::of_word(word("engine", "fused")).ok_or("engine=fused|dfdx")?;
+    let loss = Loss::of_word(word("loss", "l2")).ok_or_else(|| format!("loss={}", Loss::words().join("|")))?;
+    let device = word("device", "cpu").to_string();
     let sizes =
         Sizes { frames, visual: part.size("dims")?, audio: part.size("audio")?, classes: part.size("classes")? };
     let clips = part.size("batch")?;
-    let mut generator = Generator::new(device, architecture, &config, sizes, 0)?;
     let batch = Batch {
-        x: Host::all(Arc::new(normal(rows * sizes.visual, "x")), rows),
+        x: InputBatch::all(Arc::new(normal(rows * sizes.visual, "x")), rows),
         labels: (0..clips).map(|i| i % sizes.classes).collect(),
         target: normal(clips * sizes.audio, "target"),
     };
-    let loss = part.arguments.get("loss").map_or(Some(Loss::L2), |word| Loss::of_word(word)).ok_or("loss=l2|kl")?;
-    let objective = Objective { loss, classifier: Classifier::With, train: &config.train };
-    let adam = adam(&config.train);
+    let setup = Setup { config, architecture, loss, sizes, frames, batch };
+    match device.as_str() {
+        "cpu" => {
+            let generator = setup.config.generator(architecture);
+            let network = generator.describe().network(sizes);
+            let engine = setup.config.train.engine;
+            steps(part, &setup, cpu::engine(engine, &generator, &network, frames, 0)?)
+        }
+        name => on_gpu::step(part, &setup, name),
+    }
+}
+
+/// Steps of a network.
+fn steps(part: &mut Part, setup: &Setup, mut network: Box<dyn TrainedNetwork>) -> Outcome {
+    let train = &setup.config.train;
+    let objective = Objective { loss: setup.loss, classifier: Classifier::With, train };
+    let adam = adam(train);
     part.time(3, || {
-        black_box(step(&mut generator, &adam, &objective, &batch)?.loss);
+        black_box(network.step(&adam, &objective, &setup.batch)?.loss);
         Ok(())
     })
+}
+
+#[cfg(not(feature = "cuda"))]
+mod on_gpu {
+    pub fn step(_: &mut super::Part, _: &super::Setup, name: &str) -> super::Outcome {
+        Err(format!("device={name}: this program was built without the feature cuda").into())
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod on_gpu {
+    use super::{Outcome, Part, Setup, adam, black_box};
+    use compute::nn::{AdamConfig, ParamState};
+    use std::rc::Rc;
+    use unmute::device::choice::{choose, find};
+    use unmute::experiment::config::Engine;
+    use unmute::gpu::api::Buffer;
+    use unmute::gpu::batched_params::BatchedParams;
+    use unmute::gpu::driver::Driver;
+    use unmute::gpu::kernels::Adam;
+    use unmute::gpu::losses::{Generated, Labels};
+    use unmute::gpu::network::{BackwardTape, Network, Pass};
+    use unmute::gpu::probe::Wanted;
+    use unmute::model::loss::GpuLoss;
+    use unmute::train::reference::ReferenceNetwork;
+    use unmute::train::trainer::SavedParam;
+
+    /// Steps on a GPU, a cell alone. Each reads its loss, as those of the peers do.
+    pub fn step(part: &mut Part, setup: &Setup, name: &str) -> Outcome {
+        let wanted = Wanted::parse(name).ok_or_else(|| format!("device={name}: should be cpu, cuda or cuda:N"))?;
+        let ordinal = choose(wanted, &find(wanted))?.gpu.ok_or("no GPU was chosen")?;
+        let Setup { config, loss, sizes, frames, batch, .. } = setup;
+        let generator = config.generator(setup.architecture);
+        let network = generator.describe().network(*sizes);
+        if config.train.engine == Engine::Dfdx {
+            let device = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(|e| format!("{e:?}"))?;
+            dfdx::tensor::Cache::enable_cache(&device);
+            return super::steps(
+                part,
+                setup,
+                Box::new(ReferenceNetwork::new(device, generator, &network, *frames, 0)?),
+            );
+        }
+        let (clips, driver) = (batch.labels.len(), Driver::open(ordinal)?);
+        let trunk = generator.describe().fused().ok_or("no kernels for this generator")?;
+        let form = loss.on_gpu(&config.train.loss_settings(), sizes.audio).ok_or("no kernels for this loss")?;
+        let fresh = network.params.into_iter().map(|p| SavedParam {
+            state: ParamState::fresh(p.initial(0)),
+            name: p.name,
+            shape: p.shape,
+        });
+        let params = BatchedParams::new(&driver, &[&fresh.collect::<Vec<_>>()], 0)?;
+        let network = Network::new(params, &trunk, *frames, std::slice::from_ref(&(0..1)))?;
+        let AdamConfig { lr, betas: [beta1, beta2], eps, .. } = adam(&config.train);
+        let adam = Adam { lr, beta1, beta2, eps, decay: 0.0 };
+        let engine = &*driver;
+        let one = Buffer::of(engine, &[1.0f32])?;
+        let (cls, rec) = (Buffer::<Driver>::zeros(engine, 1)?, Buffer::<Driver>::zeros(engine, 1)?);
+        let share = 1.0 / clips as f32;
+        part.time(3, || {
+            // The batch comes from the host, as it does where features are not kept on the GPU.
+            let x = Rc::new(Buffer::of(engine, &batch.x.numbers)?);
+            let target = Buffer::of(engine, &batch.target)?;
+            let labels = Labels::new(engine, &batch.labels, sizes.classes)?;
+            let mut pass = Pass::recorded(&network, 0..1, clips, false);
+            let trunks = pass.trunks(x)?;
+            let (logits, audio) = (pass.logits(&trunks)?, pass.audio(&trunks, &network.branches[0])?);
+            let said = labels.of(1, 0..clips, logits.value.all())?;
+            let sums = said.log_sums(engine)?;
+            said.losses(engine, sums.all(), cls.all())?;
+            said.gradient(engine, sums.all(), one.all(), share, logits.gradient.all())?;
+            let made = Generated::new([1, clips, sizes.audio], audio.value.all(), target.all())?;
+            match form {
+                GpuLoss::Kl(block) => {
+                    let made = made.blocks(block)?;
+                    let sums = made.log_sums(engine)?;
+                    made.divergences(engine, &sums, rec.all())?;
+                    made.kl_gradient(engine, &sums, one.all(), share, audio.gradient.all())?;
+                }
+                GpuLoss::L2Mean | GpuLoss::L2Sum => {
+                    let scale = if form == GpuLoss::L2Mean { share / sizes.audio as f32 } else { share };
+                    made.squares(engine, rec.all())?;
+                    made.l2_gradient(engine, one.all(), scale, audio.gradient.all())?;
+                }
+            }
+            pass.tape.map_or(Ok(()), BackwardTape::backward)?;
+            network.params.update(&adam)?;
+            black_box((cls.all().read(engine)?, rec.all().read(engine)?));
+            Ok(())
+        })
+    }
 }
 
 /// Notes when the first and the last step of an epoch are due.
@@ -262,7 +361,7 @@ fn feeding(part: &mut Part) -> Outcome {
     (config.lstm.hidden, config.train.batch, config.train.epochs) = (part.size("hidden")?, part.size("batch")?, 1);
     let config = Arc::new(config);
     let audio = view.dataset.manifest.audio.first().ok_or("no audio feature")?.name.clone();
-    let device = <Cpu as Backend>::open(&())?;
+    let generator = config.generator(Architecture::Lstm);
     let batches: Vec<&[usize]> = view.train_sounded.chunks(config.train.batch).collect();
     let mut batch = Batch::default();
     let (mut gathering, mut stepping, mut waited) = (Vec::new(), Vec::new(), Vec::new());
@@ -280,27 +379,31 @@ fn feeding(part: &mut Part) -> Outcome {
         };
         batch.labels = view.labels(batches[0]);
         batch.target = normal(clips * sizes.audio, "target");
-        let mut generator = Generator::new(device.clone(), Architecture::Lstm, &config, sizes, 0)?;
+        let described = generator.describe().network(sizes);
+        let mut network = cpu::engine(Engine::Fused, &generator, &described, sizes.frames, 0)?;
         let objective = Objective { loss: Loss::L2, classifier: Classifier::With, train: &config.train };
         let adam = adam(&config.train);
-        step(&mut generator, &adam, &objective, &batch)?;
+        network.step(&adam, &objective, &batch)?;
         let start = Instant::now();
         for _ in &batches {
-            black_box(step(&mut generator, &adam, &objective, &batch)?.loss);
+            black_box(network.step(&adam, &objective, &batch)?.loss);
         }
         let steps = start.elapsed().as_secs_f64();
         let task = Task {
             view: view.clone(),
             vision: vision.clone(),
             audio: audio.clone(),
-            architecture: Architecture::Lstm,
+            generator: generator.clone(),
             loss: Loss::L2,
             classifier: Classifier::With,
             config: config.clone(),
             seed: 0,
         };
         let mut clock = Clock::default();
-        task.train(&device, None, &mut clock)?;
+        let (schedule, device) = (task.schedule(0), Which::Cpu.open()?);
+        let plan = device.room(std::slice::from_ref(&task))?;
+        let mut trainer = device.trainer(vec![task], vec![None], plan)?;
+        train(&mut *trainer, &schedule, &mut [&mut clock])?.into_iter().collect::<Result<(), Error>>()?;
         part.seconds.push(clock.steps);
         gathering.push(gather);
         stepping.push(steps);

@@ -4,15 +4,17 @@
 //!
 //! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face; [`cuda`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
+//! middle; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
 //! them all.
 
 #![warn(missing_docs)]
 
 pub mod cli;
-pub mod cuda;
 pub mod dataset;
+pub mod device;
 pub mod experiment;
+pub mod gpu;
+pub mod model;
 pub mod report;
 pub mod runs;
 pub mod score;

@@ -1,8 +1,9 @@
 //! Everything that can be wrong with features, YAML, arguments and the store: each ends with an exit code and a message
 //! that names file, place and value. `Call` sees to it that nothing panics.
 
-use crate::support::call::{Place, runs, small_experiment};
+use crate::support::call::{Place, may_call, runs, small_experiment};
 use crate::support::features::{Source, npy, npy_header, write_npy};
+use crate::support::require;
 use std::path::Path;
 use unmute::store::Store;
 
@@ -527,14 +528,8 @@ fn a_folder_that_cannot_be_written_is_told() {
     mode("closed", 0o555);
     mode("closed/r.db", 0o444);
     let as_reader = |words: &str| if root() { place.call(words).user(nobody) } else { place.call(words) };
-    if root() {
-        let tried = std::process::Command::new(env!("CARGO_BIN_EXE_unmute"));
-        let mut tried = tried;
-        use std::os::unix::process::CommandExt;
-        if !tried.arg("--version").uid(nobody).output().is_ok_and(|o| o.status.success()) {
-            eprintln!("skipped: run by root, and no other user may call the program");
-            return;
-        }
+    if root() && require::found("user", may_call(nobody).then_some(())).is_none() {
+        return;
     }
     as_reader("run experiment --db closed/new.db").stderr("closed/new.db: cannot be written").stderr("--db").fails(1);
     as_reader("run experiment --db closed/deeper/new.db").stderr("closed/deeper/new.db: cannot be written").fails(1);
@@ -558,8 +553,7 @@ fn a_full_disk_is_told() {
     std::fs::create_dir(&full).unwrap();
     let mount = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(&full).output();
     let mounted = mount(&["mount", "-t", "tmpfs", "-o", "size=192k", "none"]);
-    if !mounted.is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: no small file system can be mounted here");
+    if require::found("mount", mounted.ok().filter(|o| o.status.success())).is_none() {
         return;
     }
     let result = std::panic::catch_unwind(|| {

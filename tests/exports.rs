@@ -3,7 +3,6 @@
 
 use crate::support::call::{Place, runs, small_experiment};
 use crate::support::features::Source;
-use crate::tiny::sqlite;
 use std::path::PathBuf;
 use std::process::Command;
 use unmute::report::scores::Results;
@@ -114,7 +113,7 @@ fn a_report_of_a_damaged_store_says_so_and_a_published_one_names_nobody() {
     assert!(!page.contains(&place.path("").display().to_string()), "a folder of this machine");
     place.call("report experiment --out named").success();
     assert!(place.read("named/small.html").contains(&host));
-    sqlite(&place.path(".unmute/runs.db"), "UPDATE value SET value = value + 1 WHERE name = 'top1'");
+    place.sql(".unmute/runs.db", "UPDATE value SET value = value + 1 WHERE name = 'top1'");
     place.call("report experiment --out .").stderr("warning: this store does not verify").success();
     let page = place.read("small.html");
     assert!(page.contains("This store does not verify") && page.contains("<strong>No.</strong>"));

@@ -1,12 +1,12 @@
 //! What ends a run in its middle: Ctrl-C, a disk that fills up, a folder that can no longer be written. It says so, the
 //! store stays whole, and the same command goes on to the same numbers.
 
-use crate::tiny::{Tiny, text};
+use crate::support::call::{Place, Said, may_call};
+use crate::support::require;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ARGS: [&str; 8] = ["run", "tiny", "--dataset", "data", "--checkpoint-every", "0", "--workers", "1"];
 
@@ -14,18 +14,14 @@ const ARGS: [&str; 8] = ["run", "tiny", "--dataset", "data", "--checkpoint-every
 const EPOCHS: usize = 300;
 
 /// Begins to train into `on/runs.db`, and comes back when the first checkpoint is written.
-fn begun(tiny: &Tiny, user: Option<u32>) -> Child {
-    let mut command = tiny.command(&[&ARGS[..], &["--db", "on/runs.db"]].concat());
-    if let Some(user) = user {
-        command.uid(user).gid(user);
-    }
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+fn begun(tiny: &Place, user: Option<u32>) -> Child {
+    let call = tiny.args(&[&ARGS[..], &["--db", "on/runs.db"]].concat());
+    let call = user.into_iter().fold(call, |call, id| call.user(id));
+    let mut child = call.begin(Stdio::null(), Stdio::piped());
     let folder = tiny.path("on/runs.db.checkpoints");
-    let started = Instant::now();
     while !std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some()) {
-        assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint after a minute");
         if child.try_wait().unwrap().is_some() {
-            panic!("ended early: {}", text(&child.wait_with_output().unwrap()));
+            panic!("ended early: {}", Said::of(child.wait_with_output().unwrap()).text());
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -34,16 +30,14 @@ fn begun(tiny: &Tiny, user: Option<u32>) -> Child {
 
 /// What it said when it ended, with this exit code.
 fn ended(child: Child, code: i32) -> String {
-    let output = child.wait_with_output().unwrap();
-    let said = text(&output);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(code), "{}", said.text());
+    said.text()
 }
 
 #[test]
 fn a_run_that_is_interrupted_says_so_and_goes_on() {
-    let tiny = Tiny::new(EPOCHS);
+    let tiny = Place::tiny(EPOCHS);
     let child = begun(&tiny, None);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let said = ended(child, 130);
@@ -52,20 +46,20 @@ fn a_run_that_is_interrupted_says_so_and_goes_on() {
     let count = |state: &str| counts.iter().find(|c| c["state"] == state).map_or(0, |c| c["n"].as_i64().unwrap());
     assert_eq!((count("interrupted"), count("running"), count("failed")), (1, 0, 0), "{counts:?}");
     assert!(count("pending") > 0, "what is to come is known");
-    let plan = tiny.expect(0, &["plan", "tiny", "--dataset", "data", "--db", "on/runs.db"]);
+    let plan = tiny.call("plan tiny --dataset data --db on/runs.db").success().stdout;
     assert!(plan.contains("interrupted; would go on"), "{plan}");
     goes_on(&tiny);
 }
 
 /// The store is whole, goes on, and ends with the numbers of an undisturbed one; nothing that was done is done again.
-fn goes_on(tiny: &Tiny) {
-    let checked = text(&tiny.run(&["verify", "--db", "on/runs.db"]));
+fn goes_on(tiny: &Place) {
+    let checked = tiny.call("verify --db on/runs.db").said().text();
     assert!(checked.contains("whole") || checked.contains("epochs: "), "{checked}");
     assert!(!checked.contains("integrity"), "{checked}");
     let done = tiny.query("on/runs.db", "SELECT id, finished_at FROM run WHERE state = 'done' ORDER BY id");
     assert!(done.len() < 14, "the trouble came too late");
     assert!(tiny.query("on/runs.db", "SELECT id FROM run WHERE state = 'failed'").is_empty());
-    tiny.expect(0, &[&ARGS[..], &["--db", "on/runs.db"]].concat());
+    tiny.args(&[&ARGS[..], &["--db", "on/runs.db"]].concat()).success();
     tiny.train("undisturbed.db");
     assert!(tiny.numbers("on/runs.db") == tiny.numbers("undisturbed.db"), "other numbers");
     let after = tiny.query("on/runs.db", "SELECT id, finished_at FROM run WHERE state = 'done' ORDER BY id");
@@ -74,7 +68,7 @@ fn goes_on(tiny: &Tiny) {
 
 #[test]
 fn a_checkpoint_whose_epochs_are_lost_is_not_gone_on_from() {
-    let tiny = Tiny::new(EPOCHS);
+    let tiny = Place::tiny(EPOCHS);
     let mut child = begun(&tiny, None);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -82,7 +76,7 @@ fn a_checkpoint_whose_epochs_are_lost_is_not_gone_on_from() {
     tiny.sql("on/runs.db", "DELETE FROM epoch WHERE epoch < 2");
     goes_on(&tiny);
     tiny.sql("on/runs.db", "DELETE FROM epoch WHERE epoch = 7 AND run_id = (SELECT min(run_id) FROM epoch)");
-    let told = tiny.expect(3, &["verify", "--db", "on/runs.db"]);
+    let told = tiny.call("verify --db on/runs.db").ends(3).stdout;
     assert!(told.contains("epochs: 299 of 300 are there") && told.matches("\n  run ").count() == 1, "{told}");
 }
 
@@ -115,12 +109,9 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_disk_that_fills_up_in_the_middle_of_a_run_costs_nothing() {
-    let tiny = Tiny::new(EPOCHS);
+    let tiny = Place::tiny(EPOCHS);
     let on = tiny.path("on");
-    let Some(_small) = Small::new(&on, "12m") else {
-        eprintln!("skipped: no small file system can be mounted here");
-        return;
-    };
+    let Some(_small) = require::found("mount", Small::new(&on, "12m")) else { return };
     let child = begun(&tiny, None);
     fill(&on.join("ballast"));
     let said = ended(child, 1);
@@ -129,9 +120,9 @@ fn a_disk_that_fills_up_in_the_middle_of_a_run_costs_nothing() {
         "{said}"
     );
     // Again, with no room from the start.
-    let output = tiny.run(&[&ARGS[..], &["--db", "on/runs.db"]].concat());
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("free some space"), "{}", text(&output));
+    let output = tiny.args(&[&ARGS[..], &["--db", "on/runs.db"]].concat()).said();
+    assert_eq!(output.code, Some(1), "{}", output.text());
+    assert!(output.text().contains("free some space"), "{}", output.text());
     std::fs::remove_file(on.join("ballast")).unwrap();
     goes_on(&tiny);
 }
@@ -139,7 +130,7 @@ fn a_disk_that_fills_up_in_the_middle_of_a_run_costs_nothing() {
 #[test]
 fn a_folder_that_becomes_read_only_in_the_middle_of_a_run_costs_nothing() {
     const NOBODY: u32 = 65534;
-    let tiny = Tiny::new(EPOCHS);
+    let tiny = Place::tiny(EPOCHS);
     let on = tiny.path("on");
     let mode = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     std::fs::create_dir(&on).unwrap();
@@ -148,9 +139,7 @@ fn a_folder_that_becomes_read_only_in_the_middle_of_a_run_costs_nothing() {
     if root {
         mode(&tiny.path(""), 0o755);
         mode(&on, 0o777);
-        let mut tried = Command::new(env!("CARGO_BIN_EXE_unmute"));
-        if !tried.arg("--version").uid(NOBODY).output().is_ok_and(|o| o.status.success()) {
-            eprintln!("skipped: run by root, and no other user may call the program");
+        if require::found("user", may_call(NOBODY).then_some(())).is_none() {
             return;
         }
     }

@@ -4,12 +4,13 @@
 // A test that cannot go on should panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod architecture;
 mod claims;
 mod cli;
-mod cuda;
 mod errors;
 mod experiment;
 mod exports;
+mod gpu;
 mod groups;
 mod interrupted;
 mod numerics;
@@ -18,6 +19,5 @@ mod reuse;
 mod store;
 mod support;
 mod svms;
-mod tiny;
 mod torture;
 mod training;

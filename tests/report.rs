@@ -2,7 +2,7 @@
 
 use crate::support::call::{Place, small_experiment};
 use crate::support::features::Source;
-use crate::support::root;
+use crate::support::{require, root};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,19 +21,14 @@ fn hostile() -> Place {
 }
 
 fn chromium() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&path).flat_map(|dir| names.map(|name| dir.join(name))).find(|file| file.is_file())
+    ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(require::on_path)
 }
 
 /// Opens a report in a browser and looks for what must not be there; says that it is skipped without one.
 fn check_in_browser(report: &Path) {
     let tools = root().join("tests/browser");
-    let Some(chromium) = chromium().filter(|_| tools.join("node_modules/axe-core").is_dir()) else {
-        assert!(std::env::var_os("UNMUTE_BROWSER").is_none(), "a browser is required and not there");
-        eprintln!("skipped: no Chromium, or `npm ci` was not run in {}", tools.display());
-        return;
-    };
+    let there = chromium().filter(|_| tools.join("node_modules/axe-core").is_dir());
+    let Some(chromium) = require::found("browser", there) else { return };
     let output = Command::new("node").arg(tools.join("check.mjs")).arg(chromium).arg(report).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("0 faults"), "{}: {said}", report.display());

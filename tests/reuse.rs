@@ -2,7 +2,7 @@
 
 use crate::support::call::Place;
 use crate::support::features::Source;
-use crate::tiny::{Random, Tiny, text};
+use crate::support::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use unmute::dataset::Dataset;
@@ -228,7 +228,7 @@ fn any_value_that_matters_changes_the_fingerprints_of_the_cells_that_read_it_and
 }
 
 /// Makes every run of a store one of other numeric code.
-fn as_of_other_code(tiny: &Tiny, db: &str) {
+fn as_of_other_code(tiny: &Place, db: &str) {
     let hash = |text: String| blake3::hash(text.as_bytes()).to_hex().as_str()[..32].to_string();
     let mut sql = String::new();
     for run in tiny.query(db, "SELECT id, spec, CAST(seed AS TEXT) AS seed FROM run") {
@@ -251,31 +251,33 @@ fn as_of_other_code(tiny: &Tiny, db: &str) {
 
 #[test]
 fn changed_numeric_code_is_told_and_accepted_where_that_is_asked_for() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     tiny.train("runs.db");
     tiny.copy("runs.db", "fresh.db");
     as_of_other_code(&tiny, "runs.db");
-    tiny.expect(0, &["verify", "--db", "runs.db"]);
+    tiny.call("verify --db runs.db").success();
     let old: Vec<String> =
         tiny.query("runs.db", "SELECT id FROM run").iter().map(|r| r["id"].as_str().unwrap().to_string()).collect();
     let experiment = ["tiny", "--dataset", "data", "--db", "runs.db"];
-    let plan = tiny.expect(0, &[&["plan"], &experiment[..]].concat());
+    let plan = tiny.args(&[&["plan"], &experiment[..]].concat()).success().stdout;
     assert_eq!(plan.matches("numeric code changed\n").count(), 8, "{plan}");
     assert!(plan.contains("14 runs to do") && plan.contains("--accept-changed-code takes them"), "{plan}");
     // Together with something else, code alone is no reason to accept.
-    let both =
-        tiny.expect(0, &[&["plan", "--set", "train.lr=0.003", "--accept-changed-code"], &experiment[..]].concat());
+    let both = tiny
+        .args(&[&["plan", "--set", "train.lr=0.003", "--accept-changed-code"], &experiment[..]].concat())
+        .success()
+        .stdout;
     assert_eq!(both.matches("numeric code changed; train.lr 0.001 -> 0.003\n").count(), 4, "{both}");
     assert!(both.contains("8 runs to do"), "{both}");
-    let plan = tiny.expect(0, &[&["plan", "--accept-changed-code"], &experiment[..]].concat());
+    let plan = tiny.args(&[&["plan", "--accept-changed-code"], &experiment[..]].concat()).success().stdout;
     assert!(plan.contains("14 runs of other numeric code would be accepted") && plan.contains("all done"), "{plan}");
 
-    let done = tiny.run(&[&["run", "--accept-changed-code"], &experiment[..]].concat());
-    assert!(text(&done).contains("14 runs of other numeric code were accepted as they are"), "{}", text(&done));
-    assert!(text(&done).contains("nothing to train"), "{}", text(&done));
-    let again = tiny.run(&[&["run"], &experiment[..]].concat());
-    assert!(text(&again).contains("nothing to train") && !text(&again).contains("accept"), "{}", text(&again));
-    tiny.expect(0, &["verify", "--db", "runs.db"]);
+    let done = tiny.args(&[&["run", "--accept-changed-code"], &experiment[..]].concat()).said();
+    assert!(done.text().contains("14 runs of other numeric code were accepted as they are"), "{}", done.text());
+    assert!(done.text().contains("nothing to train"), "{}", done.text());
+    let again = tiny.args(&[&["run"], &experiment[..]].concat()).said();
+    assert!(again.text().contains("nothing to train") && !again.text().contains("accept"), "{}", again.text());
+    tiny.call("verify --db runs.db").success();
     // The copies have the numbers, say where they are from, and the old runs can then go.
     let numbers = |db: &str| {
         tiny.query(db, "SELECT s.run_id, s.what, s.hash FROM score s JOIN run r ON r.id = s.run_id WHERE r.spec NOT LIKE '%\"0000000000000000\"%' ORDER BY 1, 2")
@@ -286,13 +288,13 @@ fn changed_numeric_code_is_told_and_accepted_where_that_is_asked_for() {
     assert_eq!(accepted.len(), 14);
     assert!(accepted.iter().all(|r| old.contains(&r["accepted_from"].as_str().unwrap().to_string())));
     assert!(accepted.iter().all(|r| r["environment_id"] == 1));
-    let shown = tiny.expect(0, &["show", accepted[0]["id"].as_str().unwrap(), "--db", "runs.db"]);
+    let shown = tiny.args(&["show", accepted[0]["id"].as_str().unwrap(), "--db", "runs.db"]).success().stdout;
     assert!(shown.contains("whose numbers were accepted") && shown.contains("accepted the numbers of run"), "{shown}");
-    let swept = tiny.expect(0, &["gc", "--db", "runs.db"]);
+    let swept = tiny.call("gc --db runs.db").success().stdout;
     assert_eq!(swept.matches("superseded ").count(), 14, "{swept}");
-    tiny.expect(0, &["verify", "tiny", "--dataset", "data", "--db", "runs.db", "--sample", "3"]);
+    tiny.call("verify tiny --dataset data --db runs.db --sample 3").success();
     // Merging keeps what they are.
-    tiny.expect(0, &["merge", "--db", "merged.db", "runs.db"]);
+    tiny.call("merge --db merged.db runs.db").success();
     assert_eq!(tiny.query("merged.db", "SELECT count(*) AS n FROM run WHERE accepted_from IS NOT NULL")[0]["n"], 14);
 }
 

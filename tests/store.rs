@@ -4,21 +4,22 @@
 
 use crate::support::call::Place;
 use crate::support::features::Source;
-use crate::tiny::{Random, Tiny, sqlite, text};
+use crate::support::random::Random;
+use crate::support::sqlite;
 use serde_json::Value;
 
 fn json(out: &str) -> Value {
     serde_json::from_str(out).unwrap()
 }
 
-fn ids(tiny: &Tiny, args: &[&str]) -> Vec<String> {
-    let out = tiny.expect(0, &[&["ls", "--json", "--columns", "id"], args].concat());
+fn ids(tiny: &Place, args: &[&str]) -> Vec<String> {
+    let out = tiny.args(&[&["ls", "--json", "--columns", "id"], args].concat()).success().stdout;
     json(&out).as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_string()).collect()
 }
 
 #[test]
 fn runs_are_listed_compared_asked_for_and_exported() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     tiny.train("runs.db");
     let db = ["--db", "runs.db"];
     assert!(!tiny.path("runs.db-wal").exists() && !tiny.path("runs.db-shm").exists(), "a log is left");
@@ -37,55 +38,61 @@ fn runs_are_listed_compared_asked_for_and_exported() {
     assert_eq!(of("lstm.hidden<8"), 0);
     assert_eq!(of("missing.rate=0.4 and experiment=tiny"), 14);
     assert_eq!(of("top1>1000 or state=failed"), 0);
-    let top = json(&tiny.expect(0, &["ls", "--db", "runs.db", "--json", "--sort", "-top1", "--limit", "3"]));
+    let top = json(&tiny.call("ls --db runs.db --json --sort -top1 --limit 3").success().stdout);
     let top1 = |i: usize| top[i]["values"]["top1"].as_f64().unwrap();
     assert!(top.as_array().unwrap().len() == 3 && top1(0) >= top1(1) && top1(1) >= top1(2));
-    let table = tiny.expect(0, &["ls", "--db", "runs.db", "--columns", "key,train.lr,r2/silent", "--sort", "seconds"]);
+    let table = tiny.call("ls --db runs.db --columns key,train.lr,r2/silent --sort seconds").success().stdout;
     assert!(table.starts_with("key") && table.lines().count() == 15, "{table}");
-    let wrong = tiny.run(&["ls", "--db", "runs.db", "--where", "generatr=lstm"]);
-    assert_eq!(wrong.status.code(), Some(2));
-    assert!(text(&wrong).contains("did you mean \"generator\"?"), "{}", text(&wrong));
-    assert_eq!(tiny.run(&["ls", "--db", "runs.db", "--sort", "nothing"]).status.code(), Some(2));
+    let wrong = tiny.call("ls --db runs.db --where generatr=lstm").said();
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.text().contains("did you mean \"generator\"?"), "{}", wrong.text());
+    assert_eq!(tiny.call("ls --db runs.db --sort nothing").said().code, Some(2));
 
     let pair = ids(&tiny, &[&db[..], &["--where", "generator=lstm and classifier=with", "--sort", "seed"]].concat());
-    let diff = json(&tiny.expect(0, &["diff", &pair[0], &pair[1][..10], "--db", "runs.db", "--json"]));
+    let diff = json(&tiny.args(&["diff", &pair[0], &pair[1][..10], "--db", "runs.db", "--json"]).success().stdout);
     assert_eq!(diff["spec"].as_array().unwrap().len(), 1, "{diff}");
     assert_eq!(diff["spec"][0]["key"], "seed");
     assert_eq!(diff["curve"]["epoch"], 1);
     assert_eq!(diff["environment"].as_array().unwrap().len(), 0);
     assert!(diff["scores"][0]["largest"].as_f64().unwrap() > 0.0);
-    let shown = tiny.expect(0, &["diff", &pair[0], &pair[1], "--db", "runs.db"]);
+    let shown = tiny.args(&["diff", &pair[0], &pair[1], "--db", "runs.db"]).success().stdout;
     assert!(shown.contains("curves part in epoch 1: train loss"), "{shown}");
-    assert!(tiny.expect(0, &["diff", &pair[0], &pair[0], "--db", "runs.db"]).contains("the same run"));
-    assert_eq!(tiny.run(&["diff", "zzzz", &pair[0], "--db", "runs.db"]).status.code(), Some(2));
+    assert!(tiny.args(&["diff", &pair[0], &pair[0], "--db", "runs.db"]).success().stdout.contains("the same run"));
+    assert_eq!(tiny.args(&["diff", "zzzz", &pair[0], "--db", "runs.db"]).said().code, Some(2));
 
-    let count =
-        tiny.expect(0, &["query", "SELECT state, count(*) AS n FROM run GROUP BY 1", "--db", "runs.db", "--csv"]);
+    let count = tiny
+        .args(&["query", "SELECT state, count(*) AS n FROM run GROUP BY 1", "--db", "runs.db", "--csv"])
+        .success()
+        .stdout;
     assert_eq!(count, "state,n\ndone,14\n");
     for writes in
         ["DELETE FROM run", "WITH x AS (SELECT 1) DELETE FROM run", "VACUUM INTO 'copy.db'", "SELECT 1; SELECT 2"]
     {
-        let output = tiny.run(&["query", writes, "--db", "runs.db"]);
-        assert_eq!(output.status.code(), Some(2), "{writes}: {}", text(&output));
+        let output = tiny.args(&["query", writes, "--db", "runs.db"]).said();
+        assert_eq!(output.code, Some(2), "{writes}: {}", output.text());
     }
-    assert!(text(&tiny.run(&["query", "SELECT nonsense FROM run", "--db", "runs.db"])).contains("no such column"));
+    assert!(
+        tiny.args(&["query", "SELECT nonsense FROM run", "--db", "runs.db"]).said().text().contains("no such column")
+    );
     assert_eq!(ids(&tiny, &db), all);
 
-    let csv = tiny.expect(0, &["export", "runs", "--db", "runs.db"]);
+    let csv = tiny.call("export runs --db runs.db").success().stdout;
     let head: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     for column in ["id", "key", "generator", "seed", "state", "finished", "top1", "train.lr", "missing.rate"] {
         assert!(head.contains(&column), "{column} in {head:?}");
     }
     assert_eq!(csv.lines().count(), 15);
-    let rows = json(&tiny.expect(0, &["export", "runs", "--db", "runs.db", "--format", "json", "--where", "seed=0"]));
+    let rows = json(&tiny.call("export runs --db runs.db --format json --where seed=0").success().stdout);
     assert_eq!(rows.as_array().unwrap().len(), 6);
-    assert!(tiny.expect(0, &["doctor", "--db", "runs.db"]).contains("nothing to worry about"));
+    assert!(tiny.call("doctor --db runs.db").success().stdout.contains("nothing to worry about"));
 }
 
 #[test]
 fn stores_are_merged_once_and_conflicts_are_named() {
-    let tiny = Tiny::new(3);
-    let run = |db: &str, seed: &str| tiny.expect(0, &["run", "tiny", "--dataset", "data", "--db", db, "--seeds", seed]);
+    let tiny = Place::tiny(3);
+    let run = |db: &str, seed: &str| {
+        tiny.args(&["run", "tiny", "--dataset", "data", "--db", db, "--seeds", seed]).success().stdout
+    };
     run("a.db", "0");
     run("b.db", "1");
     // Another order of rows: what is copied must not rely on row numbers.
@@ -99,22 +106,22 @@ fn stores_are_merged_once_and_conflicts_are_named() {
             tiny.query(db, "SELECT run_id, hash FROM bank"),
         ]
     };
-    let merged = json(&tiny.expect(0, &["merge", "--db", "a.db", "b.db", "--json"]));
+    let merged = json(&tiny.call("merge --db a.db b.db --json").success().stdout);
     assert_eq!((merged[0]["added"].as_u64(), merged[0]["known"].as_u64()), (Some(6), Some(2)), "{merged}");
     tiny.train("both.db");
     assert!(tiny.numbers("a.db") == tiny.numbers("both.db"));
     let before = state("a.db");
     assert_eq!(before[2][0]["json_extract(config, '$.seeds')"], "[0,1]");
-    tiny.expect(0, &["merge", "--db", "a.db", "b.db", "b.db"]);
+    tiny.call("merge --db a.db b.db b.db").success();
     assert!(state("a.db") == before, "merging again changed something");
-    tiny.expect(0, &["verify", "--db", "a.db"]);
+    tiny.call("verify --db a.db").success();
     let mapped = "SELECT count(*) AS n FROM run JOIN environment e ON e.id = environment_id WHERE e.digest = 'x'";
     assert_eq!(tiny.query("a.db", mapped)[0]["n"], 6);
     // A new store, made by merging.
-    tiny.expect(0, &["merge", "--db", "new.db", "a.db"]);
+    tiny.call("merge --db new.db a.db").success();
     assert!(tiny.numbers("new.db") == tiny.numbers("a.db"));
-    let done = tiny.run(&["run", "tiny", "--dataset", "data", "--db", "new.db"]);
-    assert!(text(&done).contains("nothing to train"), "{}", text(&done));
+    let done = tiny.call("run tiny --dataset data --db new.db").said();
+    assert!(done.text().contains("nothing to train"), "{}", done.text());
 
     // Done beats failed; what others still work on is left there.
     tiny.copy("b.db", "c.db");
@@ -124,11 +131,11 @@ fn stores_are_merged_once_and_conflicts_are_named() {
          DELETE FROM score WHERE run_id IN (SELECT id FROM run WHERE state = 'failed');
          UPDATE run SET state = 'running' WHERE kind = 'generator';",
     );
-    let merged = json(&tiny.expect(0, &["merge", "--db", "d.db", "c.db", "--json"]));
+    let merged = json(&tiny.call("merge --db d.db c.db --json").success().stdout);
     assert_eq!((merged[0]["added"].as_u64(), merged[0]["unfinished"].as_u64()), (Some(4), Some(4)), "{merged}");
-    let merged = json(&tiny.expect(0, &["merge", "--db", "d.db", "b.db", "--json"]));
+    let merged = json(&tiny.call("merge --db d.db b.db --json").success().stdout);
     assert_eq!((merged[0]["added"].as_u64(), merged[0]["replaced"].as_u64()), (Some(4), Some(2)), "{merged}");
-    let merged = json(&tiny.expect(0, &["merge", "--db", "d.db", "c.db", "--json"]));
+    let merged = json(&tiny.call("merge --db d.db c.db --json").success().stdout);
     assert_eq!((merged[0]["added"].as_u64(), merged[0]["replaced"].as_u64()), (Some(0), Some(0)), "{merged}");
     assert!(tiny.numbers("d.db") == tiny.numbers("b.db"));
 
@@ -142,17 +149,17 @@ fn stores_are_merged_once_and_conflicts_are_named() {
             "UPDATE score SET (blob, hash) = (SELECT blob, hash FROM score WHERE run_id = '{other}') WHERE run_id = '{one}'"
         ),
     );
-    let out = tiny.expect(3, &["merge", "--db", "a.db", "e.db"]);
+    let out = tiny.call("merge --db a.db e.db").ends(3).stdout;
     assert!(out.contains("CONFLICT") && out.contains(&one[..12]) && out.contains("scores differ by up to"), "{out}");
     assert!(state("a.db") == before, "a conflict changed something");
     // A damaged run is not taken.
     tiny.copy("b.db", "f.db");
     tiny.sql("f.db", &format!("UPDATE score SET blob = zeroblob(100) WHERE run_id = '{one}'"));
-    let out = tiny.expect(3, &["merge", "--db", "g.db", "f.db"]);
+    let out = tiny.call("merge --db g.db f.db").ends(3).stdout;
     assert!(out.contains("DAMAGED") && out.contains(&one[..12]), "{out}");
-    assert_eq!(tiny.run(&["merge", "--db", "h.db", "nothing.db"]).status.code(), Some(1));
+    assert_eq!(tiny.call("merge --db h.db nothing.db").said().code, Some(1));
     assert!(!tiny.path("h.db").exists());
-    assert!(text(&tiny.run(&["merge", "--db", "a.db", "a.db"])).contains("into itself"));
+    assert!(tiny.call("merge --db a.db a.db").said().text().contains("into itself"));
 }
 
 #[test]
@@ -208,13 +215,13 @@ fn stores_that_overlap_add_up_to_the_tables_of_one_that_did_all() {
 
 #[test]
 fn every_run_is_the_same_when_it_is_trained_again_and_a_changed_bit_is_named() {
-    let tiny = Tiny::new(4);
+    let tiny = Place::tiny(4);
     tiny.train("runs.db");
     let again = ["verify", "tiny", "--dataset", "data", "--db", "runs.db", "--sample", "100", "--json"];
-    let verified = json(&tiny.expect(0, &again));
+    let verified = json(&tiny.args(&again).success().stdout);
     assert_eq!(verified["retrained"].as_array().unwrap().len(), 14);
     assert!(verified["retrained"].as_array().unwrap().iter().all(|v| v["holds"] == true));
-    let sampled = tiny.expect(0, &["verify", "--dataset", "data", "--db", "runs.db", "--sample", "2"]);
+    let sampled = tiny.call("verify --dataset data --db runs.db --sample 2").success().stdout;
     assert_eq!(sampled.matches("the same, bit for bit").count(), 2, "{sampled}");
 
     tiny.copy("runs.db", "changed.db");
@@ -227,7 +234,7 @@ fn every_run_is_the_same_when_it_is_trained_again_and_a_changed_bit_is_named() {
              UPDATE score SET (blob, hash) = (SELECT blob, hash FROM score WHERE run_id = '{other}') WHERE run_id = '{one}'"
         ),
     );
-    let out = tiny.expect(3, &["verify", one, "--dataset", "data", "--db", "changed.db"]);
+    let out = tiny.args(&["verify", one, "--dataset", "data", "--db", "changed.db"]).ends(3).stdout;
     assert!(out.contains("DIFFERS") && out.contains("first in epoch 3: val loss"), "{out}");
     assert!(out.contains("scores generated: "), "{out}");
     // Another data set is refused, and it is said what differs.
@@ -236,18 +243,15 @@ fn every_run_is_the_same_when_it_is_trained_again_and_a_changed_bit_is_named() {
         std::fs::read_to_string(tiny.path("features/clips.csv")).unwrap().replacen("class0,train", "class1,train", 1),
     )
     .unwrap();
-    tiny.expect(
-        0,
-        &["data", "import", "features", "data2", "--frames", "4", "--rows", "vggish=1", "--name", "features"],
-    );
-    let refused = tiny.run(&["verify", "--dataset", "data2", "--db", "runs.db"]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused).contains("it differs in clips"), "{}", text(&refused));
+    tiny.call("data import features data2 --frames 4 --rows vggish=1 --name features").success();
+    let refused = tiny.call("verify --dataset data2 --db runs.db").said();
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.text().contains("it differs in clips"), "{}", refused.text());
 }
 
 #[test]
 fn damage_is_named_and_never_a_panic() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     tiny.train("runs.db");
     let whole = std::fs::read(tiny.path("runs.db")).unwrap();
     // One bit of one blob.
@@ -264,7 +268,7 @@ fn damage_is_named_and_never_a_panic() {
         flipped[at] ^= 0x10;
     }
     std::fs::write(tiny.path("flipped.db"), &flipped).unwrap();
-    let out = tiny.expect(3, &["verify", "--db", "flipped.db"]);
+    let out = tiny.call("verify --db flipped.db").ends(3).stdout;
     assert!(out.contains(&run[..12]) && out.contains("do not match their hash"), "{out}");
     assert_eq!(out.matches("\n  run ").count(), 1, "{out}");
     // One number in a plain column; which clips are there; a label.
@@ -279,22 +283,22 @@ fn damage_is_named_and_never_a_panic() {
         let db = format!("changed{i}.db");
         std::fs::write(tiny.path(&db), &whole).unwrap();
         tiny.sql(&db, sql);
-        let out = tiny.expect(3, &["verify", "--db", &db]);
+        let out = tiny.args(&["verify", "--db", &db]).ends(3).stdout;
         assert!(out.contains(&run[..12]) && out.contains("not those that it was finished with"), "{sql}: {out}");
-        let out = tiny.expect(3, &["merge", "--db", &format!("taken{i}.db"), &db]);
+        let out = tiny.args(&["merge", "--db", &format!("taken{i}.db"), &db]).ends(3).stdout;
         assert!(out.contains("DAMAGED (not taken)") && out.contains(&run[..12]), "{sql}: {out}");
     }
     std::fs::write(tiny.path("label.db"), &whole).unwrap();
     tiny.sql("label.db", "UPDATE view SET val = CAST(x'00' || substr(val, 2) AS BLOB) WHERE id = 1");
-    assert!(tiny.expect(3, &["verify", "--db", "label.db"]).contains("its val clips do not match their hash"));
+    assert!(tiny.call("verify --db label.db").ends(3).stdout.contains("its val clips do not match their hash"));
     // Scores that are gone.
     std::fs::write(tiny.path("gone.db"), &whole).unwrap();
     tiny.sql("gone.db", &format!("DELETE FROM score WHERE run_id = '{run}'"));
-    assert!(tiny.expect(3, &["verify", "--db", "gone.db"]).contains("it is done and has no scores"));
+    assert!(tiny.call("verify --db gone.db").ends(3).stdout.contains("it is done and has no scores"));
     // Half of the last page is gone.
     std::fs::write(tiny.path("cut.db"), &whole[..whole.len() - 2000]).unwrap();
-    assert!(tiny.expect(3, &["verify", "--db", "cut.db"]).contains("the file is cut off"));
-    assert!(tiny.expect(3, &["doctor", "--db", "cut.db"]).contains("the file is cut off"));
+    assert!(tiny.call("verify --db cut.db").ends(3).stdout.contains("the file is cut off"));
+    assert!(tiny.call("doctor --db cut.db").ends(3).stdout.contains("the file is cut off"));
     // A truncated file, and files with random bytes changed: told, by whatever verb, and never a panic.
     let mut random = Random(3);
     let mut broken: Vec<Vec<u8>> =
@@ -321,30 +325,26 @@ fn damage_is_named_and_never_a_panic() {
             &["export", "tables", "tiny", "--format", "json"],
         ];
         for verb in verbs {
-            let output = tiny.run(&[verb, &["--db", "broken.db"][..]].concat());
-            let code = output.status.code();
-            assert!(matches!(code, Some(0..=3)), "file {i}: {verb:?}: {code:?} {}", text(&output));
-            assert!(!text(&output).contains("panicked"), "file {i}: {verb:?}: {}", text(&output));
+            let output = tiny.args(&[verb, &["--db", "broken.db"][..]].concat()).said();
+            let code = output.code;
+            assert!(matches!(code, Some(0..=3)), "file {i}: {verb:?}: {code:?} {}", output.text());
+            assert!(!output.text().contains("panicked"), "file {i}: {verb:?}: {}", output.text());
             if verb[0] == "verify" {
-                assert!(matches!(code, Some(1 | 3)), "file {i}: {code:?} {}", text(&output));
+                assert!(matches!(code, Some(1 | 3)), "file {i}: {code:?} {}", output.text());
             }
         }
         let _ = std::fs::remove_file(tiny.path("target.db"));
-        let output = tiny.run(&["merge", "--db", "target.db", "broken.db"]);
-        assert!(
-            matches!(output.status.code(), Some(0..=3)) && !text(&output).contains("panicked"),
-            "{}",
-            text(&output)
-        );
+        let output = tiny.call("merge --db target.db broken.db").said();
+        assert!(matches!(output.code, Some(0..=3)) && !output.text().contains("panicked"), "{}", output.text());
     }
 }
 
 #[test]
 fn gc_deletes_what_nothing_needs_and_says_how_much() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     tiny.train("runs.db");
     let before = tiny.numbers("runs.db");
-    assert!(tiny.expect(0, &["gc", "--db", "runs.db"]).contains("nothing to delete"));
+    assert!(tiny.call("gc --db runs.db").success().stdout.contains("nothing to delete"));
     // A run of older code that no experiment refers to, an interrupted run, rows without a run.
     tiny.sql(
         "runs.db",
@@ -369,10 +369,10 @@ fn gc_deletes_what_nothing_needs_and_says_how_much() {
         std::fs::write(folder.join(format!("{name}.safetensors")), vec![0; 5000]).unwrap();
     }
     std::fs::write(folder.join("unknown.999999999.part"), vec![0; 500]).unwrap();
-    let recent = tiny.expect(0, &["gc", "--older-than", "1d", "--dry-run", "--db", "runs.db"]);
+    let recent = tiny.call("gc --older-than 1d --dry-run --db runs.db").success().stdout;
     assert!(!recent.contains("checkpoint ") && recent.matches("superseded ").count() == 2, "{recent}");
-    let dry = tiny.expect(0, &["gc", "--dry-run", "--db", "runs.db"]);
-    let now = tiny.expect(0, &["gc", "--db", "runs.db"]);
+    let dry = tiny.call("gc --dry-run --db runs.db").success().stdout;
+    let now = tiny.call("gc --db runs.db").success().stdout;
     let listed = |out: &str| out.lines().filter(|l| !l.contains("free")).map(String::from).collect::<Vec<_>>();
     assert_eq!(listed(&dry), listed(&now), "{dry}{now}");
     assert_eq!((now.matches("checkpoint ").count(), now.matches("superseded ").count()), (3, 2), "{now}");
@@ -380,33 +380,33 @@ fn gc_deletes_what_nothing_needs_and_says_how_much() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     assert!(tiny.numbers("runs.db") == before);
     tiny.sql("runs.db", &format!("DELETE FROM run WHERE id = '{kept}'"));
-    tiny.expect(0, &["verify", "--db", "runs.db"]);
-    assert_eq!(tiny.run(&["gc", "--older-than", "soon", "--db", "runs.db"]).status.code(), Some(2));
-    assert!(!tiny.path("nothing.db").exists() && tiny.run(&["gc", "--db", "nothing.db"]).status.code() == Some(1));
+    tiny.call("verify --db runs.db").success();
+    assert_eq!(tiny.call("gc --older-than soon --db runs.db").said().code, Some(2));
+    assert!(!tiny.path("nothing.db").exists() && tiny.call("gc --db nothing.db").said().code == Some(1));
 }
 
 #[test]
 fn doctor_finds_the_run_of_a_dead_process() {
-    let tiny = Tiny::new(3);
-    assert!(tiny.expect(0, &["doctor", "--db", "none.db"]).contains("not there yet"));
+    let tiny = Place::tiny(3);
+    assert!(tiny.call("doctor --db none.db").success().stdout.contains("not there yet"));
     tiny.train("runs.db");
     tiny.sql("runs.db", "UPDATE run SET state = 'running', pid = 999999999 WHERE kind = 'bank'");
-    let out = tiny.expect(0, &["doctor", "--db", "runs.db"]);
+    let out = tiny.call("doctor --db runs.db").success().stdout;
     assert!(out.contains("warning: run ") && out.contains("process 999999999"), "{out}");
-    let told = json(&tiny.expect(0, &["doctor", "--db", "runs.db", "--json"]));
+    let told = json(&tiny.call("doctor --db runs.db --json").success().stdout);
     assert_eq!(told["store"]["journal"], "wal");
     assert_eq!(told["warnings"].as_array().unwrap().len(), 1, "{told}");
     std::fs::write(tiny.path("text.db"), "no database ".repeat(500)).unwrap();
-    tiny.expect(3, &["doctor", "--db", "text.db"]);
+    tiny.call("doctor --db text.db").ends(3);
 }
 
 #[test]
 fn a_run_that_fails_is_tried_again_as_often_as_asked() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     let args = ["run", "tiny", "--dataset", "data", "--db", "runs.db", "--set", "train.lr=1e30", "--retries", "2"];
-    let output = tiny.run(&args);
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    let told = text(&output);
+    let output = tiny.args(&args).said();
+    assert_eq!(output.code, Some(3), "{}", output.text());
+    let told = output.text();
     assert!(told.contains("trying again") && told.contains("FAILED"), "{told}");
     let attempts = tiny.query("runs.db", "SELECT DISTINCT attempt FROM run WHERE state = 'failed'");
     assert_eq!(attempts.len(), 1);
@@ -415,13 +415,10 @@ fn a_run_that_fails_is_tried_again_as_often_as_asked() {
 
 #[test]
 fn what_explains_a_run_is_kept_and_shown() {
-    let tiny = Tiny::new(3);
-    tiny.expect(
-        0,
-        &["run", "tiny", "--dataset", "data", "--db", "runs.db", "--set", "grid.generator=[lstm]", "--seeds", "5"],
-    );
+    let tiny = Place::tiny(3);
+    tiny.call("run tiny --dataset data --db runs.db --set grid.generator=[lstm] --seeds 5").success();
     let all = ids(&tiny, &["--db", "runs.db", "--where", "generator=lstm"]);
-    let shown = json(&tiny.expect(0, &["show", &all[0], "--db", "runs.db", "--json"]));
+    let shown = json(&tiny.args(&["show", &all[0], "--db", "runs.db", "--json"]).success().stdout);
     let environment = &shown["environment"];
     for key in [
         "version",
@@ -459,7 +456,7 @@ fn what_explains_a_run_is_kept_and_shown() {
     }
     assert!(run["command"].as_str().unwrap().ends_with("--set 'grid.generator=[lstm]' --seeds 5"), "{run}");
     assert_eq!(shown["experiments"][0]["sets"][0], "grid.generator=[lstm]");
-    let text = tiny.expect(0, &["show", &all[0], "--db", "runs.db"]);
+    let text = tiny.args(&["show", &all[0], "--db", "runs.db"]).success().stdout;
     for part in ["in      tiny --set grid.generator=[lstm]", "call    ", "memory  ", "\nenvironment\n", "train loss"] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
@@ -467,17 +464,17 @@ fn what_explains_a_run_is_kept_and_shown() {
 
 #[test]
 fn the_run_of_a_dead_process_is_no_ghost() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     tiny.train("runs.db");
     tiny.sql("runs.db", "UPDATE run SET state = 'running', pid = 999999999, heartbeat_at = '2030' WHERE kind = 'bank'");
-    let dead = |db: &str| tiny.expect(0, &["ls", "--db", db, "--where", "kind=bank", "--columns", "state"]);
+    let dead = |db: &str| tiny.args(&["ls", "--db", db, "--where", "kind=bank", "--columns", "state"]).success().stdout;
     assert_eq!(dead("runs.db"), "state\ndead\n");
-    let status = tiny.expect(0, &["status", "--db", "runs.db"]);
+    let status = tiny.call("status --db runs.db").success().stdout;
     assert!(
         status.contains("  tiny: 13 done, 1 running\n") && status.contains("1 of the running are dead"),
         "{status}"
     );
-    assert!(tiny.expect(0, &["plan", "tiny", "--dataset", "data", "--db", "runs.db"]).contains("process that is gone"));
+    assert!(tiny.call("plan tiny --dataset data --db runs.db").success().stdout.contains("process that is gone"));
     // Of another machine: as long as it gives signs of life.
     let now = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now'";
     tiny.sql("runs.db", &format!("UPDATE run SET host = 'elsewhere', heartbeat_at = {now}) WHERE kind = 'bank'"));
@@ -491,9 +488,9 @@ fn the_run_of_a_dead_process_is_no_ghost() {
 
 #[test]
 fn exports_are_data_frames() {
-    let tiny = Tiny::new(3);
+    let tiny = Place::tiny(3);
     tiny.train("runs.db");
-    let csv = tiny.expect(0, &["export", "runs", "--db", "runs.db"]);
+    let csv = tiny.call("export runs --db runs.db").success().stdout;
     let head: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     let names: std::collections::BTreeSet<&&str> = head.iter().collect();
     assert_eq!(names.len(), head.len(), "two columns of one name in {head:?}");

@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-use crate::tiny::{Random, Tiny};
+use crate::support::call::{Place, Said};
+use crate::support::random::Random;
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Finished runs of a store: id, attempt and time of finishing.
-fn finished(tiny: &Tiny, db: &str) -> BTreeMap<String, (i64, String)> {
+fn finished(tiny: &Place, db: &str) -> BTreeMap<String, (i64, String)> {
     let rows = tiny.query(db, "SELECT id, attempt, finished_at FROM run WHERE state = 'done'");
     let text = |v: &serde_json::Value| v.as_str().unwrap().to_string();
     rows.iter().map(|r| (text(&r["id"]), (r["attempt"].as_i64().unwrap(), text(&r["finished_at"])))).collect()
@@ -17,7 +19,7 @@ fn finished(tiny: &Tiny, db: &str) -> BTreeMap<String, (i64, String)> {
 
 /// Runs and kills until `kills` processes died at work, in as many stores as that takes.
 fn torture(kills: usize, epochs: usize) {
-    let tiny = Tiny::new(epochs);
+    let tiny = Place::tiny(epochs);
     let started = Instant::now();
     tiny.train("undisturbed.db");
     let whole = started.elapsed();
@@ -31,7 +33,9 @@ fn torture(kills: usize, epochs: usize) {
         let mut before = BTreeMap::new();
         let mut clean = false;
         while !clean {
-            let mut child = tiny.begin(&db);
+            let said = std::fs::File::create(tiny.path(&format!("{db}.stderr"))).unwrap();
+            let call = tiny.call("run tiny --dataset data --checkpoint-every 0 --db").arg(&db);
+            let mut child = call.begin(Stdio::null(), said.into());
             if killed < kills {
                 std::thread::sleep(whole.mul_f64(0.6 * random.unit()));
             } else {
@@ -54,8 +58,8 @@ fn torture(kills: usize, epochs: usize) {
                 continue;
             }
             // Killed while it was made: nothing is in it yet.
-            let output = tiny.run(&["query", "SELECT 1", "--db", &db]);
-            if crate::tiny::text(&output).contains("it is empty") {
+            let output = tiny.args(&["query", "SELECT 1", "--db", &db]).said();
+            if output.text().contains("it is empty") {
                 continue;
             }
             let now = finished(&tiny, &db);
@@ -64,7 +68,7 @@ fn torture(kills: usize, epochs: usize) {
             }
             before = now;
         }
-        tiny.expect(0, &["verify", "--db", &db]);
+        tiny.args(&["verify", "--db", &db]).success();
         assert_eq!(before.len(), runs, "{db}");
         assert!(tiny.numbers(&db) == expected, "{db}: other numbers than undisturbed");
         assert!(
@@ -72,7 +76,10 @@ fn torture(kills: usize, epochs: usize) {
             "{db}: a log is left"
         );
         let left = std::fs::read_dir(tiny.path(&format!("{db}.checkpoints"))).map_or(0, Iterator::count);
-        assert!(left == 0 || tiny.expect(0, &["gc", "--db", &db]).contains("freed"), "{db}: {left} checkpoints");
+        assert!(
+            left == 0 || tiny.args(&["gc", "--db", &db]).success().stdout.contains("freed"),
+            "{db}: {left} checkpoints"
+        );
     }
     eprintln!("{killed} kills over {stores} stores of {runs} runs: every store whole, every number the same");
 }
@@ -91,14 +98,13 @@ fn killed_two_hundred_times_nothing_is_lost_or_differs() {
 
 #[test]
 fn eight_processes_share_a_new_store_and_each_run_is_done_once() {
-    let tiny = Tiny::new(10);
+    let tiny = Place::tiny(10);
     tiny.train("alone.db");
     for (db, kill) in [("shared.db", false), ("shared-and-killed.db", true)] {
-        let args = ["run", "tiny", "--dataset", "data", "--db", db, "--checkpoint-every", "0"];
         let mut children: Vec<_> = (0..8)
             .map(|_| {
-                let mut command = tiny.command(&args);
-                command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+                let call = tiny.call("run tiny --dataset data --checkpoint-every 0 --db").arg(db);
+                call.begin(Stdio::null(), Stdio::piped())
             })
             .collect();
         if kill {
@@ -108,14 +114,14 @@ fn eight_processes_share_a_new_store_and_each_run_is_done_once() {
             victim.wait().unwrap();
         }
         for child in children {
-            let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{db}: {}", crate::tiny::text(&output));
+            let said = Said::of(child.wait_with_output().unwrap());
+            assert_eq!(said.code, Some(0), "{db}: {}", said.text());
         }
         let again = tiny.query(db, "SELECT id FROM run WHERE state != 'done' OR attempt > 1");
         // What the victim worked on was begun again by others: no more runs than it has workers.
         assert!(again.len() <= if kill { 2 } else { 0 }, "{db}: {again:?}");
         assert!(tiny.query(db, "SELECT * FROM event WHERE level = 'error'").is_empty());
         assert!(tiny.numbers(db) == tiny.numbers("alone.db"), "{db}: other numbers than alone");
-        tiny.expect(0, &["verify", "--db", db]);
+        tiny.args(&["verify", "--db", db]).success();
     }
 }

@@ -99,6 +99,7 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
   unmute verify                                                        (the file: integrity, hashes, completeness)
   unmute verify experiments/icassp2019 --dataset data/mini --sample 2  (and trains two of its runs again)
   unmute verify 3fa9c1 --dataset data/mini                             (and trains this run again)
+  unmute verify 3fa9c1 --dataset data/mini --engine dfdx               (with dfdx's own operations)
 
 Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
     Verify(VerifyArgs),
@@ -255,14 +256,17 @@ pub(super) struct DiffArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// An experiment's folder, its name in the store, or a run's id; all experiments on the data set by default
-    pub what: Option<PathBuf>,
+    /// An experiment's folder, its name in the store, or ids of runs; all experiments on the data set by default
+    pub what: Vec<PathBuf>,
     /// Train runs again on this data set and compare
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
     /// How many runs to train again; always the same ones
     #[arg(long, default_value_t = 2, value_name = "N", requires = "dataset")]
     pub sample: usize,
+    /// Train with this engine, and say how far its losses, features and scores are from the stored ones
+    #[arg(long, value_parser = ["fused", "dfdx"], value_name = "ENGINE", requires = "dataset")]
+    pub engine: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
 }

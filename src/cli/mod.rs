@@ -11,6 +11,7 @@ mod gc;
 mod ls;
 mod merge;
 mod open;
+mod outcome;
 mod plan;
 mod progress;
 mod query;
@@ -21,41 +22,10 @@ mod show;
 mod verify;
 
 pub use args::Cli;
+pub use outcome::{Exit, Failure};
 
 use args::Command;
-
-/// How a command ends; its exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// 0.
-    Done = 0,
-    /// 1: something went wrong.
-    Failed = 1,
-    /// 2: the call makes no sense.
-    Usage = 2,
-    /// 3: finished, with failed runs or a claim or verification that does not hold.
-    NotAll = 3,
-    /// 130: stopped by Ctrl-C.
-    Interrupted = 130,
-}
-
-/// An error that is shown to the user.
-pub struct Failure {
-    exit: Exit,
-    message: String,
-}
-
-impl Failure {
-    fn usage(message: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Usage, message: message.into() }
-    }
-}
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Failure {
-        Failure { exit: Exit::Failed, message: error.to_string() }
-    }
-}
+use outcome::{print, print_json};
 
 /// Runs a command to its exit code.
 pub fn run(cli: Cli) -> i32 {
@@ -85,19 +55,4 @@ pub fn run(cli: Cli) -> i32 {
             failure.exit as i32
         }
     }
-}
-
-/// Prints to stdout; a reader that has gone away (`| head`) is no error.
-fn print(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
-}
-
-/// Prints JSON to stdout.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
 }

@@ -2,7 +2,8 @@
 
 use super::args::PlanArgs;
 use super::{Exit, Failure, open, print, print_json, run};
-use crate::cuda::choice::Choice;
+use crate::device::choice::Choice;
+use crate::experiment::config::Engine;
 use crate::report::format::duration;
 use crate::runs::estimate::Estimates;
 use crate::runs::plan::Open;
@@ -10,7 +11,6 @@ use crate::runs::plan::cost;
 use crate::runs::why::History;
 use crate::runs::{Plan, Planned, queue};
 use crate::store::{self, RunRecord, Selection, State, Store, Values};
-use crate::train::Backend;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -52,6 +52,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "done": done,
             "seeds": planned.runs.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
             "skipped": planned.skipped,
+            "engine": planned.engine(),
             "why": if open.is_empty() { None } else { history.why(planned) },
             "seconds": estimate.map(|estimate| estimate * open.len() as f64),
         }));
@@ -60,7 +61,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let seconds = seconds.map(|seconds| seconds / threads as f64);
     let open = plan.open(&states);
     let to_do = open.len();
-    let groups = queue::groups(open, args.device.cells.unwrap_or(side_by_side(&choice)), queue::checkpointed(db));
+    let groups =
+        queue::groups(open, args.device.cells.unwrap_or(choice.device().side_by_side()), queue::checkpointed(db));
     let groups: Vec<&Vec<Open>> = groups.iter().filter(|group| group.len() > 1).collect();
     if args.json {
         print_json(&json!({
@@ -68,7 +70,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "dataset": plan.dataset.manifest.name,
             "dataset_fingerprint": plan.dataset.fingerprint,
             "to_do": to_do,
-            "device": device(&choice),
+            "device": choice.device().name(),
             "seconds": seconds,
             "side_by_side": groups.iter().map(|group| json!({
                 "name": queue::name(group),
@@ -92,7 +94,13 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         let text = |key: &str| cell[key].as_str().map(String::from);
         let done =
             if cell["skipped"].is_null() { format!("{}/{}", cell["done"], cell["runs"]) } else { "skipped".into() };
-        let next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
+        let mut next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
+        if cell["engine"] == "dfdx" && cell["skipped"].is_null() {
+            next += match experiment.config.train.engine {
+                Engine::Dfdx => "; engine dfdx",
+                Engine::Fused => "; engine dfdx, since it has no fused form",
+            };
+        }
         out += &format!("{:<40} {done:>9}  {next}\n", text("cell").unwrap_or_default());
     }
     if !of_other_code.is_empty() {
@@ -110,20 +118,6 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Generators that the chosen device trains side by side at most.
-fn side_by_side(choice: &Choice) -> usize {
-    match choice.gpu {
-        #[cfg(feature = "cuda")]
-        Some(_) => <dfdx::tensor::Cuda as Backend>::SIDE_BY_SIDE,
-        _ => <dfdx::tensor::Cpu as Backend>::SIDE_BY_SIDE,
-    }
-}
-
-/// The name of the chosen device.
-fn device(choice: &Choice) -> String {
-    choice.gpu.map_or_else(|| "cpu".into(), |n| format!("cuda:{n}"))
-}
-
 /// What there is to do, how long it may take, and the sizes of the groups that are trained side by side.
 fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, groups: &[usize]) -> String {
     if to_do == 0 {
@@ -131,7 +125,7 @@ fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, 
     }
     let mut out = match seconds {
         Some(seconds) => format!("\n{to_do} runs to do, about {} on {threads} thread(s)\n", duration(seconds)),
-        None => format!("\n{to_do} runs to do on {}; the time is not estimated on a GPU\n", device(choice)),
+        None => format!("\n{to_do} runs to do on {}; the time is not estimated on a GPU\n", choice.device().name()),
     };
     let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
     groups.iter().for_each(|cells| *sizes.entry(*cells).or_default() += 1);

@@ -3,8 +3,9 @@
 use super::args::{DeviceArgs, RunArgs};
 use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open};
-use crate::cuda::choice::{self, Choice, Wanted};
+use crate::device::choice::{self, Choice};
 use crate::experiment::Experiment;
+use crate::gpu::probe::Wanted;
 use crate::report::format::duration;
 use crate::runs::why::{self, History};
 use crate::runs::{self, Options, Plan, Summary};
@@ -88,12 +89,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     let command = std::env::args().map(|arg| quoted(&arg)).collect::<Vec<_>>().join(" ");
     let started = Instant::now();
     let watch = |event| progress.event(event);
-    let result = match choice.gpu {
-        #[cfg(feature = "cuda")]
-        Some(n) => runs::run_all::<dfdx::tensor::Cuda>(n, store, plan, &options, &command, interrupt, &watch),
-        // Without the feature no GPU is ever chosen.
-        _ => runs::run_all::<dfdx::tensor::Cpu>((), store, plan, &options, &command, interrupt, &watch),
-    };
+    let result = runs::run_all(choice.device(), store, plan, &options, &command, interrupt, &watch);
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
     say(&format!("{finished} runs done in {}", duration(started.elapsed().as_secs_f64())));

@@ -4,14 +4,16 @@ use super::args::VerifyArgs;
 use super::progress::{RunProgress, say, spinner};
 use super::{Exit, Failure, open, print, print_json, run};
 use crate::dataset::Dataset;
+use crate::experiment::config::Engine;
 use crate::report::format::number;
+use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
 use crate::runs::why;
 use crate::runs::{Event, Options};
 use crate::store::{Check, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         retries: 0,
         checkpoint_every: Duration::from_secs(u64::from(u32::MAX)),
     };
+    let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = run::stop_on_interrupt()?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
     let progress = RunProgress::new(runs.len());
@@ -68,8 +71,17 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
             progress.event(event);
         }
     };
-    let verified =
-        verify::verify::<dfdx::tensor::Cpu>((), store, &experiments, dataset, &runs, &options, interrupt, &watch);
+    let verified = verify::verify(
+        crate::device::Which::Cpu,
+        engine,
+        store,
+        &experiments,
+        dataset,
+        &runs,
+        &options,
+        interrupt,
+        &watch,
+    );
     progress.finish();
     if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was changed".into() });
@@ -84,18 +96,18 @@ fn candidates(
     dataset: &Dataset,
 ) -> Result<(Vec<ExperimentRecord>, Vec<RunRecord>), Failure> {
     let mut experiments = store.experiments()?;
-    let what = args.what.as_deref();
-    let named = what.filter(|w| {
-        let text = w.to_string_lossy();
-        w.join("experiment.yaml").is_file() || experiments.iter().any(|e| e.name == text)
-    });
-    let run = match (what, named) {
-        (Some(start), None) => Some(open::run(store, &start.to_string_lossy())?),
-        _ => None,
+    let is_experiment = |what: &Path| {
+        let text = what.to_string_lossy();
+        what.join("experiment.yaml").is_file() || experiments.iter().any(|e| e.name == text)
     };
-    if let Some(named) = named {
-        let name = open::recorded(store, named, &Pick::default())?.record.name;
-        experiments.retain(|e| e.name == name);
+    let (named, ids): (Vec<&Path>, Vec<&Path>) =
+        args.what.iter().map(PathBuf::as_path).partition(|what| is_experiment(what));
+    let given = ids.iter().map(|id| open::run(store, &id.to_string_lossy()));
+    let given = given.collect::<Result<Vec<RunRecord>, Failure>>()?;
+    if !named.is_empty() {
+        let names = named.iter().map(|named| Ok(open::recorded(store, named, &Pick::default())?.record.name));
+        let names = names.collect::<Result<HashSet<String>, Failure>>()?;
+        experiments.retain(|e| names.contains(&e.name));
     }
     let mut of_data = Vec::new();
     let mut others = Vec::new();
@@ -121,15 +133,15 @@ fn candidates(
             dataset.manifest.name
         )));
     }
-    if let Some(run) = run {
-        if run.state != State::Done {
-            return Err(Failure::usage(format!(
-                "run {} is {}; only finished runs can be compared",
-                run.id,
-                run.state.word()
-            )));
-        }
-        return Ok((of_data, vec![run]));
+    if let Some(run) = given.iter().find(|run| run.state != State::Done) {
+        return Err(Failure::usage(format!(
+            "run {} is {}; only finished runs can be compared",
+            run.id,
+            run.state.word()
+        )));
+    }
+    if !given.is_empty() {
+        return Ok((of_data, given));
     }
     let cells: HashSet<&str> = of_data.iter().flat_map(|e| &e.cells).filter_map(|c| c.fingerprint.as_deref()).collect();
     let light = Selection { values: Values::Only(Vec::new()), ..Default::default() };
@@ -171,6 +183,9 @@ fn describe_run(v: &Verified) -> String {
     if let Some(error) = &v.error {
         return format!("{}: {error}\n", head("FAILED"));
     }
+    if let Some(found) = &v.engines {
+        return head(if v.holds { "near" } else { "DIFFERS" }) + &describe_engines(v, found);
+    }
     let what = format!("{}, {}", count(v.epochs, "epoch"), count(v.probabilities, "score"));
     let exact = v.curve.is_none() && v.scores.is_empty() && v.values.is_empty();
     let mut out = match (v.holds, exact) {
@@ -202,6 +217,28 @@ fn describe_run(v: &Verified) -> String {
     }
     for d in &v.environment {
         out += &format!("  environment {}: {} then, {} now\n", d.key, d.a, d.b);
+    }
+    out
+}
+
+/// The largest differences between a stored run and the same run on another engine.
+fn describe_engines(v: &Verified, found: &EngineDifference) -> String {
+    let mut out =
+        format!(" with engine {}: {}, {}\n", found.engine, count(v.epochs, "epoch"), count(v.probabilities, "score"));
+    for (name, largest) in [("losses", &found.losses), ("features", &found.features), ("scores", &found.scores)] {
+        let at = if largest.at.is_empty() { String::new() } else { format!(" ({})", largest.at) };
+        out += &format!("  {name:<8} differ by up to {:.2e}{at}\n", largest.difference);
+    }
+    out += &match found.clips {
+        0 => "  every val clip keeps its class".into(),
+        n => format!("  {} {} to another class", count(n, "val clip"), if n == 1 { "goes" } else { "go" }),
+    };
+    if found.tables.is_empty() {
+        return out + "; tables do not change\n";
+    }
+    out += "; tables change:\n";
+    for (name, then, now) in &found.tables {
+        out += &format!("    {name}: {then:.2} then, {now:.2} now\n");
     }
     out
 }

@@ -3,49 +3,16 @@
 //! Defaults are the paper's where it gives them, and the ledger's readings A1 to A15 where it does not.
 
 use crate::dataset::Missing;
+use crate::model::generator::Generator;
+use crate::model::loss::LossSettings;
+use crate::words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
-        impl $name {
-            /// Every value, in order.
-            pub const ALL: &[$name] = &[$($name::$variant),+];
-            /// The word that YAML, CLI, SQL and report use.
-            pub fn word(self) -> &'static str { match self { $($name::$variant => $word),+ } }
-            /// The value of a word.
-            pub fn of_word(word: &str) -> Option<$name> { match word { $($word => Some($name::$variant),)+ _ => None } }
-            /// Every word.
-            pub fn words() -> Vec<&'static str> { Self::ALL.iter().map(|v| v.word()).collect() }
-        }
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.word()) }
-        }
-    };
-}
+pub use crate::model::generator::{Architecture, TestFrame};
+pub use crate::model::loss::{L2Reduction, Loss};
 
-words!(
-    /// A network that maps vision to an audio feature.
-    Architecture {
-        /// One LSTM layer over the frames; its last hidden state feeds the heads.
-        Lstm = "lstm",
-        /// Encoder and decoder on a single frame.
-        Autoencoder = "autoencoder",
-    }
-);
-words!(
-    /// The reconstruction loss.
-    Loss {
-        /// Squared error.
-        L2 = "l2",
-        /// Kullback-Leibler divergence between softmax-normalised target and output.
-        Kl = "kl",
-    }
-);
 words!(
     /// Whether the action classifier branch is trained along.
     Classifier {
@@ -71,30 +38,21 @@ words!(
     }
 );
 words!(
+    /// What trains generators and heads.
+    Engine {
+        /// Operations of our own, on packed numbers or as GPU kernels. What has no fused form runs on dfdx.
+        Fused = "fused",
+        /// dfdx's own operations, tape and Adam: the reference.
+        Dfdx = "dfdx",
+    }
+);
+words!(
     /// Scale of the regression target (A4).
     Target {
         /// Standardised with the statistics of the sounded train clips; undone before the SVM.
         Standardised = "standardised",
         /// As it is.
         Raw = "raw",
-    }
-);
-words!(
-    /// How squared errors are added up over the feature's dimensions (A2).
-    L2Reduction {
-        /// Mean over batch and dimensions.
-        Mean = "mean",
-        /// Sum over dimensions, mean over the batch.
-        Sum = "sum",
-    }
-);
-words!(
-    /// What the autoencoder sees of a val clip (A6).
-    TestFrame {
-        /// The centre frame, T / 2.
-        Centre = "centre",
-        /// Every frame; outputs are averaged.
-        Mean = "mean",
     }
 );
 words!(
@@ -182,6 +140,23 @@ pub struct Train {
     pub kl_block: Option<usize>,
     /// Scale of the regression target.
     pub target: Target,
+    /// What trains.
+    #[serde(skip_serializing_if = "Engine::is_fused")]
+    pub engine: Engine,
+}
+
+impl Engine {
+    /// The default is left out of what is hashed and stored: it changes nothing for runs from before there was a choice.
+    fn is_fused(&self) -> bool {
+        *self == Engine::Fused
+    }
+}
+
+impl Train {
+    /// What losses read of it.
+    pub fn loss_settings(&self) -> LossSettings {
+        LossSettings { l2: self.l2, kl_block: self.kl_block }
+    }
 }
 
 impl Default for Train {
@@ -198,40 +173,8 @@ impl Default for Train {
             l2: L2Reduction::Mean,
             kl_block: None,
             target: Target::Standardised,
+            engine: Engine::Fused,
         }
-    }
-}
-
-/// The LSTM generator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lstm {
-    /// H, width of the hidden state.
-    #[schemars(range(min = 1))]
-    pub hidden: usize,
-}
-
-impl Default for Lstm {
-    fn default() -> Self {
-        Lstm { hidden: 512 }
-    }
-}
-
-/// The autoencoder generator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Autoencoder {
-    /// Widths of the encoder's layers; the last is the latent's.
-    pub encoder: Vec<usize>,
-    /// Widths of the decoder's layers.
-    pub decoder: Vec<usize>,
-    /// What it sees of a val clip.
-    pub test_frame: TestFrame,
-}
-
-impl Default for Autoencoder {
-    fn default() -> Self {
-        Autoencoder { encoder: vec![512, 256], decoder: vec![512], test_frame: TestFrame::Centre }
     }
 }
 
@@ -336,70 +279,83 @@ impl Default for Fusion {
     }
 }
 
-/// The contents of `experiment.yaml`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// A short name; the report is called after it.
-    pub name: String,
-    /// A line for the top of the report.
-    #[serde(default)]
-    pub title: String,
-    /// What the experiment is about.
-    #[serde(default)]
-    pub description: String,
-    /// A folder whose experiment this one changes; files that are not here are taken from there.
-    #[serde(default)]
-    pub extends: Option<String>,
-    /// The data set's folder, where `--dataset` does not give it; relative to this folder.
-    #[serde(default)]
-    pub dataset: Option<String>,
-    /// Where the published values were measured.
-    #[serde(default)]
-    pub published_on: String,
-    /// Seeds; a cell is run once with each.
-    #[serde(default = "default_seeds")]
-    pub seeds: Vec<u64>,
-    /// Axes; every combination of their values is a cell. `audio`, `generator`, `loss`, `classifier`, and any other key of
-    /// this file by its dotted name (`train.lr`, `missing.rate`).
-    pub grid: BTreeMap<String, Vec<serde_json::Value>>,
-    /// Combinations that are not run: a cell that agrees with all of an entry's keys is left out.
-    #[serde(default)]
-    pub exclude: Vec<BTreeMap<String, serde_json::Value>>,
-    /// Controls, run for each audio feature.
-    #[serde(default)]
-    pub controls: Vec<Control>,
-    /// Simulated missing sound.
-    #[serde(default)]
-    pub missing: Option<Missing>,
-    /// Training of the generators.
-    #[serde(default)]
-    pub train: Train,
-    /// LSTM generator.
-    #[serde(default)]
-    pub lstm: Lstm,
-    /// Autoencoder generator.
-    #[serde(default)]
-    pub autoencoder: Autoencoder,
-    /// What is done to generated features before the SVM.
-    #[serde(default = "default_match")]
-    pub match_generated: Match,
-    /// SVM bank.
-    #[serde(default)]
-    pub svm: Svm,
-    /// Heads on the streams.
-    #[serde(default)]
-    pub tsn: Tsn,
-    /// Nearest-neighbour control.
-    #[serde(default)]
-    pub knn: Knn,
-    /// Ridge control.
-    #[serde(default)]
-    pub ridge: Ridge,
-    /// Late fusion.
-    #[serde(default)]
-    pub fusion: Fusion,
+/// Declares [`Config`] with a section for every generator.
+macro_rules! config {
+    ($($module:ident $Settings:ident,)+) => {
+        /// The contents of `experiment.yaml`.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct Config {
+            /// A short name; the report is called after it.
+            pub name: String,
+            /// A line for the top of the report.
+            #[serde(default)]
+            pub title: String,
+            /// What the experiment is about.
+            #[serde(default)]
+            pub description: String,
+            /// A folder whose experiment this one changes; files that are not here are taken from there.
+            #[serde(default)]
+            pub extends: Option<String>,
+            /// The data set's folder, where `--dataset` does not give it; relative to this folder.
+            #[serde(default)]
+            pub dataset: Option<String>,
+            /// Where the published values were measured.
+            #[serde(default)]
+            pub published_on: String,
+            /// Seeds; a cell is run once with each.
+            #[serde(default = "default_seeds")]
+            pub seeds: Vec<u64>,
+            /// Axes; every combination of their values is a cell. `audio`, `generator`, `loss`, `classifier`, and any other key of
+            /// this file by its dotted name (`train.lr`, `missing.rate`).
+            pub grid: BTreeMap<String, Vec<serde_json::Value>>,
+            /// Combinations that are not run: a cell that agrees with all of an entry's keys is left out.
+            #[serde(default)]
+            pub exclude: Vec<BTreeMap<String, serde_json::Value>>,
+            /// Controls, run for each audio feature.
+            #[serde(default)]
+            pub controls: Vec<Control>,
+            /// Simulated missing sound.
+            #[serde(default)]
+            pub missing: Option<Missing>,
+            /// Training of the generators.
+            #[serde(default)]
+            pub train: Train,
+            $(
+                #[doc = concat!("Settings of the generator `", stringify!($module), "`.")]
+                #[serde(default, skip_serializing_if = "crate::model::generator::is_unset")]
+                pub $module: crate::model::generator::$module::$Settings,
+            )+
+            /// What is done to generated features before the SVM.
+            #[serde(default = "default_match")]
+            pub match_generated: Match,
+            /// SVM bank.
+            #[serde(default)]
+            pub svm: Svm,
+            /// Heads on the streams.
+            #[serde(default)]
+            pub tsn: Tsn,
+            /// Nearest-neighbour control.
+            #[serde(default)]
+            pub knn: Knn,
+            /// Ridge control.
+            #[serde(default)]
+            pub ridge: Ridge,
+            /// Late fusion.
+            #[serde(default)]
+            pub fusion: Fusion,
+        }
+
+        impl Config {
+            /// A generator with its settings.
+            pub fn generator(&self, which: Architecture) -> Generator {
+                match which { $(Architecture::$Settings => Generator::$Settings(self.$module.clone()),)+ }
+            }
+        }
+    };
 }
+
+crate::for_each_generator!(config);
 
 fn default_seeds() -> Vec<u64> {
     vec![0, 1, 2]
@@ -454,14 +410,11 @@ impl Config {
         if let Some(block) = self.train.kl_block {
             at_least("train.kl_block", 1, block)?;
         }
-        at_least("lstm.hidden", 1, self.lstm.hidden)?;
-        for (name, widths) in
-            [("autoencoder.encoder", &self.autoencoder.encoder), ("autoencoder.decoder", &self.autoencoder.decoder)]
-        {
-            at_least(name, 1, widths.len())?;
-            for (i, &w) in widths.iter().enumerate() {
-                at_least(&format!("{name}[{i}]"), 1, w)?;
-            }
+        for &which in Architecture::ALL {
+            self.generator(which)
+                .describe()
+                .check()
+                .map_err(|(key, message)| (format!("{}.{key}", which.word()), message))?;
         }
         positive("svm.c", self.svm.c)?;
         at_least("svm.folds", 2, self.svm.folds)?;

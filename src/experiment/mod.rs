@@ -45,6 +45,24 @@ pub struct Experiment {
 
 impl Experiment {
     /// Loads a folder, what it extends, and `--set` values.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use unmute::experiment::Experiment;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let paper = Path::new("experiments/icassp2019");
+    /// let experiment = Experiment::load(paper, &["train.epochs=5".into(), "grid.audio=[vggish]".into()])?;
+    /// assert_eq!(experiment.config.train.epochs, 5);
+    /// let cells = experiment.cells(&["rgb".into(), "flow".into()])?;
+    /// assert!(cells.iter().any(|cell| cell.key() == "vggish/lstm/l2/with"));
+    ///
+    /// // A slip is told with the nearest valid name.
+    /// let problem = Experiment::load(paper, &["train.epoch=5".into()]).unwrap_err().to_string();
+    /// assert!(problem.contains("epochs"), "{problem}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn load(dir: &Path, sets: &[String]) -> Result<Experiment, Problem> {
         let chain = chain(dir)?;
         let mut layers = Layers::new(chain.iter().map(|(_, document)| document.clone()).collect());

@@ -1,8 +1,8 @@
 //! Checkpoints: a training between two epochs as a safetensors file beside the store, written whole or not at all.
 
 use crate::train::Checkpoint;
-use crate::train::params::Saved;
-use crate::train::weight::State;
+use crate::train::trainer::SavedParam;
+use compute::nn::ParamState;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
             let (value, shape) = numbers(format!("{name}/value"))?;
             let (moment1, _) = numbers(format!("{name}/moment1"))?;
             let (moment2, _) = numbers(format!("{name}/moment2"))?;
-            Some(Saved { name: name.into(), shape, state: State { value, moment1, moment2 } })
+            Some(SavedParam { name: name.into(), shape, state: ParamState { value, moment1, moment2 } })
         })
         .collect::<Option<Vec<_>>>()?;
     Some(Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params })
@@ -112,10 +112,10 @@ mod tests {
     fn checkpoints_come_back_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = path(&dir.path().join("runs.db"), "abc");
-        let saved = |name: &str| Saved {
+        let saved = |name: &str| SavedParam {
             name: name.into(),
             shape: (2, 2),
-            state: State {
+            state: ParamState {
                 value: vec![1.0, -2.5, f32::MIN_POSITIVE, 0.1],
                 moment1: vec![0.0; 4],
                 moment2: vec![1e-30; 4],

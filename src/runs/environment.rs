@@ -1,6 +1,7 @@
 //! What explains a number and never invalidates it: the build, the machine, the call.
 
-use crate::cuda::choice::{self, Wanted};
+use crate::device::choice;
+use crate::gpu::probe::Wanted;
 use serde_json::{Value, json};
 
 /// The record of this process.

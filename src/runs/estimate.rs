@@ -3,15 +3,16 @@
 
 use super::Planned;
 use super::plan::{clip_costs, cost};
+use crate::device::cpu;
 use crate::experiment::Part;
 use crate::experiment::config::{Architecture, Classifier, Loss};
-use crate::train::batches::places;
-use crate::train::generator::{Generator, Sizes};
-use crate::train::params::adam;
-use crate::train::step::{Batch, Objective, step};
-use crate::train::{Backend, Error, Host};
+use crate::model::network::{Sees, Sizes};
+use crate::train::Error;
+use crate::train::batches::{Batch, distinct_frames};
+use crate::train::cell_trainer::adam;
+use crate::train::objective::Objective;
 use compute::matmul::{Mat, product};
-use dfdx::tensor::Cpu;
+use compute::nn::InputBatch;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,22 +61,24 @@ fn step_seconds(planned: &Planned, architecture: Architecture, loss: Loss, audio
     let config = &planned.cell.config;
     let clips = config.train.batch.min(view.train_sounded.len());
     // Repeated frames cost less: as many of them as in a real batch, here the first.
-    let (rows, (places, distinct)) = match architecture {
-        Architecture::Lstm => (clips * sizes.frames, places(view, &view.train_sounded[..clips])),
-        Architecture::Autoencoder => (clips, (None, clips)),
+    let generator = config.generator(architecture);
+    let network = generator.describe().network(sizes);
+    let (rows, (index, distinct)) = match network.sees {
+        Sees::Frames => (clips * sizes.frames, distinct_frames(view, &view.train_sounded[..clips])),
+        Sees::OneFrame => (clips, (None, clips)),
     };
     // Numbers of the usual size; which ones does not matter.
     let made_up = |n: usize| -> Vec<f32> { (0..n).map(|i| (i % 127) as f32 / 64.0 - 1.0).collect() };
     let numbers = Arc::new(made_up(distinct * sizes.visual));
-    let x = Host { numbers, rows, cols: sizes.visual, places: places.map(Arc::new) };
+    let x = InputBatch { numbers, rows, cols: sizes.visual, index: index.map(Arc::new) };
     let target = made_up(clips * sizes.audio);
     let timed = || -> Result<f64, Error> {
-        let mut generator = Generator::new(<Cpu as Backend>::open(&())?, architecture, config, sizes, 0)?;
+        let mut trained = cpu::engine(config.train.engine, &generator, &network, sizes.frames, 0)?;
         let labels = (0..clips).map(|i| i % sizes.classes).collect();
         let batch = Batch { x: x.clone(), labels, target: target.clone() };
         let objective = Objective { loss, classifier: Classifier::With, train: &config.train };
         let adam = adam(&config.train);
-        let mut once = || step(&mut generator, &adam, &objective, &batch);
+        let mut once = || trained.step(&adam, &objective, &batch);
         once()?;
         let (start, mut steps) = (Instant::now(), 0.0);
         while steps == 0.0 || start.elapsed().as_secs_f64() < SECONDS {
@@ -83,7 +86,7 @@ fn step_seconds(planned: &Planned, architecture: Architecture, loss: Loss, audio
             steps += 1.0;
         }
         let seconds = start.elapsed().as_secs_f64() / steps;
-        generator.params.device().end_run();
+        drop(trained);
         compute::buffer_pool::clear();
         Ok(seconds)
     };

@@ -1,7 +1,7 @@
 //! What a run's numbers depend on, as canonical JSON, and its hash.
 
 use crate::dataset::View;
-use crate::experiment::config::{Architecture, Classifier, Control, Loss};
+use crate::experiment::config::{Classifier, Control, Engine, Loss};
 use crate::experiment::{Cell, Part};
 use serde_json::{Value, json};
 
@@ -24,24 +24,25 @@ pub fn spec(cell: &Cell, view: &View) -> Value {
         }
     };
     match &cell.part {
-        Part::Stream { .. } => add("tsn", json!(c.tsn)),
+        Part::Stream { .. } => {
+            add("tsn", json!(c.tsn));
+            if c.train.engine != Engine::Fused {
+                add("engine", json!(c.train.engine));
+            }
+        }
         Part::Bank { .. } => add("svm", svm(cell)),
         Part::Generator { generator, loss, classifier, .. } => {
             let mut train = json!(c.train);
             if let Some(train) = train.as_object_mut() {
-                match loss {
-                    Loss::L2 => train.remove("kl_block"),
-                    Loss::Kl => train.remove("l2"),
-                };
+                // Keys that other losses read.
+                let unread = Loss::ALL.iter().flat_map(|other| other.reads()).filter(|key| !loss.reads().contains(key));
+                unread.for_each(|key| drop(train.remove(*key)));
                 if *classifier == Classifier::Without {
                     train.remove("w_cls");
                 }
             }
             add("train", train);
-            match generator {
-                Architecture::Lstm => add("lstm", json!(c.lstm)),
-                Architecture::Autoencoder => add("autoencoder", json!(c.autoencoder)),
-            }
+            add(generator.word(), c.generator(*generator).to_json());
             add("match_generated", json!(c.match_generated));
             add("svm", json!(c.svm));
         }

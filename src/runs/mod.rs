@@ -1,27 +1,32 @@
 //! Runs: which there are ([`plan`]), what identifies one ([`fingerprint`]), which are trained side by side ([`queue`]), what
 //! one does ([`work`]), and the workers that do them and keep the store informed (here). [`verify`] does some of them twice.
 
-mod attend;
 pub mod checkpoint;
+pub mod engines;
 pub mod environment;
+mod error;
 pub mod estimate;
 pub mod fingerprint;
-mod keeper;
+pub mod grouping;
 pub mod plan;
 pub mod queue;
+mod run_recorder;
 pub mod verify;
 pub mod why;
 pub mod work;
+mod worker;
 
 pub use plan::{Plan, Planned};
 
 use crate::dataset::View;
+use crate::device::Which;
 use crate::experiment::Part;
 use crate::experiment::config::Probability;
 use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
-use crate::train::{Backend, Checkpoint, Error, Vision};
+use crate::train::{Checkpoint, Vision};
+pub use error::Error;
 use plan::Open;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -156,12 +161,13 @@ pub fn alive(host: &str, pid: i64, heartbeat: &str) -> bool {
         let inherited = environment::process_began(pid).is_some_and(|began| began.as_str() > heartbeat);
         return environment::process_runs(pid) && !inherited;
     }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - attend::GRACE;
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - worker::GRACE;
     heartbeat > store::timestamp(since.as_secs() as i64, 0).as_str()
 }
 
-struct Shared<'a, D: Backend> {
-    which: D::Which,
+/// What the workers of a call have in common.
+struct RunContext<'a> {
+    which: Which,
     store: &'a Store,
     plan: &'a Plan,
     worker: Worker,
@@ -180,8 +186,8 @@ struct Shared<'a, D: Backend> {
 }
 
 /// Runs all that is open: stream heads and SVM banks first, then what needs the banks.
-pub fn run_all<D: Backend>(
-    which: D::Which,
+pub fn run_all(
+    which: Which,
     store: &Store,
     plan: &Plan,
     options: &Options,
@@ -196,14 +202,14 @@ pub fn run_all<D: Backend>(
             views.insert(view.fingerprint.clone(), store.put_view(view, dataset_id)?);
         }
     }
-    let record = environment::record(options.threads, options.workers, &D::name(&which));
+    let record = environment::record(options.threads, options.workers, &which.name());
     let worker = Worker {
         host: environment::host(),
         pid: std::process::id(),
         command: command.into(),
         environment: record.to_string(),
     };
-    let shared = Shared::<D> {
+    let shared = RunContext {
         which,
         store,
         plan,
@@ -232,7 +238,7 @@ pub fn run_all<D: Backend>(
     Ok(Summary { interrupted: interrupt.load(Ordering::Relaxed), ..counts })
 }
 
-impl<'a, D: Backend> Shared<'a, D> {
+impl<'a> RunContext<'a> {
     /// Gives a sign of life for all runs of this process until `ended` is closed.
     fn beat(&self, ended: std::sync::mpsc::Receiver<()>) {
         while ended.recv_timeout(HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
@@ -248,7 +254,7 @@ impl<'a, D: Backend> Shared<'a, D> {
         self.store.declare(&open.iter().map(|run| self.new_run(*run)).collect::<Vec<NewRun>>())?;
         let (first, second): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|o| matches!(o.planned.cell.part, Part::Stream { .. } | Part::Bank { .. }));
-        let most = self.options.cells.unwrap_or(D::SIDE_BY_SIDE);
+        let most = self.options.cells.unwrap_or(self.which.side_by_side());
         for phase in [first, second] {
             let groups = queue::groups(phase, most, queue::checkpointed(self.store.path()));
             let (next, put_off) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -261,7 +267,7 @@ impl<'a, D: Backend> Shared<'a, D> {
                             if self.stopped() {
                                 return;
                             }
-                            self.attend(group, &put_off);
+                            self.do_group(group, &put_off);
                         }
                         let next =
                             || put_off.lock().ok().and_then(|mut runs: std::sync::MutexGuard<Vec<Open>>| runs.pop());
@@ -307,7 +313,7 @@ impl<'a, D: Backend> Shared<'a, D> {
 
     /// The data of a run, and its standardised vision.
     fn sight(&self, run: &Open) -> Result<(Arc<View>, Vision), Error> {
-        let view = run.planned.view.clone().ok_or_else(|| Error::Listener("a skipped cell".into()))?;
+        let view = run.planned.view.clone().ok_or(Error::Skipped)?;
         let vision = self.vision.get_or_init(|| Vision::new(&view)).with_view(&view);
         Ok((view, vision))
     }
@@ -330,7 +336,7 @@ impl<'a, D: Backend> Shared<'a, D> {
     fn checkpoint(&self, id: &str, job: &work::Job) -> Result<Option<Checkpoint>, Error> {
         let Some(from) = checkpoint::load(&checkpoint::path(self.store.path(), id)) else { return Ok(None) };
         // One whose epochs the store does not have (an older copy of it was put back, say) would leave a hole in the curve.
-        let kept = self.store.curve(id).map_err(|e| Error::Listener(e.to_string()))?;
+        let kept = self.store.curve(id)?;
         let whole = (1..=from.epoch).all(|n| kept.iter().any(|e| e.epoch == n));
         let ours = work::task(job.cell, job.seed, &job.view, &job.vision)?.takes(&from)?;
         Ok((whole && ours).then_some(from))
@@ -344,15 +350,14 @@ impl<'a, D: Backend> Shared<'a, D> {
                 && p.cell.overrides == planned.cell.overrides
                 && p.view.as_ref().is_some_and(|v| v.fingerprint == view.fingerprint)
         };
-        let missing = |why: &str| Error::Listener(format!("the SVM bank of {audio}: {why}"));
+        let missing = |why| Error::Bank { audio: audio.into(), why };
         let bank = self.plan.cells.iter().find(same).ok_or_else(|| missing("not in the plan"))?;
         let id = &bank.runs[0].1;
         if let Some(found) = self.banks.lock().map_err(|_| missing("lost"))?.get(id) {
             return Ok(found.clone());
         }
-        let told = |e: store::Error| Error::Listener(e.to_string());
-        let record = self.store.bank(id).map_err(told)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
-        let scores = self.store.scores(id, "real").map_err(told)?.ok_or_else(|| missing("no scores"))?;
+        let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
+        let scores = self.store.scores(id, "real")?.ok_or_else(|| missing("no scores"))?;
         let probability: Probability = bank.cell.config.svm.probability;
         let found = Arc::new((work::bank_of_record(record, probability), scores));
         self.banks.lock().map_err(|_| missing("lost"))?.insert(id.clone(), found.clone());

@@ -2,8 +2,9 @@
 
 use super::fingerprint::{fingerprint, spec};
 use crate::dataset::{Dataset, Missing, View};
-use crate::experiment::config::{Architecture, Config, Control};
+use crate::experiment::config::{Config, Control, Engine};
 use crate::experiment::{Cell, Experiment, Part};
+use crate::model::Sizes;
 use crate::store::{CellRecord, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,6 +146,21 @@ fn check_blocks(experiment: &Experiment, cell: &Cell, dataset: &Dataset) -> Resu
     Ok(())
 }
 
+impl Planned {
+    /// The engine that trains it; none for what trains no network.
+    pub fn engine(&self) -> Option<Engine> {
+        let config = &self.cell.config;
+        match &self.cell.part {
+            Part::Stream { .. } => Some(config.train.engine),
+            Part::Generator { generator, .. } => match config.generator(*generator).describe().fused() {
+                Some(_) => Some(config.train.engine),
+                None => Some(Engine::Dfdx),
+            },
+            Part::Bank { .. } | Part::Control { .. } => None,
+        }
+    }
+}
+
 /// Operations of one clip in a generator.
 #[derive(Clone, Copy, Debug)]
 pub struct ClipCosts {
@@ -158,21 +174,14 @@ pub struct ClipCosts {
 pub fn clip_costs(planned: &Planned) -> Option<ClipCosts> {
     let Part::Generator { generator, audio, .. } = &planned.cell.part else { return None };
     let m = &planned.view.as_ref()?.dataset.manifest;
-    let config: &Config = &planned.cell.config;
-    let (t, dv, k) = (m.frames as f64, m.visual_width() as f64, m.classes.len() as f64);
-    let da = m.audio(audio).map_or(0.0, |a| a.width as f64);
-    let (measured, first) = match generator {
-        Architecture::Lstm => {
-            let h = config.lstm.hidden as f64;
-            (2.0 * t * (dv + h) * 4.0 * h + 2.0 * h * (da + k), 2.0 * t * dv * 4.0 * h)
-        }
-        Architecture::Autoencoder => {
-            let a = &config.autoencoder;
-            let inner = a.encoder.iter().chain(&a.decoder).map(|&w| w as f64);
-            let widths: Vec<f64> = [dv].into_iter().chain(inner).chain([da]).collect();
-            (widths.windows(2).map(|w| 2.0 * w[0] * w[1]).sum(), 2.0 * dv * widths[1])
-        }
+    let sizes = Sizes {
+        frames: m.frames,
+        visual: m.visual_width(),
+        audio: m.audio(audio).map_or(0, |a| a.width),
+        classes: m.classes.len(),
     };
+    let network = planned.cell.config.generator(*generator).describe().network(sizes);
+    let (measured, first) = (network.operations(), network.first_operations());
     // A training step: forward, gradients of inputs (but not of the first product) and of weights.
     Some(ClipCosts { trained: 3.0 * measured - first, measured })
 }

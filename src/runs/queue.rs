@@ -1,8 +1,8 @@
 //! What is to be done, in which order, and which runs are trained side by side.
 
 use super::checkpoint;
+use super::grouping::{self, Candidate};
 use super::plan::{Open, cost};
-use crate::cuda::group::{self, Candidate};
 use crate::experiment::Part;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn groups<'p>(mut open: Vec<Open<'p>>, most: usize, done: impl Fn(&Open) -> 
             done: if most > 1 { done(run) } else { 0 },
         })
         .collect();
-    let places = group::groups(&candidates, most);
+    let places = grouping::groups(&candidates, most);
     let mut groups: Vec<Vec<Open>> =
         places.into_iter().map(|group| group.into_iter().map(|place| open[place]).collect()).collect();
     let whole = |group: &[Open]| group.iter().map(|run| cost(run.planned)).sum::<f64>();

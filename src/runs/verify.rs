@@ -1,14 +1,16 @@
 //! Trains finished runs again, in a store of its own, and compares every bit that they left.
 
+use super::engines::EngineDifference;
 use super::why::without_code;
 use super::{Event, Options, Plan, Planned, environment, run_all, run_name};
 use crate::dataset::Dataset;
+use crate::device::Which;
+use crate::experiment::config::Engine;
 use crate::experiment::{Experiment, Part};
 use crate::store::{
     self, Difference, ExperimentRecord, Parting, RunRecord, ScoreDifference, State, Store, differences, parting,
     score_difference,
 };
-use crate::train::Backend;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,6 +40,8 @@ pub struct Verified {
     pub environment: Vec<Difference>,
     /// Whether the numeric code has changed since.
     pub other_code: bool,
+    /// How far the engines lie apart, where it was trained with another one.
+    pub engines: Option<EngineDifference>,
     /// Why it could not be trained again.
     pub error: Option<String>,
 }
@@ -86,10 +90,11 @@ pub fn sample(mut runs: Vec<RunRecord>, n: usize) -> Vec<RunRecord> {
     chosen
 }
 
-/// Trains `runs` again on their data set and compares.
+/// Trains `runs` again on their data set, with another engine if one is given, and compares.
 #[allow(clippy::too_many_arguments)]
-pub fn verify<D: Backend>(
-    which: D::Which,
+pub fn verify(
+    which: Which,
+    engine: Option<Engine>,
     store: &Store,
     experiments: &[ExperimentRecord],
     dataset: Arc<Dataset>,
@@ -112,10 +117,10 @@ pub fn verify<D: Backend>(
         if found.iter().all(Option::is_some) {
             break;
         }
-        let plan = replan(record, dataset.clone(), runs)?;
+        let plan = replan(record, dataset.clone(), runs, engine)?;
         let mut cells: Vec<Planned> = Vec::new();
         for (run, found) in runs.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-            let Some(planned) = plan.cells.iter().find(|p| without_code(&p.spec) == without_code(&run.spec)) else {
+            let Some(planned) = plan.cells.iter().find(|p| same_but_for_engine(&p.spec, &run.spec, engine)) else {
                 continue;
             };
             let Some(again) = planned.runs.iter().find(|(seed, _)| *seed == run.seed) else { continue };
@@ -125,11 +130,11 @@ pub fn verify<D: Backend>(
         }
         if !cells.is_empty() {
             let part = Plan { cells, dataset: plan.dataset.clone() };
-            run_all::<D>(which.clone(), &again, &part, options, "verify", interrupt, &listen)?;
+            run_all(which, &again, &part, options, "verify", interrupt, &listen)?;
         }
     }
     let failures = failures.into_inner().unwrap_or_default();
-    let here = environment::record(options.threads, options.workers, &D::name(&which));
+    let here = environment::record(options.threads, options.workers, &which.name());
     runs.iter()
         .zip(found)
         .map(|(run, found)| {
@@ -137,9 +142,10 @@ pub fn verify<D: Backend>(
             match found {
                 None => verified.error = Some("no stored experiment has its cell any more".into()),
                 Some((planned, id)) => match again.run(&id)? {
-                    Some(second) if second.state == State::Done => {
-                        compare(store, run, &again, &second, &here, &mut verified)?;
-                    }
+                    Some(second) if second.state == State::Done => match engine {
+                        None => compare(store, run, &again, &second, &here, &mut verified)?,
+                        Some(engine) => compare_engines(store, run, &again, &second, engine, &mut verified)?,
+                    },
                     _ => {
                         let name = run_name(&planned, run.seed);
                         let told = failures.iter().find(|(n, _)| *n == name).or(failures.first());
@@ -153,12 +159,31 @@ pub fn verify<D: Backend>(
 }
 
 /// The plan of a stored experiment, with the seeds of the runs in question.
-fn replan(record: &ExperimentRecord, dataset: Arc<Dataset>, runs: &[RunRecord]) -> Result<Plan, Error> {
+fn replan(
+    record: &ExperimentRecord,
+    dataset: Arc<Dataset>,
+    runs: &[RunRecord],
+    engine: Option<Engine>,
+) -> Result<Plan, Error> {
     let seeds: Vec<u64> = runs.iter().filter_map(|r| r.seed).collect::<BTreeSet<_>>().into_iter().collect();
     let wrong = |why: String| Error::Experiment { name: record.name.clone(), why };
-    let experiment =
-        Experiment::stored(record.config.clone(), record.sets.clone()).map_err(|e| wrong(e.to_string()))?;
+    let mut config = record.config.clone();
+    config.train.engine = engine.unwrap_or(config.train.engine);
+    let experiment = Experiment::stored(config, record.sets.clone()).map_err(|e| wrong(e.to_string()))?;
     Plan::new(&experiment, dataset, &seeds).map_err(|e| wrong(e.to_string()))
+}
+
+/// Whether two specs say the same but for the numeric code, and for the engine where another is wanted.
+fn same_but_for_engine(a: &Value, b: &Value, engine: Option<Engine>) -> bool {
+    let strip = |spec: &Value| {
+        let mut spec = without_code(spec);
+        if engine.is_some() {
+            spec.as_object_mut().map(|map| map.remove("engine"));
+            spec.get_mut("train").and_then(Value::as_object_mut).map(|train| train.remove("engine"));
+        }
+        spec
+    };
+    strip(a) == strip(b)
 }
 
 /// Whether `other` is the bank that `planned` is scored with.
@@ -182,8 +207,33 @@ fn empty(run: &RunRecord) -> Verified {
         values: Vec::new(),
         environment: Vec::new(),
         other_code: run.spec["code"] != super::fingerprint::CODE || run.accepted_from.is_some(),
+        engines: None,
         error: None,
     }
+}
+
+fn compare_engines(
+    store: &Store,
+    first: &RunRecord,
+    again: &Store,
+    second: &RunRecord,
+    engine: Engine,
+    verified: &mut Verified,
+) -> Result<(), Error> {
+    let (curve, repeated) = (store.curve(&first.id)?, again.curve(&second.id)?);
+    verified.epochs = curve.len();
+    let mut found = EngineDifference::new(engine);
+    found.see_curves(&curve, &repeated);
+    found.see_values(&first.values, &second.values);
+    for what in store.score_kinds(&first.id)? {
+        if let (Some(a), Some(b)) = (store.scores(&first.id, &what)?, again.scores(&second.id, &what)?) {
+            verified.probabilities += a.values.len();
+            found.see_scores(&what, &a, &b);
+        }
+    }
+    verified.holds = found.is_near();
+    verified.engines = Some(found);
+    Ok(())
 }
 
 fn compare(

@@ -2,6 +2,7 @@
 //! side where the device can; here is what each trains on ([`task`]) and what comes of it ([`score`]).
 
 use crate::dataset::{Standardiser, View};
+use crate::device::Device;
 use crate::experiment::config::{Control, Match, SvmTraining};
 use crate::experiment::{Cell, Part};
 use crate::score::bank::Bank;
@@ -12,8 +13,8 @@ use crate::score::platt::Sigmoid;
 use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
-use crate::train::tsn::stream_scores;
-use crate::train::{Backend, Checkpoint, Error, Program, Task, Vision};
+use crate::train::heads::{Head, HeadData};
+use crate::train::{Checkpoint, Error, Task, Trainer, Vision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,8 +42,8 @@ impl Job<'_> {
 }
 
 /// Trains and scores what is no generator; `step` is told how far a training is, and its error ends it.
-pub fn run<D: Backend>(
-    device: &D,
+pub fn run(
+    device: &dyn Device,
     job: &Job,
     step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<RunResult, Error> {
@@ -50,18 +51,22 @@ pub fn run<D: Backend>(
         Part::Stream { stream } => run_stream(device, job, stream, step),
         Part::Bank { audio } => run_bank(&*device.solver()?, job, audio),
         Part::Control { audio, control } => run_control(&*device.solver()?, job, audio, *control),
-        Part::Generator { .. } => Err(Error::Listener("a generator is trained as part of a program".into())),
+        Part::Generator { .. } => Err(Error::Unsupported("a generator is trained with its group".into())),
     }
 }
 
-fn run_stream<D: Backend>(
-    device: &D,
+fn run_stream(
+    device: &dyn Device,
     job: &Job,
     stream: &str,
     step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<RunResult, Error> {
-    let (p, loss) = stream_scores(device, &job.view, &job.vision, stream, &job.cell.config.tsn, job.seed, step)?;
-    let scores = Scores::complete(p, job.view.dataset.classes());
+    let config = &job.cell.config;
+    let HeadData { train, labels, val } = HeadData::of(&job.view, &job.vision, stream)?;
+    let classes = job.view.dataset.classes();
+    let head = Head { stream, train: &train, labels: &labels, val: &val, classes, tsn: &config.tsn, seed: job.seed };
+    let (p, loss) = device.head(&head, config.train.engine, step)?;
+    let scores = Scores::complete(p, classes);
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
     Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None })
@@ -73,7 +78,7 @@ fn sounded_val(view: &View) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn real_rows(view: &View, audio: &str, clips: &[usize]) -> Result<Vec<f32>, Error> {
-    let missing = || Error::Listener(format!("the data set has no audio feature {audio:?}"));
+    let missing = || Error::NoSuchFeature { kind: "audio feature", name: audio.into() };
     Ok(audio_rows(view, view.dataset.audio(audio).ok_or_else(missing)?, clips))
 }
 
@@ -108,13 +113,13 @@ fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Er
 /// What a generator's training begins with.
 pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result<Task, Error> {
     let Part::Generator { audio, generator, loss, classifier } = &cell.part else {
-        return Err(Error::Listener("not a generator".into()));
+        return Err(Error::Unsupported("not a generator".into()));
     };
     Ok(Task {
         view: view.clone(),
         vision: vision.clone(),
         audio: audio.clone(),
-        architecture: *generator,
+        generator: cell.config.generator(*generator),
         loss: *loss,
         classifier: *classifier,
         config: cell.config.clone(),
@@ -122,10 +127,10 @@ pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result
     })
 }
 
-/// Scores a trained generator, the one of this place in its program.
-pub fn score(job: &Job, program: &dyn Program, place: usize, solver: &dyn Solver) -> Result<RunResult, Error> {
+/// Scores a trained generator, the one of this place in its trainer.
+pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver) -> Result<RunResult, Error> {
     let Part::Generator { audio, .. } = &job.cell.part else {
-        return Err(Error::Listener("not a generator".into()));
+        return Err(Error::Unsupported("not a generator".into()));
     };
     let (view, config) = (&job.view, &job.cell.config);
     let classes = view.dataset.classes();
@@ -134,7 +139,7 @@ pub fn score(job: &Job, program: &dyn Program, place: usize, solver: &dyn Solver
         Match::None => Box::new(|g| g),
         Match::Moments => {
             let width = real_train.len() / view.train_sounded.len().max(1);
-            let from = Standardiser::of_matrix(&program.generate(place, &view.train_sounded)?, width);
+            let from = Standardiser::of_matrix(&trainer.generate(cell, &view.train_sounded)?, width);
             let to = Standardiser::of_matrix(&real_train, width);
             Box::new(move |mut g| {
                 from.apply(&mut g);
@@ -143,11 +148,11 @@ pub fn score(job: &Job, program: &dyn Program, place: usize, solver: &dyn Solver
             })
         }
     };
-    let generated = matched(program.generate(place, &view.val)?);
+    let generated = matched(trainer.generate(cell, &view.val)?);
     let silent_train: Vec<usize> = view.train.iter().copied().filter(|&c| !view.sounded[c]).collect();
-    let on_silent_train = matched(program.generate(place, &silent_train)?);
+    let on_silent_train = matched(trainer.generate(cell, &silent_train)?);
     let silent_labels = view.labels(&silent_train);
-    let shared = job.bank.as_ref().ok_or_else(|| Error::Listener("no SVM bank".into()))?;
+    let shared = job.bank.as_ref().ok_or_else(|| Error::NoBank)?;
     let own = match config.svm.train_on {
         SvmTraining::Real => None,
         SvmTraining::RealAndGenerated => {
@@ -165,7 +170,7 @@ pub fn score(job: &Job, program: &dyn Program, place: usize, solver: &dyn Solver
         let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes, solver)?, classes);
         values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
     }
-    values.insert("parameters".into(), program.parameters(place) as f64);
+    values.insert("parameters".into(), trainer.parameters(cell) as f64);
     feature_errors(&mut values, &generated, view, audio)?;
     let mut kept = vec![("generated".to_string(), scores)];
     if own.is_some() {
@@ -191,7 +196,7 @@ fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) ->
         audio_width: train_audio.len() / view.train_sounded.len().max(1),
     };
     let generated = controls::generate(control, &material, &config.knn, &config.ridge);
-    let shared = job.bank.clone().ok_or_else(|| Error::Listener("no SVM bank".into()))?;
+    let shared = job.bank.clone().ok_or_else(|| Error::NoBank)?;
     let classes = view.dataset.classes();
     let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);

@@ -4,6 +4,14 @@ use super::metrics::Scores;
 
 /// sum_i weight_i scores_i, in the order given. A clip is scored if any summand scores it.
 ///
+/// ```
+/// use unmute::score::{Scores, fusion::fuse};
+///
+/// let vision = Scores::complete(vec![0.75, 0.25], 2);
+/// let audio = Scores::complete(vec![0.125, 0.875], 2);
+/// assert_eq!(fuse(&[(&vision, 1.0), (&audio, 1.0)]).values, [0.875, 1.125]);
+/// ```
+///
 /// # Panics
 /// If there is no summand, or shapes differ.
 pub fn fuse(summands: &[(&Scores, f64)]) -> Scores {

@@ -1,4 +1,4 @@
-//! What trains the machines of a bank: the CPU ([`OnCpu`]), or an engine ([`crate::cuda::svm`]).
+//! What trains the machines of a bank: the CPU ([`OnCpu`]), or an engine ([`crate::gpu::svm`]).
 
 use crate::train::Error;
 use compute::svm::{self, Fit, Prepared, Problem, TrainingSet};

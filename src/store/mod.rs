@@ -55,6 +55,20 @@ const BUSY: Duration = Duration::from_secs(60);
 
 impl Store {
     /// Opens a store to write in, making or migrating it where needed.
+    ///
+    /// ```
+    /// use unmute::store::Store;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("runs.db");
+    /// let store = Store::open(&path)?;
+    /// assert!(store.states()?.is_empty());
+    /// drop(store);
+    /// assert!(Store::open_to_read(&path)?.experiment_names()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(path: &Path) -> Result<Store, Error> {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;

@@ -114,16 +114,17 @@ pub struct Names {
 impl Names {
     /// With the values that a store has.
     pub(super) fn new(values: Vec<String>) -> Names {
-        let defaults = json!({
+        let mut defaults = json!({
             "train": config::Train::default(),
-            "lstm": config::Lstm::default(),
-            "autoencoder": config::Autoencoder::default(),
             "svm": config::Svm::default(),
             "tsn": config::Tsn::default(),
             "knn": config::Knn::default(),
             "ridge": config::Ridge::default(),
             "match_generated": null,
         });
+        for which in Architecture::ALL {
+            defaults[which.word()] = which.with_defaults().to_json();
+        }
         let keys = flatten(&defaults).into_iter().map(|(key, _)| key).collect();
         Names { values, keys }
     }

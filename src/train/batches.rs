@@ -1,9 +1,20 @@
 //! Gathers batches from the memory map: streams side by side, standardised, time-major for sequences.
 
-use super::host::Host;
 use crate::dataset::{Features, Standardiser, View};
+use compute::nn::InputBatch;
 use rayon::prelude::*;
 use std::sync::Arc;
+
+/// What a step learns from.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The network's input, (rows, D_v): T B rows, time-major, for a network of all frames and B for one of a single frame.
+    pub x: InputBatch,
+    /// The class of each clip, (B,).
+    pub labels: Vec<usize>,
+    /// The audio feature of each clip on the scale of the network's output, (B, D_a).
+    pub target: Vec<f32>,
+}
 
 /// The visual input of a data set: all streams side by side, (T, D_v) for each clip, standardised per dimension with
 /// the statistics of all frames of all train clips.
@@ -45,10 +56,10 @@ impl Vision {
 
     /// All frames of the clips, time-major: (T B, D_v), row t B + b is frame t of clip b; a frame that only repeats the one
     /// before it is not read again. `out` keeps its memory.
-    pub fn sequences(&self, clips: &[usize], out: &mut Host) {
+    pub fn sequences(&self, clips: &[usize], out: &mut InputBatch) {
         let (frames, batch) = (self.frames(), clips.len());
-        let (places, distinct) = places(&self.view, clips);
-        let row = |t: usize, b: usize| places.as_ref().map_or(t * batch + b, |p| p[t * batch + b] as usize);
+        let (index, distinct) = distinct_frames(&self.view, clips);
+        let row = |t: usize, b: usize| index.as_ref().map_or(t * batch + b, |index| index[t * batch + b] as usize);
         let numbers = out.memory();
         numbers.resize(distinct * self.width, 0.0);
         // Clip by clip, since the frames of one lie together on disk.
@@ -60,17 +71,17 @@ impl Vision {
                 }
             }
         }
-        (out.rows, out.cols, out.places) = (frames * batch, self.width, places.map(Arc::new));
+        (out.rows, out.cols, out.index) = (frames * batch, self.width, index.map(Arc::new));
     }
 
     /// One frame of each clip: (B, D_v). `out` keeps its memory.
-    pub fn single_frames(&self, clips: &[usize], frame: impl Fn(usize) -> usize, out: &mut Host) {
+    pub fn single_frames(&self, clips: &[usize], frame: impl Fn(usize) -> usize, out: &mut InputBatch) {
         let numbers = out.memory();
         numbers.resize(clips.len() * self.width, 0.0);
         for (&clip, out) in clips.iter().zip(numbers.chunks_exact_mut(self.width)) {
             self.frame(clip, frame(clip), self.all(), out);
         }
-        (out.rows, out.cols, out.places) = (clips.len(), self.width, None);
+        (out.rows, out.cols, out.index) = (clips.len(), self.width, None);
     }
 
     /// The mean over frames of each clip: (B, D_v).
@@ -118,26 +129,26 @@ impl Vision {
     }
 }
 
-/// For the frames of clips, time-major, the [`Host::places`] of each and the number of distinct rows. Clips shorter than T
+/// For the frames of clips, time-major, the [`InputBatch::index`] of each and the number of distinct rows. Clips shorter than T
 /// repeat frames: whatever a data set was imported from, its numbers say so.
-pub fn places(view: &View, clips: &[usize]) -> (Option<Vec<u32>>, usize) {
+pub fn distinct_frames(view: &View, clips: &[usize]) -> (Option<Vec<u32>>, usize) {
     let (frames, batch) = (view.dataset.frames(), clips.len());
     let streams = || view.dataset.streams.iter().zip(&view.dataset.manifest.streams);
     let repeats = |clip: usize, t: usize| streams().all(|(f, s)| f.repeats(clip, t * s.width, s.width));
-    let mut places: Vec<u32> = Vec::with_capacity(frames * batch);
+    let mut index: Vec<u32> = Vec::with_capacity(frames * batch);
     let mut distinct = 0;
     for t in 0..frames {
         for (b, &clip) in clips.iter().enumerate() {
             if t > 0 && repeats(clip, t) {
-                places.push(places[(t - 1) * batch + b]);
+                index.push(index[(t - 1) * batch + b]);
             } else {
-                places.push(distinct);
+                index.push(distinct);
                 distinct += 1;
             }
         }
     }
     let distinct = distinct as usize;
-    ((distinct < places.len()).then_some(places), distinct)
+    ((distinct < index.len()).then_some(index), distinct)
 }
 
 /// Rows of an audio feature for clips that have it, zeros for others; (B, D_a), not standardised.

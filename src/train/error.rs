@@ -1,11 +1,13 @@
 //! What can go wrong while training.
 
+use crate::model::DeviceError;
+
 /// An error of training.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device refused: out of memory, driver trouble.
-    #[error("device: {0}\n  next: lower train.batch, or use --device cpu")]
-    Device(String),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The loss is no longer a number.
     #[error("the loss became {value} in epoch {epoch}; training diverged\n  next: lower train.lr (now {lr})")]
     Diverged {
@@ -16,17 +18,48 @@ pub enum Error {
         /// The learning rate.
         lr: f64,
     },
-    /// Ctrl-C.
+    /// Ctrl-C, or somebody who listens to the training asked for its end.
     #[error("interrupted")]
     Interrupted,
-    /// Somebody who listens to the training failed (a full disk, say).
+    /// A stream or audio feature that the data set does not have.
+    #[error("the data set has no {kind} {name:?}\n  next: `unmute data stats` lists what it has")]
+    NoSuchFeature {
+        /// `stream` or `audio feature`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// Parameters of a network with other names or shapes.
+    #[error("a checkpoint of another network")]
+    OtherNetwork,
+    /// A cell that the trainer does not have.
+    #[error("no cell {0}")]
+    NoSuchCell(usize),
+    /// A group that nobody should have made.
+    #[error("generators that differ in {0} cannot be trained side by side")]
+    Unlike(&'static str),
+    /// No generator to train.
+    #[error("no generator to train")]
+    Nothing,
+    /// A run that needs the SVM bank of its audio feature, without one.
+    #[error("no SVM bank")]
+    NoBank,
+    /// A generator or loss that the chosen device cannot train.
     #[error("{0}")]
-    Listener(String),
+    Unsupported(String),
+    /// What a GPU's memory does not hold, in words that say what to do.
+    #[error("{0}")]
+    Memory(String),
 }
 
 impl Error {
+    /// What a device or its memory refuses, in words.
+    pub fn refused(why: impl Into<String>) -> Error {
+        Error::Device(DeviceError(why.into()))
+    }
+
     /// Wraps what a device says.
     pub fn device(e: impl std::fmt::Debug) -> Error {
-        Error::Device(format!("{e:?}"))
+        Error::Device(DeviceError::of(e))
     }
 }

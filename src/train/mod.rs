@@ -1,34 +1,27 @@
-//! Training with dfdx: generators, their losses, and the heads on the visual streams.
+//! Training: generators and the heads on the visual streams.
 //!
-//! [`device::Backend`] is a dfdx device; [`generator`] builds the two networks on it. What is trained is a [`program`] of one
-//! generator or several: [`trainer`] has the program of one, [`turns`] of several that take turns. [`course`] runs the epochs
-//! and emits events; [`tsn`] trains the linear heads. Networks have run-time sizes, so parameters are a flat list
-//! ([`params`]) instead of a dfdx module.
+//! [`task`] is what a generator is trained on. One or several are a [`trainer`], which [`schedule`] takes through the epochs and
+//! which emits events. [`cell_trainer`] is the trainer of one cell on the CPU, and [`round_robin`] of several that take turns;
+//! their networks are computed by one of two engines: [`fused`], our own operations, or [`reference`], dfdx's, which is generic
+//! over dfdx's devices. GPU kernels of our own train many cells at once and stand in `gpu`. [`heads`] are the linear
+//! heads on the streams.
 
-pub mod affine;
 pub mod batches;
-pub mod course;
-pub mod device;
+pub mod cell_trainer;
 pub mod error;
-mod feed;
-pub mod gates;
-pub mod generator;
-pub mod host;
-pub mod loss;
-pub mod lstm;
-pub mod params;
-pub mod program;
-pub mod step;
+pub mod fused;
+pub mod heads;
+pub mod objective;
+mod prefetch;
+pub mod reference;
+pub mod round_robin;
+pub mod schedule;
+pub mod tally;
+pub mod task;
 pub mod trainer;
-pub mod tsn;
-pub mod turns;
-pub mod weight;
 
-pub use batches::Vision;
-pub use course::{Course, train};
-pub use device::{Backend, Matrix};
+pub use batches::{Batch, Vision};
 pub use error::Error;
-pub use host::Host;
-pub use program::Program;
-pub use trainer::{Checkpoint, Epoch, Listener, Measures, Task, Trained};
-pub use turns::Turns;
+pub use schedule::{Schedule, train};
+pub use task::Task;
+pub use trainer::{Checkpoint, Epoch, Listener, Measures, Trainer};

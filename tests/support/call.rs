@@ -1,14 +1,16 @@
 //! Calls of the real program: `place.call("plan experiment").stdout("all done").success()`.
 
-use super::features::Source;
+use super::features::{Source, write_class_centres};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 use unmute::store::{RunRecord, Store};
 
 /// A folder of a test's own, in which the program is called.
 pub struct Place {
     dir: TempDir,
+    /// Threads of every call, where a test wants a certain number.
+    threads: Option<usize>,
 }
 
 /// One call and what it should do. Ends with [`success`](Call::success) or [`fails`](Call::fails).
@@ -21,16 +23,35 @@ pub struct Call {
     absent: Vec<String>,
 }
 
-/// What a call said.
+/// What a call said, and its exit code; none where a signal ended it.
 pub struct Said {
     pub stdout: String,
     pub stderr: String,
+    pub code: Option<i32>,
 }
 
 impl Place {
     /// An empty folder.
     pub fn new() -> Place {
-        Place { dir: tempfile::tempdir().unwrap() }
+        Place { dir: tempfile::tempdir().unwrap(), threads: None }
+    }
+
+    /// A data set in `data` and an experiment in `tiny` of 14 runs that train in about a second; `epochs` says how long
+    /// generators train. Every call has two threads.
+    pub fn tiny(epochs: usize) -> Place {
+        let place = Place { threads: Some(2), ..Place::new() };
+        write_class_centres(&place.path("features"));
+        place.write(
+            "tiny/experiment.yaml",
+            &format!(
+                "name: tiny\nseeds: [0, 1]\n\
+                 grid: {{audio: [vggish], generator: [lstm, autoencoder], loss: [l2], classifier: [with, without]}}\n\
+                 controls: [mean]\nmissing: {{rate: 0.4}}\ntrain: {{epochs: {epochs}, batch: 16}}\nlstm: {{hidden: 8}}\n\
+                 autoencoder: {{encoder: [8, 4], decoder: [8]}}\nsvm: {{folds: 2}}\ntsn: {{epochs: 2, batch: 16}}\n"
+            ),
+        );
+        place.call("data import features data --frames 4 --rows vggish=1").success();
+        place
     }
 
     /// A folder with `features/`-style sources in `source`, imported to `data`.
@@ -67,13 +88,56 @@ impl Place {
 
     /// A call with these words as arguments.
     pub fn call(&self, words: &str) -> Call {
-        Call::new(self.dir.path()).words(words)
+        self.args(&[]).words(words)
+    }
+
+    /// A call with these arguments, which may have blanks in them.
+    pub fn args(&self, args: &[&str]) -> Call {
+        let call = Call::new(self.dir.path());
+        let call = self.threads.into_iter().fold(call, |call, n| call.env("RAYON_NUM_THREADS", &n.to_string()));
+        args.iter().fold(call, |call, arg| call.arg(arg))
+    }
+
+    /// Trains the tiny experiment into a store.
+    pub fn train(&self, db: &str) {
+        self.call("run tiny --dataset data --db").arg(db).success();
+    }
+
+    /// Rows of a store, by `unmute query`.
+    pub fn query(&self, db: &str, sql: &str) -> Vec<serde_json::Value> {
+        let rows = self.args(&["query", sql, "--db", db, "--json"]).success().json();
+        rows.as_array().expect("rows").clone()
+    }
+
+    /// Everything that determinism is about: scores, epochs and values of every run.
+    pub fn numbers(&self, db: &str) -> Vec<serde_json::Value> {
+        let mut all = self.query(db, "SELECT run_id, what, clips, classes, hash FROM score ORDER BY run_id, what");
+        all.extend(self.query(db, "SELECT * FROM epoch ORDER BY run_id, epoch, split"));
+        all.extend(self.query(db, "SELECT * FROM value ORDER BY run_id, name"));
+        all
+    }
+
+    /// Changes a store behind the program's back.
+    pub fn sql(&self, db: &str, statements: &str) {
+        super::sqlite(&self.path(db), statements);
+    }
+
+    /// Copies a file.
+    pub fn copy(&self, from: &str, to: &str) {
+        std::fs::copy(self.path(from), self.path(to)).unwrap();
     }
 
     /// Opens a store as the library does.
     pub fn store(&self, relative: &str) -> Store {
         Store::open_to_read(&self.path(relative)).unwrap()
     }
+}
+
+/// Whether another user may call the program, who cannot where it lies in a closed folder.
+pub fn may_call(user: u32) -> bool {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unmute"));
+    command.arg("--version").uid(user).output().is_ok_and(|o| o.status.success())
 }
 
 /// Every run of a store.
@@ -115,6 +179,11 @@ impl Call {
     pub fn env(mut self, name: &str, value: &str) -> Call {
         self.command.env(name, value);
         self
+    }
+
+    /// Starts the program and leaves it to itself, with stdout and stderr as given.
+    pub fn begin(mut self, stdout: Stdio, stderr: Stdio) -> Child {
+        self.command.stdout(stdout).stderr(stderr).spawn().unwrap_or_else(|e| panic!("{}: {e}", self.shown))
     }
 
     /// Calls as another user of this machine; only root can.
@@ -168,14 +237,21 @@ impl Call {
         said
     }
 
+    /// Calls; the exit code should be this one.
     #[track_caller]
-    pub fn ends(mut self, code: i32) -> Said {
+    pub fn ends(self, code: i32) -> Said {
+        let shown = self.shown.clone();
+        let said = self.said();
+        assert_eq!(said.code, Some(code), "exit code of {shown}\n{}", said.text());
+        said
+    }
+
+    /// Calls; any exit code will do, but no panic.
+    #[track_caller]
+    pub fn said(mut self) -> Said {
         let output = self.command.output().unwrap_or_else(|e| panic!("{}: {e}", self.shown));
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
-        let said = Said { stdout: text(output.stdout), stderr: text(output.stderr) };
+        let said = Said::of(output);
         let all = format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.shown, said.stdout, said.stderr);
-        assert!(!said.stderr.contains("panicked"), "a panic: {all}");
-        assert_eq!(output.status.code(), Some(code), "exit code of {all}");
         for text in &self.stdout {
             assert!(said.stdout.contains(text), "stdout without {text:?}: {all}");
         }
@@ -190,6 +266,20 @@ impl Call {
 }
 
 impl Said {
+    /// Of a process that has ended; none of ours panics.
+    #[track_caller]
+    pub fn of(output: Output) -> Said {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
+        let said = Said { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code() };
+        assert!(!said.stderr.contains("panicked"), "a panic: {}", said.text());
+        said
+    }
+
+    /// Stdout and stderr.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// Stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

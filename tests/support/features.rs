@@ -1,5 +1,6 @@
 //! A small folder of per-clip `.npy` files, as `unmute data import` takes it; every test may spoil its own.
 
+use super::random::Random;
 use compute::rng::Rng;
 use std::path::{Path, PathBuf};
 
@@ -82,4 +83,22 @@ pub fn npy_header(dictionary: &str) -> Vec<u8> {
     bytes.extend((length as u16).to_le_bytes());
     bytes.extend(format!("{dictionary:<width$}\n", width = length - 1).bytes());
     bytes
+}
+
+/// 4 classes, 96 clips, two streams and one audio feature around class centres.
+pub fn write_class_centres(dir: &Path) {
+    std::fs::create_dir_all(dir.join("features")).unwrap();
+    let mut random = Random(1);
+    let mut csv = String::from("clip,label,split\n");
+    for i in 0..96usize {
+        let class = i % 4;
+        csv += &format!("c{i:03},class{class},{}\n", if i < 64 { "train" } else { "val" });
+        for (name, rows, width) in [("rgb", 4, 6), ("flow", 4, 4), ("vggish", 1, 5)] {
+            let centre = |j: usize| if (j % width) % 4 == class { 1.0 } else { 0.0 };
+            let value = |j: usize| (centre(j) + 0.7 * (random.unit() - 0.5)) as f32;
+            let values: Vec<f32> = (0..rows * width).map(value).collect();
+            write_npy(&npy(dir, &format!("c{i:03}"), name), &[rows, width], &values);
+        }
+    }
+    std::fs::write(dir.join("clips.csv"), csv).unwrap();
 }

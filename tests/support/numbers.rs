@@ -2,7 +2,7 @@
 
 use compute::rng::Rng;
 use dfdx::prelude::*;
-use unmute::train::Matrix;
+use unmute::model::Matrix;
 
 /// Fails unless each number is within `tolerance` of the expected one, relative to the largest expected magnitude (or
 /// to 1e-6 where all are tiny).

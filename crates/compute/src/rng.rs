@@ -15,6 +15,14 @@ pub struct Rng {
 impl Rng {
     /// The stream of `seed` for `purpose` (`"init"`, `"order/3"`, ...): key = BLAKE3(seed as 8 little-endian bytes,
     /// purpose).
+    ///
+    /// ```
+    /// use compute::rng::Rng;
+    ///
+    /// let draw = |purpose| Rng::new(7, purpose).uniform();
+    /// assert_eq!(draw("init"), draw("init"));
+    /// assert_ne!(draw("init"), draw("order/0"));
+    /// ```
     pub fn new(seed: u64, purpose: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());

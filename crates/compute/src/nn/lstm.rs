@@ -1,0 +1,174 @@
+//! One LSTM layer (Hochreiter and Schmidhuber; gates in the order i, f, g, o, a single bias, h_0 = c_0 = 0).
+//!
+//! With x_t (B, D), W (D, 4H), U (H, 4H), b (1, 4H):
+//! a_t = x_t W + h_{t-1} U + b; i, f, o = sigmoid(a), g = tanh(a); c_t = f c_{t-1} + i g; h_t = o tanh(c_t).
+//! The result is h_T, (B, H). The input is (T B, D), time-major: row t B + k is frame t of clip k. It gets no gradient.
+//!
+//! Three large products (projection, dW, dU) and one small one for each step and direction. In the time loop a thread has some
+//! of the units to itself: their part of the product with U, their gates and states, and on the way back their gradients;
+//! threads wait for each other once a step. Columns of W, U and b lie as [`gate_column`](super::lstm_cell::gate_column) says.
+
+use super::input_batch::InputBatch;
+use super::linear;
+use super::lstm_cell::{BLOCK, Backward, Forward, GateInputs};
+use super::packed_param::{GradFactors, PackedParam, Rows};
+use crate::buffer_pool::Scratch;
+use crate::matmul::{MatMut, Packed, chunk_len};
+use rayon::prelude::*;
+use std::rc::Rc;
+
+/// A forward pass, with what its backward pass needs.
+pub struct Pass {
+    trace: Trace,
+    /// [steps, batch, hidden].
+    sizes: [usize; 3],
+    /// Whether all steps were kept.
+    kept: bool,
+}
+
+/// Runs the layer. With `keep`, all that the backward pass needs is kept, otherwise no more than a step.
+///
+/// # Panics
+/// If the parameters are not [of gates](PackedParam::of_gates).
+pub fn forward(x: &InputBatch, steps: usize, [w, u, b]: [&PackedParam; 3], keep: bool) -> Pass {
+    assert!([w, u, b].iter().all(|p| p.is_of_gates()), "parameters of gates");
+    let hidden = u.shape().0;
+    let sizes = [steps, x.rows / steps, hidden];
+    let mut projected = Scratch::take(x.distinct() * 4 * hidden);
+    w.value().product(&mut projected, &x.numbers, false);
+    let (u, b) = (u.value(), b.value());
+    let bias = &b.numbers()[..4 * hidden];
+    let inputs = GateInputs { projected: &projected, index: x.index.as_ref().map(|index| &index[..]), bias };
+    Pass { trace: run_steps(&inputs, &u, sizes, keep), sizes, kept: keep }
+}
+
+impl Pass {
+    /// h_T, (B, H), row-major.
+    pub fn last_state(&self) -> &[f32] {
+        let [steps, batch, hidden] = self.sizes;
+        let last = if self.kept { steps } else { steps % 2 };
+        &self.trace.h[last * batch * hidden..][..batch * hidden]
+    }
+
+    /// Adds the gradients of the parameters, from that of h_T, (B, H).
+    ///
+    /// # Panics
+    /// If the steps were not kept.
+    pub fn backward(self, dh: Scratch, x: &InputBatch, [w, u, b]: [&PackedParam; 3]) {
+        assert!(self.kept, "the steps were kept");
+        let [steps, batch, hidden] = self.sizes;
+        let GateGradients { of_x_w, of_h_u, h } = run_back(self.trace, dh, &u.value(), x, self.sizes);
+        // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
+        let x_of_u = Rows::Made(h, batch * hidden..steps * batch * hidden);
+        u.accumulate(GradFactors { x: x_of_u, dy: Rc::new(of_h_u) });
+        linear::backward(Rows::Shared(x.numbers.clone()), of_x_w, w, b);
+    }
+}
+
+/// Activations and states of a forward pass: all that the backward pass needs, or those of the last step only.
+struct Trace {
+    /// Gate activations, (T or 1, B, 4H).
+    gates: Scratch,
+    /// c_0 to c_T, (T + 1, B, H), or the last two.
+    c: Scratch,
+    /// tanh of c_1 to c_T, (T or 1, B, H).
+    tanh_c: Scratch,
+    /// h_0 to h_T, (T + 1, B, H), or the last two.
+    h: Scratch,
+}
+
+/// Where step `t` reads, and what it writes, in `states` of so many numbers a step: all of them one after another, or two that
+/// take turns.
+fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mut [f32]) {
+    match t % 2 {
+        1 if !all => {
+            let (after, before) = states.split_at_mut(step);
+            (before, after)
+        }
+        _ => {
+            let (before, after) = states[if all { t * step } else { 0 }..].split_at_mut(step);
+            (before, &mut after[..step])
+        }
+    }
+}
+
+/// Units that a task has in a step: whole blocks of gates, and whole panels of that product which makes `each` numbers of a unit.
+fn units([_, batch, hidden]: [usize; 3], each: usize) -> usize {
+    chunk_len(hidden, (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
+}
+
+fn run_steps(inputs: &GateInputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
+    let ([steps, batch, hidden], units) = (sizes, units(sizes, 4));
+    let (step, wide) = (batch * hidden, batch * 4 * hidden);
+    let (kept, states) = if all { (steps, steps + 1) } else { (1, 2) };
+    let mut trace = Trace {
+        gates: Scratch::take(kept * wide),
+        c: Scratch::take(states * step),
+        tanh_c: Scratch::take(kept * step),
+        h: Scratch::take(states * step),
+    };
+    trace.c[..step].fill(0.0);
+    trace.h[..step].fill(0.0);
+    for t in 0..steps {
+        let at = if all { t } else { 0 };
+        let (h_before, h) = step_of(&mut trace.h, t, step, all);
+        let (c_before, c) = step_of(&mut trace.c, t, step, all);
+        let tanh_c = &mut trace.tanh_c[at * step..(at + 1) * step];
+        let gates = &mut trace.gates[at * wide..(at + 1) * wide];
+        let gates = MatMut::whole(gates, 4 * hidden).column_chunks(4 * units);
+        let [c, tanh_c, h] = [c, tanh_c, h].map(|states| MatMut::whole(states, hidden).column_chunks(units));
+        let parts = gates.zip(c).zip(tanh_c.zip(h)).enumerate().collect::<Vec<_>>();
+        parts.into_par_iter().for_each(|(i, ((mut gates, c), (tanh_c, h)))| {
+            match t {
+                0 => (0..batch).for_each(|clip| gates.row(clip).fill(0.0)),
+                _ => u.product_of(4 * i * units, &mut gates, h_before, false),
+            }
+            Forward { gates, c, tanh_c, h }.run(inputs, t * batch, c_before, i * units);
+        });
+    }
+    trace
+}
+
+/// GateGradients of the gates before their nonlinearities, as the products with them read them.
+struct GateGradients {
+    /// For the distinct rows of x, 4H wide: sums over the rows that are the same.
+    of_x_w: Packed,
+    /// For the steps from the second on, ((T - 1) B, 4H).
+    of_h_u: Packed,
+    /// h_0 to h_T, (T + 1, B, H).
+    h: Scratch,
+}
+
+fn run_back(trace: Trace, mut dh: Scratch, u: &Packed, x: &InputBatch, sizes: [usize; 3]) -> GateGradients {
+    let ([steps, batch, hidden], units) = (sizes, units(sizes, 1));
+    let (step, wide) = (batch * hidden, batch * 4 * hidden);
+    let Trace { mut gates, c, tanh_c, h } = trace;
+    let u = u.transposed();
+    let mut dc = Scratch::zeros(step);
+    let mut seen = vec![false; x.distinct()];
+    let mut of_x_w = Packed::take(x.distinct(), 4 * hidden);
+    let mut of_h_u = Packed::take((steps - 1) * batch, 4 * hidden);
+    for t in (0..steps).rev() {
+        let (now, after) = gates.split_at_mut((t + 1) * wide);
+        let now = MatMut::whole(&mut now[t * wide..], 4 * hidden).column_chunks(4 * units);
+        let [dh, dc] = [&mut dh, &mut dc].map(|states| MatMut::whole(states, hidden).column_chunks(units));
+        let packed = of_x_w.column_chunks(4 * units).zip(of_h_u.column_chunks(4 * units));
+        let parts = now.zip(dh.zip(dc)).zip(packed).enumerate().collect::<Vec<_>>();
+        let rows = x.distinct_rows(t * batch..(t + 1) * batch, &mut seen);
+        let [c_before, tanh_c] = [&c, &tanh_c].map(|states| &states[t * step..(t + 1) * step]);
+        parts.into_par_iter().for_each(|(i, ((gates, (mut dh, dc)), (mut of_x_w, mut of_h_u)))| {
+            if t + 1 < steps {
+                u.product_of(i * units, &mut dh, &after[..wide], false);
+            }
+            // They are packed while they are in the cache.
+            Backward { gates, dh, dc }.run(c_before, tanh_c, [i * units, hidden], |clip, gradients| {
+                let (row, add) = rows[clip];
+                of_x_w.put(row, gradients, add);
+                if t > 0 {
+                    of_h_u.put((t - 1) * batch + clip, gradients, false);
+                }
+            });
+        });
+    }
+    GateGradients { of_x_w, of_h_u, h }
+}

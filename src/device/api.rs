@@ -1,0 +1,35 @@
+//! What runs ask of a device.
+
+use crate::experiment::config::Engine;
+use crate::gpu::memory::MemoryPlan;
+use crate::score::Solver;
+use crate::train::heads::Head;
+use crate::train::{Checkpoint, Error, Task, Trainer};
+
+/// A device for one run. It stays on its thread, and gives back what it keeps for reuse when it is dropped.
+pub trait Device {
+    /// How many of these tasks its memory holds side by side as it is now, and what their features and batches have to do
+    /// with that. An error says what a single one asks for.
+    fn room(&self, tasks: &[Task]) -> Result<MemoryPlan, Error>;
+
+    /// Generators as one trainer. Tasks are of one group ([`crate::runs::grouping`]); checkpoints are of their networks
+    /// ([`Task::takes`]) and of one epoch, or there is none; the plan is [`Device::room`]'s of all these tasks.
+    fn trainer(
+        &self,
+        tasks: Vec<Task>,
+        from: Vec<Option<Checkpoint>>,
+        plan: MemoryPlan,
+    ) -> Result<Box<dyn Trainer>, Error>;
+
+    /// Trains a head on a visual stream: probabilities of its val clips, (M, K), and the final train loss. `step` is told the
+    /// steps done and all that there are.
+    fn head(
+        &self,
+        head: &Head,
+        engine: Engine,
+        step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    ) -> Result<(Vec<f32>, f64), Error>;
+
+    /// What trains SVMs and computes their decision values.
+    fn solver(&self) -> Result<Box<dyn Solver>, Error>;
+}

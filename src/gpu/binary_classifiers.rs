@@ -1,0 +1,128 @@
+//! The kernels of SVMs in training: one function each, with what it is given checked. A machine tells one class from the
+//! others; formulas in `kernels.cu` and [`compute::svm`].
+
+use super::api::{Argument, Buffer, GpuApi, Kernel, View};
+use super::column_matrix::{ColumnMatrix, Index, Sums};
+use super::kernels::{at, count};
+use crate::train::Error;
+use std::ops::Range;
+
+/// Some of P machines.
+pub struct BinaryClassifiers<E: GpuApi> {
+    index: Index<E>,
+    classes: Buffer<E, i64>,
+}
+
+/// Rows that machines are trained on: pieces of all N, and the class of each of the N.
+#[derive(Clone, Copy)]
+pub struct Learned<'a> {
+    /// Pieces, in rising order.
+    pub pieces: &'a [Range<usize>],
+    /// (N).
+    pub labels: View<'a, i64>,
+    /// 2 C.
+    pub c2: f32,
+}
+
+impl<E: GpuApi> BinaryClassifiers<E> {
+    /// BinaryClassifiers `places` of those with `classes`; an error where places do not rise or are too many.
+    pub fn new(engine: &E, classes: &[usize], places: &[usize]) -> Result<Self, Error> {
+        let class = |&place: &usize| {
+            let missing = || Error::refused(format!("machine {place} of {}", classes.len()));
+            classes.get(place).map(|&class| class as i64).ok_or_else(missing)
+        };
+        let numbers = places.iter().map(class).collect::<Result<Vec<i64>, Error>>()?;
+        Ok(BinaryClassifiers { index: Index::new(engine, places)?, classes: Buffer::of(engine, &numbers)? })
+    }
+
+    /// Their columns among all machines'.
+    pub fn index(&self) -> &Index<E> {
+        &self.index
+    }
+
+    /// Slopes of the losses: a (N, W) from decision values z (N, P).
+    pub fn slopes(&self, engine: &E, rows: &Learned, z: ColumnMatrix, a: ColumnMatrix) -> Result<(), Error> {
+        for piece in rows.pieces {
+            let labels = rows.labels.part(piece.start, piece.len())?;
+            let (z, a) = (z.rows(piece.clone())?, a.rows(piece.clone())?);
+            a.indexed(&self.index, z)?;
+            let [r, w] = a.sizes();
+            #[rustfmt::skip]
+            let arguments = [
+                r, w, z.at(), count(z.width()), self.index.at(), at(labels), at(self.classes.all()),
+                Argument::Number(rows.c2), a.at(),
+            ];
+            // SAFETY: the kernel's arguments in its order; sizes and columns were checked.
+            unsafe { engine.launch(Kernel("svm_slopes"), a.len(), &arguments) }?;
+        }
+        Ok(())
+    }
+
+    /// Begins what a line search asks at z + t xs: z (N, P), xs (N, W), t (W); two sums of each machine.
+    pub fn line(
+        &self,
+        engine: &E,
+        rows: &Learned,
+        z: ColumnMatrix,
+        xs: ColumnMatrix,
+        t: View,
+        sums: &mut Sums<E>,
+    ) -> Result<(), Error> {
+        t.holds("steps", xs.width())?;
+        let mut arguments = |piece: usize, [r, w, block]: [Argument; 3], sums| {
+            let piece = &rows.pieces[piece];
+            let labels = rows.labels.part(piece.start, piece.len())?;
+            let (z, xs) = (z.rows(piece.clone())?, xs.rows(piece.clone())?);
+            xs.indexed(&self.index, z)?;
+            #[rustfmt::skip]
+            let arguments = vec![
+                r, w, block, z.at(), count(z.width()), self.index.at(), at(labels), at(self.classes.all()), xs.at(), at(t),
+                sums,
+            ];
+            Ok(arguments)
+        };
+        // SAFETY: the kernel makes two sums of each column, and what it is given was checked.
+        unsafe { sums.begin(engine, Kernel("svm_line"), &lengths(rows.pieces), [xs.width(), 2], &mut arguments) }
+    }
+}
+
+/// Begins sums over the slopes a (N, W): of their squares, of their magnitudes, and how many there are.
+pub fn losses<E: GpuApi>(
+    engine: &E,
+    pieces: &[Range<usize>],
+    a: ColumnMatrix,
+    sums: &mut Sums<E>,
+) -> Result<(), Error> {
+    let mut arguments = |piece: usize, sizes: [Argument; 3], sums| {
+        let a = a.rows(pieces[piece].clone())?;
+        Ok([&sizes[..], &[a.at(), sums]].concat())
+    };
+    // SAFETY: the kernel makes three sums of each column of a matrix of the size that it is told.
+    unsafe { sums.begin(engine, Kernel("svm_losses"), &lengths(pieces), [a.width(), 3], &mut arguments) }
+}
+
+/// 2 C X v where rows have a loss: `out` from `xv`, (N, V) both, where column i belongs to column `index[i]` of the slopes
+/// a (N, W).
+pub fn lossy<E: GpuApi>(
+    engine: &E,
+    rows: &Learned,
+    a: ColumnMatrix,
+    index: &Index<E>,
+    xv: ColumnMatrix,
+    out: ColumnMatrix,
+) -> Result<(), Error> {
+    for piece in rows.pieces {
+        let (a, xv, out) = (a.rows(piece.clone())?, xv.rows(piece.clone())?, out.rows(piece.clone())?);
+        xv.indexed(index, a)?;
+        xv.like(out)?;
+        let [r, w] = xv.sizes();
+        let arguments = [r, w, a.at(), count(a.width()), index.at(), xv.at(), Argument::Number(rows.c2), out.at()];
+        // SAFETY: the kernel's arguments in its order; sizes and columns were checked.
+        unsafe { engine.launch(Kernel("svm_lossy"), xv.len(), &arguments) }?;
+    }
+    Ok(())
+}
+
+fn lengths(pieces: &[Range<usize>]) -> Vec<usize> {
+    pieces.iter().map(Range::len).collect()
+}

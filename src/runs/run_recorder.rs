@@ -1,0 +1,104 @@
+//! What listens to a run's training: epochs, checkpoints, Ctrl-C.
+
+use super::{Event, RunContext, checkpoint};
+use crate::store;
+use crate::train::{Checkpoint, Epoch, Error, Listener};
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What runs that are trained side by side have in common: they are shown as one, and keep their states after the same
+/// epochs, so that they can go on side by side.
+pub(super) struct GroupProgress {
+    name: String,
+    /// The steps that were told last.
+    told: Cell<Option<usize>>,
+    saved: Cell<Instant>,
+    /// An epoch, and whether states are kept after it.
+    decided: Cell<(usize, bool)>,
+}
+
+impl GroupProgress {
+    /// For a group, or a run, of this name.
+    pub(super) fn new(name: String) -> GroupProgress {
+        GroupProgress { name, told: Cell::new(None), saved: Cell::new(Instant::now()), decided: Cell::new((0, false)) }
+    }
+
+    /// Whether states are kept after an epoch; the same for all that ask.
+    fn due(&self, epoch: usize, every: Duration) -> bool {
+        if self.decided.get().0 != epoch {
+            self.decided.set((epoch, self.saved.get().elapsed() >= every));
+        }
+        self.decided.get().1
+    }
+}
+
+/// Listens to the training of one run.
+pub(super) struct RunRecorder<'a, 'b> {
+    shared: &'a RunContext<'b>,
+    progress: &'a GroupProgress,
+    id: &'a str,
+    checkpoint: PathBuf,
+    epochs: Vec<Epoch>,
+    /// How many of `epochs` the store has.
+    kept: usize,
+}
+
+impl<'a, 'b> RunRecorder<'a, 'b> {
+    pub(super) fn new(shared: &'a RunContext<'b>, progress: &'a GroupProgress, id: &'a str) -> Self {
+        let checkpoint = checkpoint::path(shared.store.path(), id);
+        RunRecorder { shared, progress, id, checkpoint, epochs: Vec::new(), kept: 0 }
+    }
+
+    /// Epochs that the store does not have yet.
+    pub(super) fn new_epochs(&self) -> &[Epoch] {
+        &self.epochs[self.kept..]
+    }
+
+    /// Takes away what a finished run no longer needs.
+    pub(super) fn forget(&self) {
+        let _ = std::fs::remove_file(&self.checkpoint);
+    }
+
+    /// A disk that takes nothing more is no failure of the run: it goes on when there is room again.
+    fn give_up(&self, error: store::Error) -> Error {
+        self.shared.give_up(error);
+        Error::Interrupted
+    }
+}
+
+impl Listener for RunRecorder<'_, '_> {
+    fn step(&mut self, done: usize, total: usize) -> Result<(), Error> {
+        if self.progress.told.replace(Some(done)) != Some(done) {
+            (self.shared.watch)(Event::Step { name: self.progress.name.clone(), done, total });
+        }
+        if self.shared.stopped() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, checkpoint: &dyn Fn() -> Result<Checkpoint, Error>) -> Result<(), Error> {
+        self.epochs.push(*epoch);
+        if self.progress.due(epoch.epoch, self.shared.options.checkpoint_every) {
+            // The epochs first: a checkpoint whose epochs are lost would leave a hole in the curve.
+            self.shared.store.put_epochs(self.id, self.new_epochs()).map_err(|e| self.give_up(e))?;
+            self.kept = self.epochs.len();
+            let written = checkpoint::save(&self.checkpoint, &checkpoint()?);
+            written.map_err(|e| self.give_up(store::Error::of_file(&self.checkpoint, &e)))?;
+            self.progress.saved.set(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_group_keep_their_states_after_the_same_epochs() {
+        let progress = GroupProgress::new("2 cells".into());
+        let (soon, late) = (Duration::ZERO, Duration::from_secs(3600));
+        assert!(!progress.due(1, late) && !progress.due(1, soon), "decided by the first that asks");
+        assert!(progress.due(2, soon) && progress.due(2, late));
+        assert!(!progress.due(3, late));
+    }
+}
