@@ -248,11 +248,6 @@ impl Sample {
         (observed, values)
     }
 
-    /// For each row, given by its columns: the 95 % interval of its mean over seeds, in percent of all clips.
-    pub(super) fn levels(&self, rows: &[Vec<usize>]) -> Vec<(f64, f64)> {
-        self.draws(rows).into_iter().map(interval).collect()
-    }
-
     /// For each row, given by its columns: its mean over seeds in each resample, in percent of all clips. The same resamples
     /// for all rows, so that two rows are compared clip by clip.
     pub(super) fn draws(&self, rows: &[Vec<usize>]) -> Vec<Vec<f64>> {
@@ -298,6 +293,11 @@ mod tests {
         let n = columns[0].len();
         let clips = (0..n).map(|i| i.to_string()).collect();
         Sample { clips, labels: (0..n).map(|i| i % 4).collect(), columns, index: BTreeMap::new() }
+    }
+
+    /// The intervals of rows' means.
+    fn levels(sample: &Sample, rows: &[Vec<usize>]) -> Vec<(f64, f64)> {
+        sample.draws(rows).into_iter().map(interval).collect()
     }
 
     fn rows(left: Vec<Vec<usize>>, right: Vec<Vec<usize>>, seeds: usize) -> Ready {
@@ -376,7 +376,7 @@ mod tests {
     fn levels_are_those_of_a_proportion() {
         // 120 of 400: standard error of a proportion 2.29 points. With one seed no other spread is there.
         let s = sample(vec![first_right(120, 400), first_right(160, 400)]);
-        let levels = s.levels(&[vec![0], vec![0, 1]]);
+        let levels = levels(&s, &[vec![0], vec![0, 1]]);
         assert!((levels[0].0 - (30.0 - 1.96 * 2.29)).abs() < 0.6, "{levels:?}");
         assert!((levels[0].1 - (30.0 + 1.96 * 2.29)).abs() < 0.6, "{levels:?}");
         // Two seeds 10 points apart: the interval of their mean reaches beyond either's.
@@ -410,7 +410,7 @@ mod tests {
                 assert!((ours.0 - low).abs() < slack && (ours.1 - high).abs() < slack, "{ours:?} {theirs} of {n}");
             };
             near(difference, &case["difference"], 0.02);
-            near(s.levels(&[vec![0]])[0], &case["level"], 0.04);
+            near(levels(&s, &[vec![0]])[0], &case["level"], 0.04);
         }
     }
 }
