@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "grid.audio=[vggish]",
         "grid.loss=[l2]",
         "controls=[mean]",
-        "train.epochs=3",
+        "train.epochs=20",
         "tsn.epochs=5",
         "lstm.hidden=32",
         "autoencoder.encoder=[32, 16]",
@@ -82,9 +82,9 @@ fn record(store: &Store, experiment: &Experiment, plan: &Plan) -> Result<(), Box
 
 fn print(table: &EvaluatedTable) {
     println!("{}", table.title);
-    for row in &table.rows {
+    for row in table.rows.iter().filter(|row| row.entries.iter().any(|e| e.mean.is_some())) {
         let shown = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.1}"));
         let entries = row.entries.iter().map(|e| format!("{:>6} (paper {:>5})", shown(e.mean), shown(e.published)));
-        println!("  {:32}{}", row.row, entries.collect::<String>());
+        println!("  {:32}{}", row.key, entries.collect::<String>());
     }
 }
