@@ -9,6 +9,7 @@ mod claims;
 mod cli;
 mod errors;
 mod experiment;
+mod exports;
 mod gpu;
 mod groups;
 mod interrupted;

@@ -12,7 +12,6 @@ mod ls;
 mod merge;
 mod open;
 mod outcome;
-mod parquet;
 mod plan;
 mod progress;
 mod query;
@@ -26,7 +25,7 @@ pub use args::Cli;
 pub use outcome::{Exit, Failure};
 
 use args::Command;
-use outcome::{print, print_bytes, print_json};
+use outcome::{print, print_json};
 
 /// Runs a command to its exit code.
 pub fn run(cli: Cli) -> i32 {

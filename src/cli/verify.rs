@@ -10,7 +10,7 @@ use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
 use crate::runs::why;
 use crate::runs::{Event, Options};
-use crate::store::{Check, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values};
+use crate::store::{Check, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ fn candidates(
     let given = ids.iter().map(|id| open::run(store, &id.to_string_lossy()));
     let given = given.collect::<Result<Vec<RunRecord>, Failure>>()?;
     if !named.is_empty() {
-        let names = named.iter().map(|named| Ok(open::recorded(store, named)?.name));
+        let names = named.iter().map(|named| Ok(open::recorded(store, named, &Pick::default())?.record.name));
         let names = names.collect::<Result<HashSet<String>, Failure>>()?;
         experiments.retain(|e| names.contains(&e.name));
     }

@@ -25,7 +25,7 @@ pub struct Entry {
     pub id: String,
     /// What the paper does not say.
     pub question: String,
-    /// What is done here.
+    /// What is done here; `{train.epochs}` stands for the experiment's own value.
     pub decision: String,
     /// Why.
     #[serde(default)]
@@ -63,6 +63,12 @@ impl Ledger {
                         .at(&format!("ledger[{i}].keys[{j}]"), format!("{key:?} is not a key of the experiment{hint}"))
                 })?;
             }
+            for key in placeholders(&entry.decision) {
+                known(config, key).map_err(|hint| {
+                    let path = format!("ledger[{i}].decision");
+                    layers.at(&path, format!("{{{key}}} is not a key of the experiment{hint}"))
+                })?;
+            }
             for (j, alternative) in entry.alternatives.iter().enumerate() {
                 for key in alternative.set.keys() {
                     known(config, key).map_err(|hint| {
@@ -74,6 +80,11 @@ impl Ledger {
         }
         Ok(ledger)
     }
+}
+
+/// The keys in braces of a text, whose values are shown in their place.
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.split('{').skip(1).filter_map(|behind| behind.split_once('}').map(|(key, _)| key))
 }
 
 /// Whether a dotted key leads somewhere in the configuration; what is near, if not.

@@ -38,6 +38,8 @@ pub struct Experiment {
     pub ledger: Ledger,
     /// The `--set` values it was changed with.
     pub sets: Vec<String>,
+    /// The seeds that it declares, whichever of them a call asks for in `config.seeds`.
+    pub declared_seeds: Vec<u64>,
     layers: Layers,
 }
 
@@ -85,7 +87,8 @@ impl Experiment {
         let claims = beside("claims.yaml")?.map_or(Ok(Claims::default()), |l| Claims::read(&l, known))?;
         let json = serde_json::to_value(&config).unwrap_or_default();
         let ledger = beside("ledger.yaml")?.map_or(Ok(Ledger::default()), |l| Ledger::read(&l, &json))?;
-        Ok(Experiment { dir: dir.into(), config, tables, claims, ledger, sets: sets.to_vec(), layers })
+        let declared_seeds = config.seeds.clone();
+        Ok(Experiment { dir: dir.into(), config, tables, claims, ledger, sets: sets.to_vec(), declared_seeds, layers })
     }
 
     /// An experiment as a store kept it: its cells can be made again; the YAML that it was written in is not needed.
@@ -97,7 +100,8 @@ impl Experiment {
         let layers = Layers::new(vec![Document::parse(Path::new("the stored experiment.yaml"), &text)?]);
         config.check().map_err(|(path, message)| layers.at(&path, format!("{path}: {message}")))?;
         let (tables, claims, ledger) = (Tables::default(), Claims::default(), Ledger::default());
-        Ok(Experiment { dir: PathBuf::new(), config, tables, claims, ledger, sets, layers })
+        let declared_seeds = config.seeds.clone();
+        Ok(Experiment { dir: PathBuf::new(), config, tables, claims, ledger, sets, declared_seeds, layers })
     }
 
     /// Every cell on a data set with these streams.

@@ -168,6 +168,28 @@ impl std::fmt::Display for TableId {
     }
 }
 
+/// What a table's rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    /// Clip counts.
+    Counts,
+    /// Accuracies.
+    Accuracy,
+    /// Most improved classes.
+    Improvement,
+}
+
+impl TableKind {
+    /// The key in `tables.yaml`.
+    pub fn word(self) -> &'static str {
+        match self {
+            TableKind::Counts => "counts",
+            TableKind::Accuracy => "accuracy",
+            TableKind::Improvement => "improvement",
+        }
+    }
+}
+
 /// One table: exactly one of `counts`, `accuracy` and `improvement`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +219,19 @@ pub struct Table {
     /// How many classes each column of `improvement` lists.
     #[serde(default = "three")]
     pub top: usize,
+}
+
+impl Table {
+    /// What its rows are.
+    pub fn kind(&self) -> TableKind {
+        if !self.counts.is_empty() {
+            TableKind::Counts
+        } else if !self.accuracy.is_empty() {
+            TableKind::Accuracy
+        } else {
+            TableKind::Improvement
+        }
+    }
 }
 
 fn three() -> usize {

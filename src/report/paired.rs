@@ -5,9 +5,8 @@
 //! (ledger A13).
 
 use super::claims::{About, Answer, Question, Source, Unanswered, shared_by_all};
-use super::evaluate::point;
 use super::resample::{Ready, Sample, Seed};
-use super::scores::{Fused, Results, Scope};
+use super::scores::{Fused, Results, Scope, point};
 use crate::experiment::claims::{Metric, Side};
 use crate::experiment::tables::Table;
 use crate::experiment::term::Fusion;
