@@ -12,6 +12,7 @@ mod experiment;
 mod gpu;
 mod groups;
 mod interrupted;
+mod mutations;
 mod numerics;
 mod report;
 mod reuse;

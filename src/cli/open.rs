@@ -65,6 +65,8 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
             record.ledger = ledger;
         }
     }
+    // Also what the run was set to beside the folder.
+    record.ledger.hold_against(&record.config);
     Ok(record)
 }
 

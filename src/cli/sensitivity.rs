@@ -30,6 +30,10 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
             continue;
         }
         for (i, alternative) in entry.alternatives.iter().enumerate().filter(|(_, a)| !a.set.is_empty()) {
+            if alternative.is_the_setting(&experiment.config) {
+                say(&format!("\n{} {}: the setting of {} already", entry.id, alternative.name, experiment.config.name));
+                continue;
+            }
             let name = variant_name(&experiment.config.name, &entry.id, i);
             say(&format!("\n{} {}: {}", entry.id, alternative.name, sets(alternative).join(", ")));
             let changed = [given.sets.clone(), sets(alternative)].concat();

@@ -5,7 +5,7 @@ use super::resample::Sample;
 use super::scores::{Results, Scope, per_class};
 use crate::experiment::claims::Metric;
 use crate::experiment::tables::{Count, Published, Table};
-use crate::experiment::term::Fusion;
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::{TableId, Tables};
 use crate::store::{Error, ExperimentRecord, State, Store};
 use serde::Serialize;

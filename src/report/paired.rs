@@ -10,7 +10,7 @@ use super::resample::{Ready, Sample, Seed};
 use super::scores::{Fused, Results, Scope};
 use crate::experiment::claims::{Metric, Side};
 use crate::experiment::tables::Table;
-use crate::experiment::term::Fusion;
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::{TableId, Tables};
 use crate::store::Error;
 use std::cell::RefCell;

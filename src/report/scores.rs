@@ -1,7 +1,7 @@
 //! From a fusion's terms to scores: which cells it names, which runs they have, which cell is the best of a group.
 
 use crate::experiment::config::{SelectOn, Sounded};
-use crate::experiment::term::{Choice, Fusion, Term};
+use crate::experiment::fusion_expr::{Choice, Fusion, Term};
 use crate::experiment::{Part, TableId};
 use crate::score::Scores;
 use crate::score::fusion::{fill, fuse};

@@ -100,6 +100,11 @@ pub fn movements(
                 moves: Vec::new(),
                 flips: Vec::new(),
             };
+            if alternative.is_the_setting(&base.config) {
+                movement.skipped = Some("the setting already, so there is nothing to compare".into());
+                out.push(movement);
+                continue;
+            }
             let variant = store.latest_experiment(&variant_name(&base.name, &entry.id, i))?;
             match variant.map(|v| comparable(base, v, &movement.set)) {
                 None if !all => continue,

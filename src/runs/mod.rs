@@ -21,7 +21,6 @@ pub use plan::{Plan, Planned};
 use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
-use crate::experiment::config::Probability;
 use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
@@ -358,8 +357,7 @@ impl<'a> RunContext<'a> {
         }
         let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
         let scores = self.store.scores(id, "real")?.ok_or_else(|| missing("no scores"))?;
-        let probability: Probability = bank.cell.config.svm.probability;
-        let found = Arc::new((work::bank_of_record(record, probability), scores));
+        let found = Arc::new((work::bank_of_record(record, &bank.cell.config.svm), scores));
         self.banks.lock().map_err(|_| missing("lost"))?.insert(id.clone(), found.clone());
         Ok(found)
     }

@@ -3,7 +3,7 @@
 
 use crate::dataset::{Standardiser, View};
 use crate::device::Device;
-use crate::experiment::config::{Control, Match, SvmTraining};
+use crate::experiment::config::{Control, Match, Svm, SvmTraining};
 use crate::experiment::{Cell, Part};
 use crate::score::bank::Bank;
 use crate::score::controls::{self, Material};
@@ -103,10 +103,7 @@ fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Er
     let bank = Bank::train(&x, &labels, classes, &job.cell.config.svm, solver)?;
     let scores = real_scores(&bank, view, audio, solver)?;
     let mut values = accuracies(&scores, view);
-    let quality = bank.quality();
-    values.insert("duality_gap".into(), quality.worst_gap);
-    values.insert("newton_steps".into(), quality.newton_steps as f64);
-    values.insert("cg_steps".into(), quality.cg_steps as f64);
+    values.extend(bank.quality().values());
     Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)) })
 }
 
@@ -166,6 +163,7 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     let (bank, real) = &**own.as_ref().unwrap_or(shared);
     let scores = Scores::complete(bank.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, real, view);
+    values.extend(own.iter().flat_map(|own| own.0.quality().values()));
     if !silent_train.is_empty() {
         let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes, solver)?, classes);
         values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
@@ -241,7 +239,8 @@ fn feature_errors(
         scale.apply(&mut ours);
         if let Some(FeatureError { cosine, r2, mse, .. }) = feature_error(&ours, &truth, width) {
             values.insert(format!("cosine/{name}"), cosine);
-            values.insert(format!("r2/{name}"), r2);
+            // Where the truth does not vary there is nothing to explain.
+            values.extend(r2.map(|r2| (format!("r2/{name}"), r2)));
             values.insert(format!("mse/{name}"), mse);
         }
     }
@@ -260,13 +259,15 @@ fn bank_record(bank: &Bank) -> BankRecord {
 }
 
 /// A stored bank, ready to score.
-pub fn bank_of_record(record: BankRecord, probability: crate::experiment::config::Probability) -> Bank {
+pub fn bank_of_record(record: BankRecord, svm: &Svm) -> Bank {
     let d = record.width;
     Bank {
         scale: Standardiser { mean: record.numbers[..d].to_vec(), inverse_sd: record.numbers[d..2 * d].to_vec() },
         weights: record.numbers[2 * d..].to_vec(),
         sigmoids: record.sigmoids.iter().map(|&(a, b)| Sigmoid { a, b }).collect(),
-        probability,
+        probability: svm.probability,
         fits: record.fits,
+        fitted_on: Vec::new(),
+        tolerance: svm.tolerance,
     }
 }

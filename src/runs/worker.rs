@@ -300,6 +300,9 @@ impl<'a> RunContext<'a> {
             return Ended::Failed;
         }
         recorder.forget();
+        for text in crate::score::quality::remarks(&result.values) {
+            (self.watch)(Event::Note { name: run.open.name(), text });
+        }
         let top1 = result.values.get("top1").copied();
         (self.watch)(Event::Finished { name: run.open.name(), top1, seconds });
         Ended::Finished

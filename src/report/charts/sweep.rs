@@ -4,7 +4,7 @@
 use super::svg::{Plot, STYLES, Series};
 use crate::experiment::grid::AXES;
 use crate::experiment::tables::{AccuracyRow, Table};
-use crate::experiment::term::Fusion;
+use crate::experiment::fusion_expr::Fusion;
 use crate::report::scores::{Results, Scope};
 use crate::store::Error;
 use serde_json::{Value, json};

@@ -146,7 +146,7 @@ fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<Value> {
             })
             .collect();
         json!({
-            "id": e.id, "question": e.question, "decision": e.decision, "because": e.because,
+            "id": e.id, "question": e.question, "decision": e.told(), "because": e.because,
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
         })
     };
