@@ -167,7 +167,7 @@ pub struct ImprovementColumn {
 }
 
 /// A number or a name, such as `4` or `controls`; `"4"` is the number as well.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TableId {
     /// The paper's number.
