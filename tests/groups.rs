@@ -60,7 +60,7 @@ impl Bench {
 
     /// Runs undisturbed.
     fn simply(&self, db: &str, cells: usize) -> Came {
-        self.run(db, &self.options(cells), &AtomicBool::new(false), &|_| ())
+        self.run(db, &self.options(cells), &Stop::new(), &|_| ())
     }
 
     fn runs(&self, db: &str) -> Vec<RunRecord> {
@@ -94,7 +94,7 @@ fn generators_trained_in_groups_have_the_numbers_that_they_have_alone() {
     // Two architectures of four cells, two seeds: three and one each.
     assert_eq!(came.groups(), [3; 4]);
     assert_eq!((came.summary.finished, came.summary.failed), (alone.summary.finished, 0));
-    let fours = bench.run("fours.db", &Options { workers: 2, ..bench.options(100) }, &AtomicBool::new(false), &|_| ());
+    let fours = bench.run("fours.db", &Options { workers: 2, ..bench.options(100) }, &Stop::new(), &|_| ());
     assert_eq!(fours.groups(), [4; 4]);
     for db in ["threes.db", "fours.db"] {
         bench.same_numbers(db, "alone.db");
@@ -135,7 +135,7 @@ fn a_cell_that_diverges_fails_alone_and_is_tried_again_alone() {
     let alone = bench.simply("alone.db", 1);
     assert_eq!((alone.summary.failed, alone.groups()), (1, vec![]));
     let options = Options { retries: 1, ..bench.options(3) };
-    let came = bench.run("together.db", &options, &AtomicBool::new(false), &|_| ());
+    let came = bench.run("together.db", &options, &Stop::new(), &|_| ());
     assert_eq!((came.summary.failed, came.groups()), (1, vec![3]));
     assert_eq!(came.summary.finished, alone.summary.finished);
     bench.same_numbers("together.db", "alone.db");
@@ -180,7 +180,7 @@ fn what_is_done_or_has_a_checkpoint_of_another_epoch_is_not_trained_with_the_res
     );
     // One of them has lost its state, so it begins anew by itself; the two go on together.
     std::fs::remove_file(states.join(format!("{}.safetensors", stopped[1].id))).unwrap();
-    let came = bench.run("r.db", &options, &AtomicBool::new(false), &|_| ());
+    let came = bench.run("r.db", &options, &Stop::new(), &|_| ());
     assert_eq!((came.summary.interrupted, came.groups()), (false, vec![2]));
     let begins: BTreeMap<&str, usize> =
         came.events.iter().filter_map(steps).fold(BTreeMap::new(), |mut all, (name, at)| {
@@ -212,7 +212,7 @@ fn a_state_that_is_not_whole_leaves_its_run_behind_the_others() {
     let last = bytes.len() - 40;
     bytes[last] ^= 1;
     std::fs::write(&state, bytes).unwrap();
-    let came = bench.run("r.db", &options, &AtomicBool::new(false), &|_| ());
+    let came = bench.run("r.db", &options, &Stop::new(), &|_| ());
     assert_eq!((came.summary.failed, came.groups()), (0, vec![]), "each by itself");
     bench.same_numbers("r.db", "alone.db");
 }
@@ -227,7 +227,7 @@ fn a_group_that_fails_as_a_whole_is_tried_again_in_halves() {
             panic!("met on purpose");
         }
     };
-    let came = bench.run("r.db", &bench.options(4), &AtomicBool::new(false), &buggy);
+    let came = bench.run("r.db", &bench.options(4), &Stop::new(), &buggy);
     assert_eq!(came.groups(), [4, 2, 2]);
     let divided = came.events.iter().filter(|e| matches!(e, Event::Divided { .. })).count();
     assert_eq!((divided, came.summary.failed), (3, 0));
@@ -241,7 +241,7 @@ fn a_group_that_fails_as_a_whole_is_tried_again_in_halves() {
             panic!("met on purpose");
         }
     };
-    let came = bench.run("s.db", &bench.options(4), &AtomicBool::new(false), &buggy);
+    let came = bench.run("s.db", &bench.options(4), &Stop::new(), &buggy);
     assert_eq!((came.summary.failed, one.load(Ordering::Relaxed)), (1, 4));
     let failed: Vec<RunRecord> = bench.runs("s.db").into_iter().filter(|r| r.state == State::Failed).collect();
     assert!(failed.len() == 1 && failed[0].key == "vggish/lstm/kl/with", "{failed:?}");

@@ -9,6 +9,7 @@ mod claims;
 mod cli;
 mod errors;
 mod experiment;
+mod failures;
 mod gpu;
 mod groups;
 mod interrupted;

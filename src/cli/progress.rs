@@ -130,6 +130,13 @@ impl RunProgress {
                 self.line(&format!("{name}: failed, trying again: {error}"));
             }
             Event::Failed { name, error } => self.end(&mut shown, &name, &format!("{name}: FAILED: {error}")),
+            Event::Kept { name, epochs, of } => {
+                self.take_away(&mut shown, &name);
+                self.line(&match epochs {
+                    Some(epochs) => format!("{name}: kept, with {epochs} of {of} epochs behind it"),
+                    None => format!("{name}: nothing is kept yet; it begins again"),
+                });
+            }
             Event::Theirs { name, host, pid } => {
                 self.line(&format!("{name}: process {pid} on {host} works on it; waiting"));
             }

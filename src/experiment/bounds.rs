@@ -2,6 +2,8 @@
 
 use super::config::Config;
 use super::problem::shortened;
+use crate::model::Architecture;
+use serde_json::Value;
 
 /// Letters of an experiment's name: files are called after it.
 const NAME: usize = 100;
@@ -60,6 +62,23 @@ fn within(path: &str, least: usize, most: usize, x: usize) -> Result<(), Complai
     }
 }
 
+/// Widths and depths among a network's settings, whichever network it is.
+fn sizes(path: &str, settings: &Value) -> Result<(), Complaint> {
+    match settings {
+        Value::Number(n) => {
+            let most = if path.ends_with(".layers") { LAYERS } else { WIDTH };
+            let n = n.as_u64().unwrap_or(0);
+            within(path, 0, most, usize::try_from(n).unwrap_or(usize::MAX))
+        }
+        Value::Array(items) => {
+            within(path, 0, LAYERS, items.len())?;
+            items.iter().enumerate().try_for_each(|(i, item)| sizes(&format!("{path}[{i}]"), item))
+        }
+        Value::Object(map) => map.iter().try_for_each(|(key, value)| sizes(&format!("{path}.{key}"), value)),
+        _ => Ok(()),
+    }
+}
+
 impl Config {
     /// Numbers that make no sense, as (path, message); the first one found.
     pub fn check(&self) -> Result<(), (String, String)> {
@@ -78,14 +97,11 @@ impl Config {
         if let Some(block) = self.train.kl_block {
             within("train.kl_block", 1, MANY, block)?;
         }
-        within("lstm.hidden", 1, WIDTH, self.lstm.hidden)?;
-        for (name, widths) in
-            [("autoencoder.encoder", &self.autoencoder.encoder), ("autoencoder.decoder", &self.autoencoder.decoder)]
-        {
-            within(name, 1, LAYERS, widths.len())?;
-            for (i, &w) in widths.iter().enumerate() {
-                within(&format!("{name}[{i}]"), 1, WIDTH, w)?;
-            }
+        let all = serde_json::to_value(self).unwrap_or_default();
+        for &which in Architecture::ALL {
+            let complaint = |(key, message): Complaint| (format!("{}.{key}", which.word()), message);
+            self.generator(which).describe().check().map_err(complaint)?;
+            sizes(which.word(), &all[which.word()])?;
         }
         positive("svm.c", self.svm.c)?;
         if !(1.0 / C..=C).contains(&self.svm.c) {

@@ -1,6 +1,7 @@
 //! One run: train what its cell says, score it, and hand back what the store keeps. Generators are trained elsewhere, side by
 //! side where the device can; here is what each trains on ([`task`]) and what comes of it ([`score`]).
 
+use super::Error;
 use crate::dataset::{Standardiser, View};
 use crate::device::Device;
 use crate::experiment::config::{Control, Match, Svm, SvmTraining};
@@ -14,7 +15,7 @@ use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
 use crate::train::heads::{Head, HeadData};
-use crate::train::{Checkpoint, Error, Task, Trainer, Vision};
+use crate::train::{self, Checkpoint, Task, Trainer, Vision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,13 +46,13 @@ impl Job<'_> {
 pub fn run(
     device: &dyn Device,
     job: &Job,
-    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), train::Error>,
 ) -> Result<RunResult, Error> {
     match &job.cell.part {
         Part::Stream { stream } => run_stream(device, job, stream, step),
         Part::Bank { audio } => run_bank(&*device.solver()?, job, audio),
         Part::Control { audio, control } => run_control(&*device.solver()?, job, audio, *control),
-        Part::Generator { .. } => Err(Error::Unsupported("a generator is trained with its group".into())),
+        Part::Generator { .. } => Err(train::Error::Unsupported("a generator is trained with its group".into()).into()),
     }
 }
 
@@ -59,7 +60,7 @@ fn run_stream(
     device: &dyn Device,
     job: &Job,
     stream: &str,
-    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), train::Error>,
 ) -> Result<RunResult, Error> {
     let config = &job.cell.config;
     let HeadData { train, labels, val } = HeadData::of(&job.view, &job.vision, stream)?;
@@ -67,6 +68,7 @@ fn run_stream(
     let head = Head { stream, train: &train, labels: &labels, val: &val, classes, tsn: &config.tsn, seed: job.seed };
     let (p, loss) = device.head(&head, config.train.engine, step)?;
     let scores = Scores::complete(p, classes);
+    scores.check("lower tsn.lr")?;
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
     Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None })
@@ -78,7 +80,7 @@ fn sounded_val(view: &View) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn real_rows(view: &View, audio: &str, clips: &[usize]) -> Result<Vec<f32>, Error> {
-    let missing = || Error::NoSuchFeature { kind: "audio feature", name: audio.into() };
+    let missing = || train::Error::NoSuchFeature { kind: "audio feature", name: audio.into() };
     Ok(audio_rows(view, view.dataset.audio(audio).ok_or_else(missing)?, clips))
 }
 
@@ -108,9 +110,9 @@ fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Er
 }
 
 /// What a generator's training begins with.
-pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result<Task, Error> {
+pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result<Task, train::Error> {
     let Part::Generator { audio, generator, loss, classifier } = &cell.part else {
-        return Err(Error::Unsupported("not a generator".into()));
+        return Err(train::Error::Unsupported("not a generator".into()));
     };
     Ok(Task {
         view: view.clone(),
@@ -127,7 +129,7 @@ pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result
 /// Scores a trained generator, the one of this place in its trainer.
 pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver) -> Result<RunResult, Error> {
     let Part::Generator { audio, .. } = &job.cell.part else {
-        return Err(Error::Unsupported("not a generator".into()));
+        return Err(train::Error::Unsupported("not a generator".into()).into());
     };
     let (view, config) = (&job.view, &job.cell.config);
     let classes = view.dataset.classes();
@@ -149,7 +151,7 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     let silent_train: Vec<usize> = view.train.iter().copied().filter(|&c| !view.sounded[c]).collect();
     let on_silent_train = matched(trainer.generate(cell, &silent_train)?);
     let silent_labels = view.labels(&silent_train);
-    let shared = job.bank.as_ref().ok_or_else(|| Error::NoBank)?;
+    let shared = job.bank.as_ref().ok_or_else(|| train::Error::NoBank)?;
     let own = match config.svm.train_on {
         SvmTraining::Real => None,
         SvmTraining::RealAndGenerated => {
@@ -194,7 +196,7 @@ fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) ->
         audio_width: train_audio.len() / view.train_sounded.len().max(1),
     };
     let generated = controls::generate(control, &material, &config.knn, &config.ridge);
-    let shared = job.bank.clone().ok_or_else(|| Error::NoBank)?;
+    let shared = job.bank.clone().ok_or_else(|| train::Error::NoBank)?;
     let classes = view.dataset.classes();
     let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);

@@ -281,6 +281,97 @@ mod tests {
         }
     }
 
+    /// Clips of classes that are told apart perfectly, so many of each, with other clips of the same classes.
+    fn separable(of_each: &[usize]) -> (Vec<f32>, Vec<usize>, Vec<f32>, Vec<usize>) {
+        let k = of_each.len();
+        let mut stream = Rng::new(5, "separable");
+        let mut clip = |class: usize| -> Vec<f32> {
+            (0..k).map(|d| if d == class { 1.0 } else { 0.0 } + 0.05 * stream.normal() as f32).collect()
+        };
+        let labels: Vec<usize> = (0..k).flat_map(|class| vec![class; of_each[class]]).collect();
+        let features = labels.iter().flat_map(|&class| clip(class)).collect();
+        let others: Vec<usize> = (0..4 * k).map(|i| i % k).collect();
+        let of_others = others.iter().flat_map(|&class| clip(class)).collect();
+        (features, labels, of_others, others)
+    }
+
+    fn top1(bank: &Bank, features: &[f32], labels: &[usize], classes: usize) -> f64 {
+        let p = bank.probabilities(features, classes, &OnCpu).unwrap();
+        crate::score::metrics::top_k(&crate::score::Scores::complete(p, classes), labels, 1, |_| true).unwrap()
+    }
+
+    /// Cross-validation turns every sigmoid round where a class has one clip: the machine of its fold has never seen the class.
+    #[test]
+    fn a_sigmoid_never_falls_and_it_is_counted_where_it_would_have() {
+        for (of_each, want) in [(vec![1; 10], [0, 10, 0]), (vec![2; 10], [10, 0, 0]), (vec![9, 9, 1, 2, 9], [1, 1, 0])] {
+            let (features, labels, others, of_others) = separable(&of_each);
+            let classes = of_each.len();
+            let train = |probability| {
+                let config = Svm { folds: 3, probability, ..Svm::default() };
+                Bank::train(&features, &labels, classes, &config, &OnCpu).unwrap()
+            };
+            let (platt, softmax) = (train(Probability::Platt), train(Probability::Softmax));
+            assert!(platt.sigmoids.iter().all(Sigmoid::rises), "{of_each:?}: {:?}", platt.sigmoids);
+            assert_eq!(platt.quality().sigmoids, Some(want), "{of_each:?}");
+            assert_eq!(softmax.quality().sigmoids, None);
+            let [p, s] = [&platt, &softmax].map(|bank| top1(bank, &others, &of_others, classes));
+            assert!(p >= s - 5.0 && s > 90.0, "{of_each:?}: {p} % by Platt, {s} % by decision values");
+        }
+    }
+
+    #[test]
+    fn classes_without_a_clip_or_without_a_difference_are_flat() {
+        let (features, mut labels, ..) = separable(&[6, 6, 6]);
+        labels.iter_mut().for_each(|label| *label = (*label).min(1));
+        let bank = Bank::train(&features, &labels, 3, &Svm::default(), &OnCpu).unwrap();
+        assert_eq!(bank.fitted_on, [FittedOn::HeldOut, FittedOn::HeldOut, FittedOn::Nothing]);
+        assert_eq!(bank.sigmoids[2], Sigmoid::flat(18, 0));
+        // All clips are the same: nothing can be learned.
+        let bank = Bank::train(&[0.5; 36], &labels, 3, &Svm::default(), &OnCpu).unwrap();
+        assert!(bank.sigmoids.iter().all(|s| !s.rises() || s.a > -1e-3), "{:?}", bank.sigmoids);
+        let p = bank.probabilities(&[0.5; 2], 3, &OnCpu).unwrap();
+        assert!(p.iter().all(|p| p.is_finite()));
+    }
+
+    /// Standardised, so that the scale of features does not matter; as they are, what single precision cannot hold is named.
+    #[test]
+    fn features_of_any_scale_are_trained_on_or_named() {
+        let (features, labels, others, of_others) = separable(&[6, 6, 6, 6]);
+        for (scale, shift) in [(1.0f32, 0.0f32), (1.0, 1e4), (1e-24, 0.0), (1e-30, 0.0), (3e37, 0.0), (1e30, 0.0)] {
+            let moved = |x: &[f32]| x.iter().map(|v| v * scale + shift).collect::<Vec<f32>>();
+            let bank = Bank::train(&moved(&features), &labels, 4, &Svm::default(), &OnCpu).unwrap();
+            assert_eq!(bank.quality().untrained, 0, "{scale} {shift}: {:?}", bank.quality());
+            let right = top1(&bank, &moved(&others), &of_others, 4);
+            assert!(right > 90.0, "{scale} {shift}: {right} %");
+            let raw = Svm { scale: Scale::Raw, ..Svm::default() };
+            let told = match Bank::train(&moved(&features), &labels, 4, &raw, &OnCpu) {
+                Err(error) => error.to_string(),
+                Ok(bank) => {
+                    let right = top1(&bank, &moved(&others), &of_others, 4);
+                    let quality = bank.quality();
+                    let told = crate::score::quality::remarks(&quality.values()).join("; ");
+                    assert!(right > 90.0 || !told.is_empty(), "{scale} {shift}: {right} % and nothing is said: {quality:?}");
+                    continue;
+                }
+            };
+            assert!(told.contains("svm.scale: standardised"), "{scale} {shift}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_an_error_with_its_place() {
+        let (mut features, labels, ..) = separable(&[4, 4]);
+        let bank = Bank::train(&features, &labels, 2, &Svm::default(), &OnCpu).unwrap();
+        let told = bank.probabilities(&[0.0, f32::INFINITY], 2, &OnCpu).unwrap_err().to_string();
+        assert!(told.starts_with("the audio feature of clip 0, dimension 1, is inf"), "{told}");
+        let broken = Bank { weights: vec![f32::NAN; bank.weights.len()], ..bank };
+        let told = broken.probabilities(&features, 2, &OnCpu).unwrap_err().to_string();
+        assert!(told.starts_with("the decision value of class 0, clip 0, is NaN") && told.contains("next:"), "{told}");
+        features[5] = f32::NAN;
+        let told = Bank::train(&features, &labels, 2, &Svm::default(), &OnCpu).unwrap_err().to_string();
+        assert!(told.starts_with("the audio feature of train clip 2, dimension 1, is NaN"), "{told}");
+    }
+
     #[test]
     fn a_bank_bears_fewer_clips_than_folds() {
         for n in 1..4 {

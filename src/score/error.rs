@@ -17,18 +17,9 @@ pub enum Error {
         /// What to change.
         next: &'static str,
     },
-    /// What the device says.
+    /// What the device that trains the machines says.
     #[error(transparent)]
     Device(#[from] train::Error),
-}
-
-impl From<Error> for train::Error {
-    fn from(error: Error) -> train::Error {
-        match error {
-            Error::Device(error) => error,
-            error @ Error::NotFinite { .. } => train::Error::Listener(error.to_string()),
-        }
-    }
 }
 
 /// What to change where a support vector machine leaves the range of its numbers.

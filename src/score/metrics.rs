@@ -1,6 +1,6 @@
 //! Top-k accuracy, per class and in all, and feature errors.
 
-use super::error::{Error, LOWER_LR, finite};
+use super::error::{Error, finite};
 use serde::{Deserialize, Serialize};
 
 /// Class probabilities of the val clips, (N, K); rows of clips that could not be scored count as wrong.
@@ -21,9 +21,9 @@ impl Scores {
         Scores { classes, values, present: vec![true; clips] }
     }
 
-    /// The first score of a clip that is not finite, as an error.
-    pub fn check(&self) -> Result<(), Error> {
-        finite(&self.values, self.classes, "the score", ("val clip", "class"), LOWER_LR)
+    /// The first score that is not finite, as an error; `next` says what to change.
+    pub fn check(&self, next: &'static str) -> Result<(), Error> {
+        finite(&self.values, self.classes, "the probability", ("val clip", "class"), next)
     }
 
     /// Number of clips.
