@@ -49,8 +49,7 @@ fn a_network_that_diverges_in_its_last_step_is_no_finished_run() {
     let output = tiny.run(&with(&["--set", "train.lr=1e30", "--seeds", "0"]));
     let said = text(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("in epoch 1; training diverged") && said.contains("next: lower train.lr (now 1e30)")
-        || said.contains("(now 1000000000000000000000000000000)"), "{said}");
+    assert!(said.contains("in epoch 1; training diverged") && said.contains("next: lower train.lr (now 1"), "{said}");
     assert_eq!(states(&tiny, "generator"), [("failed".to_string(), 4)], "{said}");
     assert_eq!(states(&tiny, "control"), [("done".to_string(), 1)], "the others go on");
 }
@@ -137,7 +136,7 @@ fn sizes_without_measure_are_told_with_their_limit() {
         ("autoencoder.encoder=[4294967295]", "autoencoder.encoder[0]: 4294967295 should be at most 65536"),
         ("lstm.hidden=18446744073709551615", "should be at most 65536"),
         ("svm.c=1e38", "svm.c: 1e38 should lie from 1e-10 to 1e10"),
-        ("grid.train.lr=[0.1, 1e-1]", "1e-1 stands twice"),
+        ("grid.train.lr=[0.1, 1e-1]", "0.1 stands twice"),
         ("fusion.weights.rbg=2", "did you mean \"rgb\"?"),
     ] {
         let output = tiny.run(&with(&["--set", set]));

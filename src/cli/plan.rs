@@ -129,7 +129,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     out += &summary(to_do, seconds, threads, &choice, &sizes);
     if largest > 0 && choice.gpu.is_none() {
         let of = free.map_or_else(String::new, |free| format!(", of {} that are free", bytes(free)));
-        out += &format!("memory: {} for the largest run{of}; runs that fit beside each other share it\n", bytes(largest));
+        out +=
+            &format!("memory: {} for the largest run{of}; runs that fit beside each other share it\n", bytes(largest));
     }
     print(&out)?;
     Ok(Exit::Done)

@@ -45,8 +45,7 @@ fn checkpoint_every(args: &RunArgs) -> Result<Duration, Failure> {
 /// The time that an epoch may take to end when the process is asked to stop, where the user gives one.
 fn grace(args: &RunArgs) -> Result<Option<Duration>, Failure> {
     let seconds = |s: f64| {
-        Duration::try_from_secs_f64(s)
-            .map_err(|_| Failure::usage(format!("--grace {s}: should be seconds, 0 or more")))
+        Duration::try_from_secs_f64(s).map_err(|_| Failure::usage(format!("--grace {s}: should be seconds, 0 or more")))
     };
     args.grace.map(seconds).transpose()
 }

@@ -6,8 +6,8 @@
 //! `**` for anything, controls are left out, and where both sides of a comparison have stars, rows with equal words
 //! in their place are compared: the matched cells. `best PATTERN` is the best of a group.
 
-use super::problem::Problem;
 use super::layers::Layers;
+use super::problem::Problem;
 use super::tables::{Table, TableId, Tables};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -194,7 +194,11 @@ impl Comparison {
         let left = Named::of(table, "rows", &self.rows)?;
         let right = Named::of(table, key, other)?;
         if left.found.len().saturating_mul(right.found.len()) > PAIRS {
-            let message = format!("{} rows with {} others; at most {PAIRS} pairs are compared", left.found.len(), right.found.len());
+            let message = format!(
+                "{} rows with {} others; at most {PAIRS} pairs are compared",
+                left.found.len(),
+                right.found.len()
+            );
             return Err(Mismatch::new("rows", message));
         }
         let pairs = match_up(&left, &right);
@@ -359,7 +363,13 @@ fn parts(pattern: &str) -> Vec<Piece> {
 fn captures(parts: &[Piece], text: &str) -> Option<Vec<String>> {
     /// Ends of the stars from piece `piece` on, the last first. `failed` holds the places from which nothing fits, so that no
     /// place is tried twice and the time is bounded by pieces times letters.
-    fn fit(parts: &[Piece], piece: usize, text: &str, at: usize, failed: &mut HashSet<(usize, usize)>) -> Option<Vec<usize>> {
+    fn fit(
+        parts: &[Piece],
+        piece: usize,
+        text: &str,
+        at: usize,
+        failed: &mut HashSet<(usize, usize)>,
+    ) -> Option<Vec<usize>> {
         let Some(first) = parts.get(piece) else { return (at == text.len()).then(Vec::new) };
         if failed.contains(&(piece, at)) {
             return None;
@@ -527,7 +537,8 @@ mod tests {
         let pattern = "**a".repeat(16) + "b";
         assert_eq!(captures(&parts(&pattern), &"a".repeat(2000)), None);
         assert_eq!(captures(&parts("*é*"), "aéb"), Some(vec!["a".into(), "b".into()]));
-        let p = problem(&format!("    compare:\n      - {{table: 2, rows: \"{}\", beat: baseline}}\n", "*/".repeat(17)));
+        let p =
+            problem(&format!("    compare:\n      - {{table: 2, rows: \"{}\", beat: baseline}}\n", "*/".repeat(17)));
         assert!(p.to_string().contains("17 stars; at most 16"), "{p}");
     }
 

@@ -1,8 +1,8 @@
 //! From the declared axes to cells: every point of the grid, and the stream heads, SVM banks and controls they need.
 
 use super::config::{Architecture, Classifier, Config, Control, Loss};
-use super::problem::Problem;
 use super::layers::{Layers, plain};
+use super::problem::Problem;
 use super::problem::shortened;
 use super::same::{normal, same};
 use serde::{Deserialize, Serialize};
@@ -326,7 +326,9 @@ mod tests {
     use std::path::Path;
 
     fn grid(axes: &str, more: &str, streams: &[&str]) -> Result<Vec<Cell>, Problem> {
-        let text = format!("name: x\ngrid:\n  audio: [a]\n  generator: [lstm]\n  loss: [l2]\n  classifier: [with]\n{axes}\n{more}");
+        let text = format!(
+            "name: x\ngrid:\n  audio: [a]\n  generator: [lstm]\n  loss: [l2]\n  classifier: [with]\n{axes}\n{more}"
+        );
         let layers = Layers::new(vec![Document::parse(Path::new("experiment.yaml"), &text).unwrap()]);
         let streams: Vec<String> = streams.iter().map(|s| s.to_string()).collect();
         cells(&layers.read().unwrap(), &layers, &streams)

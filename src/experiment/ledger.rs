@@ -1,8 +1,8 @@
 //! `ledger.yaml`: the choices that the paper leaves open, the decision taken for each, and what else could be chosen.
 
-use super::problem::Problem;
 use super::config::Config;
 use super::layers::Layers;
+use super::problem::Problem;
 use super::problem::shortened;
 use super::same::same;
 use schemars::JsonSchema;
@@ -59,7 +59,8 @@ impl Entry {
         if self.here.is_empty() {
             return self.decision.clone();
         }
-        let otherwise: Vec<String> = self.here.iter().map(|(key, value)| format!("{key} is {}", plain(value))).collect();
+        let otherwise: Vec<String> =
+            self.here.iter().map(|(key, value)| format!("{key} is {}", plain(value))).collect();
         format!("Here {}. Of the experiment that the ledger was written for: {}", otherwise.join(", "), self.decision)
     }
 }

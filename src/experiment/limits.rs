@@ -72,7 +72,10 @@ pub(super) fn passed(text: &str) -> Option<(usize, String)> {
         }
         nodes = nodes.saturating_add(size);
         if nodes > NODES {
-            return Some((at(span), format!("more than {NODES} keys and values, those that aliases repeat counted in")));
+            return Some((
+                at(span),
+                format!("more than {NODES} keys and values, those that aliases repeat counted in"),
+            ));
         }
         if let Some(o) = open.last_mut() {
             o.key_next = !o.key_next;
@@ -126,7 +129,8 @@ mod tests {
 
     #[test]
     fn usual_files_pass_and_broken_ones_are_told_elsewhere() {
-        for text in ["", "a: 1", "[1, 2", "a: {b: [1, {c: d}]}\nb: &x y\nc: *x\n", "? [a, b]\n: c\n", "*none", "\u{0}"] {
+        for text in ["", "a: 1", "[1, 2", "a: {b: [1, {c: d}]}\nb: &x y\nc: *x\n", "? [a, b]\n: c\n", "*none", "\u{0}"]
+        {
             assert_eq!(told(text), "", "{text}");
         }
     }

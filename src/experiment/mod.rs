@@ -5,7 +5,7 @@
 mod bounds;
 pub mod claims;
 pub mod config;
-pub mod yaml;
+pub mod fusion_expr;
 pub mod grid;
 pub mod layers;
 pub mod ledger;
@@ -14,18 +14,18 @@ mod problem;
 pub mod same;
 pub mod schema;
 pub mod tables;
-pub mod fusion_expr;
+pub mod yaml;
 
 pub use claims::Claims;
 pub use config::Config;
-pub use problem::Problem;
 pub use grid::{Cell, Part};
 pub use ledger::Ledger;
+pub use problem::Problem;
 pub use tables::{Table, TableId, Tables};
 
-use yaml::Document;
 use layers::Layers;
 use std::path::{Path, PathBuf};
+use yaml::Document;
 
 /// A resolved experiment.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! `tables.yaml`: the published tables as data. A row fuses cells; a published value keeps its printed precision.
 
-use super::problem::Problem;
+use super::fusion_expr::Fusion;
 use super::layers::Layers;
+use super::problem::Problem;
 use super::problem::shortened;
 use super::same::same;
-use super::fusion_expr::Fusion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -390,7 +390,8 @@ fn as_printed(
         Some(printed) if printed.value == value.value => *value = printed,
         _ if written.is_empty() || written.starts_with('*') => {}
         _ => {
-            let message = format!("published value {:?}: write it as printed, such as \"4.70\"", shortened(written, 40));
+            let message =
+                format!("published value {:?}: write it as printed, such as \"4.70\"", shortened(written, 40));
             return Err(layers.at(path, message));
         }
     }
@@ -412,7 +413,9 @@ mod tests {
     }
 
     fn published(top1: &str) -> Result<Published, Problem> {
-        let text = format!("tables:\n  - table: 1\n    title: t\n    accuracy:\n      - {{key: a, row: a, fuse: rgb, published: {{top1: {top1}}}}}\n");
+        let text = format!(
+            "tables:\n  - table: 1\n    title: t\n    accuracy:\n      - {{key: a, row: a, fuse: rgb, published: {{top1: {top1}}}}}\n"
+        );
         read(&text).map(|tables| tables.tables[0].accuracy[0].published.top1.clone().unwrap())
     }
 
@@ -437,8 +440,28 @@ mod tests {
     #[test]
     fn what_is_no_printed_percentage_is_refused() {
         for text in [
-            "\"4,70\"", "\"11,8\"", "\"4,700\"", "\"1,2,3\"", "\",5\"", "\"4.7.0\"", "\"4 .7\"", "470", "-1", "1e1", "0x10", "\"\"",
-            "\".\"", "\"-\"", "\"4.7%\"", "\"٤\"", ".inf", ".nan", "true", "[4]", "\"0,470\"", "\"12345678901234567890\"",
+            "\"4,70\"",
+            "\"11,8\"",
+            "\"4,700\"",
+            "\"1,2,3\"",
+            "\",5\"",
+            "\"4.7.0\"",
+            "\"4 .7\"",
+            "470",
+            "-1",
+            "1e1",
+            "0x10",
+            "\"\"",
+            "\".\"",
+            "\"-\"",
+            "\"4.7%\"",
+            "\"٤\"",
+            ".inf",
+            ".nan",
+            "true",
+            "[4]",
+            "\"0,470\"",
+            "\"12345678901234567890\"",
         ] {
             let p = published(text);
             assert!(p.is_err() || text == "\"0,470\"", "{text}: {p:?}");

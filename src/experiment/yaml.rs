@@ -180,10 +180,9 @@ fn merge_keys(value: &mut Value, path: &str) -> Result<(), String> {
             }
             Ok(())
         }
-        Value::Sequence(items) => items
-            .iter_mut()
-            .enumerate()
-            .try_for_each(|(i, item)| merge_keys(item, &format!("{path}[{i}]"))),
+        Value::Sequence(items) => {
+            items.iter_mut().enumerate().try_for_each(|(i, item)| merge_keys(item, &format!("{path}[{i}]")))
+        }
         _ => Ok(()),
     }
 }

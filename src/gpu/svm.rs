@@ -11,8 +11,8 @@ use super::binary_classifiers::{BinaryClassifiers, Learned, losses, lossy};
 use super::column_matrix::{ColumnMatrix, Index, Sums, sums_bytes};
 use super::memory::budget;
 use super::memory::gib;
-use crate::score::solver::{InMemory, Loaded, Rows, Solver};
 use crate::score;
+use crate::score::solver::{InMemory, Loaded, Rows, Solver};
 use crate::train::Error;
 use compute::svm::{Fit, MAX_CG, MAX_NEWTON, PATIENCE, Problem, SOLVED, for_the_dual, inverse_level, preconditioner};
 use std::collections::BTreeMap;
@@ -177,7 +177,12 @@ struct OnRows<'a, E: GpuApi> {
 }
 
 impl<E: GpuApi> Loaded for OnRows<'_, E> {
-    fn train(&mut self, out: Range<usize>, problems: &[Problem], weights: &mut [f32]) -> Result<Vec<Fit>, score::Error> {
+    fn train(
+        &mut self,
+        out: Range<usize>,
+        problems: &[Problem],
+        weights: &mut [f32],
+    ) -> Result<Vec<Fit>, score::Error> {
         let pieces: Vec<Range<usize>> =
             [0..out.start, out.end..self.rows].into_iter().filter(|piece| !piece.is_empty()).collect();
         let block = block(self.rows, self.width, problems.len(), self.free).map_err(Error::Memory)?;

@@ -87,7 +87,8 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
             Some(SavedParam { name: name.into(), shape, state: ParamState { value, moment1, moment2 } })
         })
         .collect::<Option<Vec<_>>>()?;
-    let checkpoint = Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params };
+    let checkpoint =
+        Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params };
     (*meta.get("blake3")? == digest(&checkpoint)).then_some(checkpoint)
 }
 

@@ -35,8 +35,7 @@ pub fn need(planned: &Planned) -> u64 {
         }
         Part::Control { .. } => many(&[train + val, m.visual_width() + audio]),
         Part::Generator { generator, .. } => {
-            let sizes =
-                Sizes { frames: m.frames, visual: m.visual_width(), audio, classes: m.classes.len() };
+            let sizes = Sizes { frames: m.frames, visual: m.visual_width(), audio, classes: m.classes.len() };
             let network = config.generator(*generator).describe().network(sizes);
             let batch = config.train.batch.min(train.max(1));
             let of_a_clip = network.numbers_of_a_clip().saturating_add(sizes.frames * sizes.visual + audio);
@@ -67,7 +66,8 @@ fn control_group() -> Option<u64> {
         if let (Some(most), Some(taken)) = (number("memory.max"), number("memory.current")) {
             // Pages of files give way.
             let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-            let of_files = stat.lines().find_map(|l| l.strip_prefix("inactive_file ")?.trim().parse().ok()).unwrap_or(0);
+            let of_files =
+                stat.lines().find_map(|l| l.strip_prefix("inactive_file ")?.trim().parse().ok()).unwrap_or(0);
             let left = most.saturating_sub(taken.saturating_sub(of_files));
             least = Some(least.map_or(left, |l| l.min(left)));
         }

@@ -278,31 +278,26 @@ impl<'a> RunContext<'a> {
             let (next, put_off) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
             let workers = self.options.workers.min(groups.len()).max(1);
             let threads = (self.options.threads / workers).max(1);
-            std::thread::scope(|scope| {
-                let mut started = 0;
-                let body = || {
-                        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            if self.stopped() {
-                                return;
-                            }
-                            self.do_group(group, &put_off);
-                        }
-                        let next =
-                            || put_off.lock().ok().and_then(|mut runs: std::sync::MutexGuard<Vec<Open>>| runs.pop());
-                        while let Some(run) = next().filter(|_| !self.stopped()) {
-                            self.wait_for(run, self.options.retries);
-                        }
-                    };
-                for _ in 0..workers {
-                    let body = &body;
-                    let on_a_pool = move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-                        Ok(pool) => pool.install(body),
-                        Err(_) => body(),
-                    };
-                    // Where the system starts no more threads, those that it has started do the work.
-                    started += usize::from(std::thread::Builder::new().spawn_scoped(scope, on_a_pool).is_ok());
+            let body = || {
+                while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if self.stopped() {
+                        return;
+                    }
+                    self.do_group(group, &put_off);
                 }
-                if started == 0 {
+                let next = || put_off.lock().ok().and_then(|mut runs: std::sync::MutexGuard<Vec<Open>>| runs.pop());
+                while let Some(run) = next().filter(|_| !self.stopped()) {
+                    self.wait_for(run, self.options.retries);
+                }
+            };
+            let on_a_pool = || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                Ok(pool) => pool.install(&body),
+                Err(_) => body(),
+            };
+            std::thread::scope(|scope| {
+                let started = (0..workers).map(|_| std::thread::Builder::new().spawn_scoped(scope, &on_a_pool));
+                // Where the system starts no more threads, those that it has started do the work.
+                if started.filter(Result::is_ok).count() == 0 {
                     body();
                 }
             });

@@ -38,7 +38,13 @@ impl GroupProgress {
     /// For a group, or a run, of this name.
     pub(super) fn new(name: String) -> GroupProgress {
         let now = Cell::new(Instant::now());
-        GroupProgress { name, told: Cell::new(None), saved: now.clone(), began: now, decided: Cell::new((0, After::Next)) }
+        GroupProgress {
+            name,
+            told: Cell::new(None),
+            saved: now.clone(),
+            began: now,
+            decided: Cell::new((0, After::Next)),
+        }
     }
 
     /// What comes after an epoch; the same for all that ask.

@@ -1,10 +1,10 @@
 //! From a group of runs to what the store keeps of each: claimed run by run, trained side by side, scored one by one.
 
+use super::memory::{self, Share, TooLarge};
 use super::plan::Open;
 use super::queue::{evenly, name};
 use super::run_recorder::{GroupProgress, RunRecorder};
 use super::work::{self, Job};
-use super::memory::{self, Share, TooLarge};
 use super::{Error, Event, RunContext, alive, checkpoint, environment};
 use crate::device::Device;
 use crate::experiment::Part;

@@ -133,12 +133,7 @@ impl Split {
 
 /// Decision values (P, N) of rows that the machine behind them has not seen, in the order of the split. The folds' problems
 /// start from the weights trained on all rows.
-fn held_out(
-    rows: &mut dyn Loaded,
-    split: &Split,
-    problems: &[Problem],
-    weights: &[f32],
-) -> Result<Vec<f32>, Error> {
+fn held_out(rows: &mut dyn Loaded, split: &Split, problems: &[Problem], weights: &[f32]) -> Result<Vec<f32>, Error> {
     let n = split.order.len();
     let mut held_out = vec![0.0f32; problems.len() * n];
     let mut from = 0;
@@ -303,7 +298,8 @@ mod tests {
     /// Cross-validation turns every sigmoid round where a class has one clip: the machine of its fold has never seen the class.
     #[test]
     fn a_sigmoid_never_falls_and_it_is_counted_where_it_would_have() {
-        for (of_each, want) in [(vec![1; 10], [0, 10, 0]), (vec![2; 10], [10, 0, 0]), (vec![9, 9, 1, 2, 9], [1, 1, 0])] {
+        for (of_each, want) in [(vec![1; 10], [0, 10, 0]), (vec![2; 10], [10, 0, 0]), (vec![9, 9, 1, 2, 9], [1, 1, 0])]
+        {
             let (features, labels, others, of_others) = separable(&of_each);
             let classes = of_each.len();
             let train = |probability| {
@@ -350,7 +346,10 @@ mod tests {
                     let right = top1(&bank, &moved(&others), &of_others, 4);
                     let quality = bank.quality();
                     let told = crate::score::quality::remarks(&quality.values()).join("; ");
-                    assert!(right > 90.0 || !told.is_empty(), "{scale} {shift}: {right} % and nothing is said: {quality:?}");
+                    assert!(
+                        right > 90.0 || !told.is_empty(),
+                        "{scale} {shift}: {right} % and nothing is said: {quality:?}"
+                    );
                     continue;
                 }
             };

@@ -2,9 +2,9 @@
 //! point of the other further axes a panel.
 
 use super::svg::{Plot, STYLES, Series};
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::grid::AXES;
 use crate::experiment::tables::{AccuracyRow, Table};
-use crate::experiment::fusion_expr::Fusion;
 use crate::report::scores::{Results, Scope};
 use crate::store::Error;
 use serde_json::{Value, json};
