@@ -28,7 +28,8 @@ fn training(tiny: &Tiny, child: &mut Child) {
     let begun = Instant::now();
     loop {
         let running = "SELECT count(*) AS n FROM run WHERE state = 'running' AND kind = 'generator'";
-        if tiny.path("r.db").is_file() && tiny.run(&["query", running, "--db", "r.db", "--csv"]).stdout.contains(&b'1') {
+        if tiny.path("r.db").is_file() && tiny.run(&["query", running, "--db", "r.db", "--csv"]).stdout.contains(&b'1')
+        {
             return;
         }
         assert!(child.try_wait().unwrap().is_none(), "ended early");
@@ -75,7 +76,10 @@ fn a_run_that_needs_more_memory_than_there_is_fails_alone_and_plan_says_so() {
     std::fs::write(tiny.path("tiny/experiment.yaml"), yaml).unwrap();
     let limited = |args: &[&str]| -> Output { behind(&tiny, "ulimit -v 3000000", args).output().unwrap() };
     let plan = text(&limited(&["plan", "tiny", "--dataset", "data", "--db", "r.db"]));
-    assert!(plan.contains("lstm.hidden=20000") && plan.contains("fails: it needs") && plan.contains("memory:"), "{plan}");
+    assert!(
+        plan.contains("lstm.hidden=20000") && plan.contains("fails: it needs") && plan.contains("memory:"),
+        "{plan}"
+    );
     let output = limited(&with(&["--seeds", "0"]));
     let said = text(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
@@ -108,7 +112,10 @@ fn what_asks_for_the_end_ends_an_epoch_and_says_what_is_kept() {
         let output = child.wait_with_output().unwrap();
         let said = text(&output);
         assert_eq!(output.status.code(), Some(130), "{name}: {said}");
-        assert!(said.contains("of 4000 epochs behind it") && said.contains("goes on from what was kept"), "{name}: {said}");
+        assert!(
+            said.contains("of 4000 epochs behind it") && said.contains("goes on from what was kept"),
+            "{name}: {said}"
+        );
         let kept: Vec<_> = std::fs::read_dir(tiny.path("r.db.checkpoints")).unwrap().flatten().collect();
         assert_eq!(kept.len(), 1, "{name}: {said}");
         let bytes = std::fs::read(kept[0].path()).unwrap();

@@ -4,13 +4,13 @@
 use crate::support::call::{Place, Said};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use unmute::dataset::Dataset;
 use unmute::device::Which;
 use unmute::experiment::Experiment;
-use unmute::runs::{Event, Options, Plan, Summary, run_all};
+use unmute::runs::{Event, Options, Plan, Stop, Summary, run_all};
 use unmute::store::{RunRecord, State, Store};
 
 const GRID: &str = "grid.loss=[l2, kl]";
@@ -47,7 +47,7 @@ impl Bench {
         Options { workers: 1, cells: Some(cells), threads: 2, fail_fast: false, retries: 0, checkpoint_every: forever }
     }
 
-    fn run(&self, db: &str, options: &Options, interrupt: &AtomicBool, watch: &(dyn Fn(&Event) + Sync)) -> Came {
+    fn run(&self, db: &str, options: &Options, interrupt: &Stop, watch: &(dyn Fn(&Event) + Sync)) -> Came {
         let store = Store::open(&self.tiny.path(db)).unwrap();
         let events = Mutex::new(Vec::new());
         let listen = |event: Event| {
@@ -158,11 +158,11 @@ fn what_is_done_or_has_a_checkpoint_of_another_epoch_is_not_trained_with_the_res
     part.simply("r.db", 1);
     let bench = Bench { plan: plan(&part.tiny, &[GRID, "grid.generator=[lstm]", "seeds=[0]"]), ..part };
     // Three are interrupted, with states after every epoch.
-    let interrupt = AtomicBool::new(false);
+    let interrupt = Stop::new();
     let options = Options { checkpoint_every: Duration::ZERO, ..bench.options(4) };
     let stop_late = |event: &Event| {
         if steps(event).is_some_and(|(name, done)| name.starts_with("3 cells") && done > 50) {
-            interrupt.store(true, Ordering::Relaxed);
+            interrupt.ask(Duration::ZERO);
         }
     };
     let came = bench.run("r.db", &options, &interrupt, &stop_late);
@@ -198,11 +198,11 @@ fn what_is_done_or_has_a_checkpoint_of_another_epoch_is_not_trained_with_the_res
 fn a_state_that_is_not_whole_leaves_its_run_behind_the_others() {
     let bench = Bench::new(40, &["grid.generator=[autoencoder]", "seeds=[0]"]);
     bench.simply("alone.db", 1);
-    let interrupt = AtomicBool::new(false);
+    let interrupt = Stop::new();
     let options = Options { checkpoint_every: Duration::ZERO, ..bench.options(2) };
     let stop = |event: &Event| {
         if steps(event).is_some_and(|(name, done)| name.starts_with("2 cells") && done > 50) {
-            interrupt.store(true, Ordering::Relaxed);
+            interrupt.ask(Duration::ZERO);
         }
     };
     assert!(bench.run("r.db", &options, &interrupt, &stop).summary.interrupted);

@@ -99,8 +99,14 @@ const SETS: [&str; 8] = [
     "title=\"a = b\"",
 ];
 
-const FUSIONS: [&str; 6] =
-    ["rgb", "rgb+flow+vggish(lstm/l2/with)", "audio(best)", "rgb + vggish( oracle )", "a_b-c+d(autoencoder)", "x(lstm/kl)"];
+const FUSIONS: [&str; 6] = [
+    "rgb",
+    "rgb+flow+vggish(lstm/l2/with)",
+    "audio(best)",
+    "rgb + vggish( oracle )",
+    "a_b-c+d(autoencoder)",
+    "x(lstm/kl)",
+];
 
 const CONDITIONS: [&str; 6] = [
     "generator=lstm and top1>30",
@@ -115,9 +121,46 @@ const PUBLISHED: [&str; 6] = ["4.70", "55,196", "-1.5", "1,234,567.8", "100", ".
 
 /// What is put into inputs, beside letters: what parsers stumble over.
 const PIECES: [&str; 40] = [
-    "\u{0}", "\u{feff}", "\u{e9}", "\u{1f600}", "\u{202e}", "\t", "\n", "\r\n", "\\", "'", "\"", "[", "]", "{", "}", "(", ")", ":", ",",
-    "- ", "? ", "#", "&a ", "*a", "<<: ", "!x ", "|\n", ">-\n", "---\n", "~", ".nan", ".inf", "-0", "1e999", "18446744073709551616",
-    "99999999999", "null", "**", "+", "4,70",
+    "\u{0}",
+    "\u{feff}",
+    "\u{e9}",
+    "\u{1f600}",
+    "\u{202e}",
+    "\t",
+    "\n",
+    "\r\n",
+    "\\",
+    "'",
+    "\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    ":",
+    ",",
+    "- ",
+    "? ",
+    "#",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!x ",
+    "|\n",
+    ">-\n",
+    "---\n",
+    "~",
+    ".nan",
+    ".inf",
+    "-0",
+    "1e999",
+    "18446744073709551616",
+    "99999999999",
+    "null",
+    "**",
+    "+",
+    "4,70",
 ];
 
 /// Inputs that once went wrong, by what they are of.
@@ -125,9 +168,15 @@ const FOUND: [(&str, &str); 8] = [
     ("experiment", "name: x\ngrid: {audio: [a], svm.c: [1, 1.0]}\n"),
     ("experiment", "x: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n"),
     ("experiment", "a: &a [*a]\n"),
-    ("claims", "claims: [{id: C, claim: c, compare: [{table: two, rows: \"**a**a**a**a**a**a**a**a**b\", beat: mean}]}]\n"),
+    (
+        "claims",
+        "claims: [{id: C, claim: c, compare: [{table: two, rows: \"**a**a**a**a**a**a**a**a**b\", beat: mean}]}]\n",
+    ),
     ("tables", "tables: [{table: \"4\", title: t}, {table: 4, title: t}]\n"),
-    ("ledger", "ledger: [{id: A, question: q, decision: d, keys: [\"\"], alternatives: [{name: n, set: {\"\": 1}}]}]\n"),
+    (
+        "ledger",
+        "ledger: [{id: A, question: q, decision: d, keys: [\"\"], alternatives: [{name: n, set: {\"\": 1}}]}]\n",
+    ),
     ("set", "=..=[*"),
     ("set", "grid.=<<"),
 ];
@@ -174,7 +223,10 @@ fn mutated(rng: &mut Rng, seeds: &[&str]) -> String {
 fn short(error: impl std::fmt::Display, input: &str) {
     let told = error.to_string();
     let (letters, lines) = (told.chars().count(), told.lines().count());
-    assert!(letters <= ERROR && lines <= LINES && !told.is_empty(), "{letters} letters, {lines} lines for {input:?}:\n{told}");
+    assert!(
+        letters <= ERROR && lines <= LINES && !told.is_empty(),
+        "{letters} letters, {lines} lines for {input:?}:\n{told}"
+    );
 }
 
 /// Tries the inputs that were found, then so many new ones.
@@ -204,7 +256,10 @@ fn the_inputs_that_are_changed_are_valid() {
     for set in SETS {
         Experiment::load(&place.path("e"), &[set.to_string()]).unwrap_or_else(|e| panic!("{set}: {e}"));
     }
-    assert!(FUSIONS[..5].iter().all(|f| Fusion::parse(f).is_ok()) && PUBLISHED.iter().all(|p| Published::parse(p).is_some()));
+    assert!(
+        FUSIONS[..5].iter().all(|f| Fusion::parse(f).is_ok())
+            && PUBLISHED.iter().all(|p| Published::parse(p).is_some())
+    );
 }
 
 #[test]
