@@ -9,6 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Letters of a row's or column's key.
+const KEY: usize = 200;
+
 /// A value as a paper prints it: the number and how many decimals it is given with.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
 #[schemars(with = "String")]
@@ -284,6 +287,9 @@ impl Tables {
             }
             let mut keys = std::collections::HashSet::new();
             let mut unique = |key: &String, path: String| {
+                if key.chars().count() > KEY {
+                    return Err(layers.at(&path, format!("a key of more than {KEY} letters")));
+                }
                 if keys.insert(key.clone()) {
                     Ok(())
                 } else {

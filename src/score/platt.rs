@@ -45,7 +45,7 @@ impl Sigmoid {
         let (least, most) =
             decisions.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, m), f| (l.min(*f), m.max(*f)));
         // All the same but for rounding: nothing can be read off them, and the slope would be rounding too.
-        if !(most - least > 8.0 * f32::EPSILON * least.abs().max(most.abs())) {
+        if most - least <= 8.0 * f32::EPSILON * least.abs().max(most.abs()) {
             return Sigmoid::flat(decisions.len(), (0..decisions.len()).filter(|i| positive(*i)).count());
         }
         let plain = Sigmoid::fit(decisions, &positive);

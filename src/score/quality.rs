@@ -57,11 +57,11 @@ impl Quality {
         let count = |wanted: FittedOn| fitted_on.iter().filter(|on| **on == wanted).count();
         let bounds: Vec<f64> = fits.iter().map(Fit::error_bound).collect();
         // What is no number is above every bound.
-        let above = |bound: f64| bounds.iter().filter(|b| !(**b <= bound)).count();
+        let above = |bound: f64| bounds.iter().filter(|b| b.is_nan() || **b > bound).count();
         Quality {
             classes: fits.len(),
             worst_gap: fits.iter().map(|f| f.duality_gap).fold(0.0, f64::max),
-            worst_error: bounds.iter().copied().fold(0.0, f64::max),
+            worst_error: bounds.iter().copied().fold(0.0, |worst, b| if b.is_nan() || b > worst { b } else { worst }),
             tolerance,
             above_tolerance: above(tolerance),
             untrained: above(tolerance.max(TRAINED)),
