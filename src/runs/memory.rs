@@ -4,7 +4,7 @@
 //! for the backward pass, the rows of an SVM. So nothing is refused that would have fitted, and one that just passes may still
 //! be too large.
 
-use super::Planned;
+use super::plan::Planned;
 use crate::experiment::Part;
 use crate::model::Sizes;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
