@@ -1,6 +1,7 @@
 //! Everything to the right of the store: tables, exports and the report are functions of the database alone.
 
 pub mod agreement;
+mod banks;
 pub mod charts;
 pub mod claims;
 pub mod evaluate;

@@ -63,6 +63,7 @@ pub fn render(
         "version": env!("CARGO_PKG_VERSION"),
         "synthetic": results.dataset.manifest.kind == Kind::Synthetic,
         "reductions": facts::reductions(experiment, &results)?,
+        "banks": super::banks::sentences(&results)?,
         "facts": facts::facts(experiment, &results, &runs)?,
         "within": number(experiment.tables.agree_within, 1),
         "tables": evaluated.iter().map(|t| tables::table(t, config)).collect::<Vec<_>>(),
