@@ -37,7 +37,9 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
 
-Interrupt with Ctrl-C at any time; the same command goes on where it stopped.")]
+Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
+same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
+itself, before it starts; `unmute plan` shows what each needs.")]
     Run(RunArgs),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
@@ -195,6 +197,10 @@ pub(super) struct RunArgs {
     /// Seconds between checkpoints of a training
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     pub checkpoint_every: f64,
+    /// Seconds that an epoch may take to end, and be kept, when the program is asked to stop (Ctrl-C, SIGTERM, a hang-up,
+    /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
+    #[arg(long, value_name = "S")]
+    pub grace: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -63,6 +63,8 @@ pub(super) fn recorded(store: &Store, what: &Path, pick: &Pick) -> Result<Record
             record.ledger = ledger;
         }
     }
+    // Also what the run was set to beside the folder.
+    record.ledger.hold_against(&record.config);
     Ok(Recorded { variant, record, departures })
 }
 

@@ -17,7 +17,7 @@ use crate::dataset::Kind;
 use crate::experiment::claims::Metric;
 use crate::experiment::config::{Architecture, Control, SelectOn, Sounded};
 use crate::experiment::tables::{Table, Tables};
-use crate::experiment::term::{Choice, Fusion, Term};
+use crate::experiment::fusion_expr::{Choice, Fusion, Term};
 use crate::experiment::{Part, TableId};
 use crate::store::Error;
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use super::laid::Laid;
 use crate::experiment::tables::{ImprovementColumn, Table};
-use crate::experiment::term::Fusion;
+use crate::experiment::fusion_expr::Fusion;
 use crate::report::measure::Measure;
 use crate::report::scores::{Fused, Results, Scope, right_by_class};
 use crate::report::table::{Entry, Row};

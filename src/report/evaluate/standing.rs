@@ -2,7 +2,7 @@
 
 use crate::experiment::config::Control;
 use crate::experiment::tables::Table;
-use crate::experiment::term::{Choice, Fusion};
+use crate::experiment::fusion_expr::{Choice, Fusion};
 use crate::report::measure::Direction;
 use crate::report::resample::{SEEDS, p_of_difference};
 use crate::report::stats::holm;

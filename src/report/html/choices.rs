@@ -24,7 +24,7 @@ pub(super) fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<V
             .collect();
         json!({
             "id": e.id, "question": e.question, "because": e.because,
-            "decision": with_values(&e.decision, &look_up),
+            "decision": with_values(&e.told(), &look_up),
             "instead": e.alternatives.iter().any(|a| in_force(&experiment.config, a)),
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
         })
