@@ -7,14 +7,15 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unmute::dataset::synth::{self, Preset};
 use unmute::dataset::{Dataset, View};
 use unmute::device::Which;
 use unmute::experiment::Experiment;
-use unmute::report::{EvaluatedTable, evaluate};
-use unmute::runs::{Event, Options, Plan, run_all};
+use unmute::report::evaluate::evaluate_at;
+use unmute::report::scores::Results;
+use unmute::report::table::EvaluatedTable;
+use unmute::runs::{Event, Options, Plan, Stop, run_all};
 use unmute::store::{DatasetKey, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -61,12 +62,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("  {name}: top-1 {top1:.1} %");
         }
     };
-    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &AtomicBool::new(false), &watch)?;
+    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &Stop::new(), &watch)?;
     println!("{} runs done\n", summary.finished);
 
     // Tables are functions of the store alone.
     let recorded = store.latest_experiment(&experiment.config.name)?.ok_or("the experiment was not recorded")?;
-    for table in evaluate(&store, &recorded, &experiment.tables)?.iter().filter(|t| t.id.to_string() == "3") {
+    let results = Results::new(&store, &recorded)?;
+    for table in evaluate_at(&results, &experiment.tables)?.iter().filter(|t| t.id.to_string() == "3") {
         print(table);
     }
     Ok(())

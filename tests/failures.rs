@@ -1,8 +1,8 @@
 //! Runs that cannot succeed, and processes that are asked to stop: each is told in time and by name, the others go on, and nothing
 //! that was done is lost.
 
-use crate::tiny::{Tiny, text};
-use std::process::{Child, Command, Output, Stdio};
+use crate::support::call::{Place, Said};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const RUN: [&str; 6] = ["run", "tiny", "--dataset", "data", "--db", "r.db"];
@@ -12,7 +12,7 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The program behind a line of shell, `exec "$@"` at its end.
-fn behind(tiny: &Tiny, shell: &str, args: &[&str]) -> Command {
+fn behind(tiny: &Place, shell: &str, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{shell}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_unmute")]).args(args);
     command.current_dir(tiny.path("")).env_remove("UNMUTE_DB").env("NO_COLOR", "1").env("RAYON_NUM_THREADS", "2");
@@ -24,11 +24,12 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// Waits until a generator has begun to train.
-fn training(tiny: &Tiny, child: &mut Child) {
+fn training(tiny: &Place, child: &mut Child) {
     let begun = Instant::now();
     loop {
         let running = "SELECT count(*) AS n FROM run WHERE state = 'running' AND kind = 'generator'";
-        if tiny.path("r.db").is_file() && tiny.run(&["query", running, "--db", "r.db", "--csv"]).stdout.contains(&b'1')
+        if tiny.path("r.db").is_file()
+            && tiny.args(&["query", running, "--db", "r.db", "--csv"]).said().stdout.contains('1')
         {
             return;
         }
@@ -38,7 +39,7 @@ fn training(tiny: &Tiny, child: &mut Child) {
     }
 }
 
-fn states(tiny: &Tiny, kind: &str) -> Vec<(String, i64)> {
+fn states(tiny: &Place, kind: &str) -> Vec<(String, i64)> {
     let sql = format!("SELECT state, count(*) AS n FROM run WHERE kind = '{kind}' GROUP BY state ORDER BY state");
     let rows = tiny.query("r.db", &sql);
     rows.iter().map(|r| (r["state"].as_str().unwrap().to_string(), r["n"].as_i64().unwrap())).collect()
@@ -46,10 +47,10 @@ fn states(tiny: &Tiny, kind: &str) -> Vec<(String, i64)> {
 
 #[test]
 fn a_network_that_diverges_in_its_last_step_is_no_finished_run() {
-    let tiny = Tiny::new(1);
-    let output = tiny.run(&with(&["--set", "train.lr=1e30", "--seeds", "0"]));
-    let said = text(&output);
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    let tiny = Place::tiny(1);
+    let output = tiny.args(&with(&["--set", "train.lr=1e30", "--seeds", "0"])).said();
+    let said = output.text();
+    assert_eq!(output.code, Some(3), "{said}");
     assert!(said.contains("in epoch 1; training diverged") && said.contains("next: lower train.lr (now 1"), "{said}");
     assert_eq!(states(&tiny, "generator"), [("failed".to_string(), 4)], "{said}");
     assert_eq!(states(&tiny, "control"), [("done".to_string(), 1)], "the others go on");
@@ -57,61 +58,61 @@ fn a_network_that_diverges_in_its_last_step_is_no_finished_run() {
 
 #[test]
 fn an_svm_that_did_not_converge_says_so_in_run_and_show() {
-    let tiny = Tiny::new(1);
-    let said = text(&tiny.run(&with(&["--set", "svm.c=1e9", "--set", "svm.scale=raw", "--seeds", "0"])));
+    let tiny = Place::tiny(1);
+    let said = tiny.args(&with(&["--set", "svm.c=1e9", "--set", "svm.scale=raw", "--seeds", "0"])).said().text();
     let banks = tiny.query("r.db", "SELECT id, value FROM run JOIN value ON id = run_id WHERE name = 'svm/untrained'");
     assert_eq!(banks.len(), 1, "{said}");
     let untrained = banks[0]["value"].as_f64().unwrap();
     assert_eq!(said.contains("did not converge"), untrained > 0.0, "{said}");
-    let shown = tiny.expect(0, &["show", banks[0]["id"].as_str().unwrap(), "--db", "r.db"]);
+    let shown = tiny.args(&["show", banks[0]["id"].as_str().unwrap(), "--db", "r.db"]).success().stdout;
     assert_eq!(shown.contains("did not converge"), untrained > 0.0, "{shown}");
     assert!(shown.contains("svm/tolerance"), "{shown}");
 }
 
 #[test]
 fn a_run_that_needs_more_memory_than_there_is_fails_alone_and_plan_says_so() {
-    let tiny = Tiny::new(1);
+    let tiny = Place::tiny(1);
     let yaml = std::fs::read_to_string(tiny.path("tiny/experiment.yaml")).unwrap();
     let yaml = yaml.replace("generator: [lstm, autoencoder]", "generator: [lstm], lstm.hidden: [20000, 4, 8]");
     std::fs::write(tiny.path("tiny/experiment.yaml"), yaml).unwrap();
-    let limited = |args: &[&str]| -> Output { behind(&tiny, "ulimit -v 3000000", args).output().unwrap() };
-    let plan = text(&limited(&["plan", "tiny", "--dataset", "data", "--db", "r.db"]));
+    let limited = |args: &[&str]| Said::of(behind(&tiny, "ulimit -v 3000000", args).output().unwrap());
+    let plan = limited(&["plan", "tiny", "--dataset", "data", "--db", "r.db"]).text();
     assert!(
         plan.contains("lstm.hidden=20000") && plan.contains("fails: it needs") && plan.contains("memory:"),
         "{plan}"
     );
     let output = limited(&with(&["--seeds", "0"]));
-    let said = text(&output);
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    let said = output.text();
+    assert_eq!(output.code, Some(3), "{said}");
     assert!(said.contains("of memory at the least, and") && said.contains("train.batch smaller"), "{said}");
     assert_eq!(states(&tiny, "generator"), [("done".to_string(), 4), ("failed".to_string(), 2)], "{said}");
 }
 
 #[test]
 fn a_hang_up_under_nohup_changes_nothing() {
-    let tiny = Tiny::new(60);
+    let tiny = Place::tiny(60);
     let mut command = behind(&tiny, "trap '' HUP", &with(&["--workers", "1", "--checkpoint-every", "0"]));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     training(&tiny, &mut child);
     signal(&child, "-HUP");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let output = Said::of(child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(0), "{}", output.text());
     assert!(states(&tiny, "generator").iter().all(|(state, _)| state == "done"));
 }
 
 #[test]
 fn what_asks_for_the_end_ends_an_epoch_and_says_what_is_kept() {
     for name in ["-TERM", "-HUP", "-USR1", "-INT"] {
-        let tiny = Tiny::new(4000);
+        let tiny = Place::tiny(4000);
         // Nothing is kept on the way: only the signal can have done it.
-        let mut command = tiny.command(&with(&["--workers", "1", "--checkpoint-every", "100000", "--seeds", "0"]));
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let call = tiny.args(&with(&["--workers", "1", "--checkpoint-every", "100000", "--seeds", "0"]));
+        let mut child = call.begin(Stdio::null(), Stdio::piped());
         training(&tiny, &mut child);
         std::thread::sleep(Duration::from_millis(200));
         signal(&child, name);
-        let output = child.wait_with_output().unwrap();
-        let said = text(&output);
-        assert_eq!(output.status.code(), Some(130), "{name}: {said}");
+        let output = Said::of(child.wait_with_output().unwrap());
+        let said = output.text();
+        assert_eq!(output.code, Some(130), "{name}: {said}");
         assert!(
             said.contains("of 4000 epochs behind it") && said.contains("goes on from what was kept"),
             "{name}: {said}"
@@ -127,16 +128,16 @@ fn what_asks_for_the_end_ends_an_epoch_and_says_what_is_kept() {
 
 #[test]
 fn without_threads_there_is_a_message_and_no_panic() {
-    let tiny = Tiny::new(1);
-    let many = behind(&tiny, "ulimit -v 3000000", &RUN).env("RAYON_NUM_THREADS", "30000").output().unwrap();
-    let said = text(&many);
-    assert!(!said.contains("panicked") && many.status.code() == Some(1), "{said}");
+    let tiny = Place::tiny(1);
+    let many = Said::of(behind(&tiny, "ulimit -v 3000000", &RUN).env("RAYON_NUM_THREADS", "30000").output().unwrap());
+    let said = many.text();
+    assert!(!said.contains("panicked") && many.code == Some(1), "{said}");
     assert!(said.contains("the system starts too few threads") && said.contains("RAYON_NUM_THREADS=1"), "{said}");
 }
 
 #[test]
 fn sizes_without_measure_are_told_with_their_limit() {
-    let tiny = Tiny::new(1);
+    let tiny = Place::tiny(1);
     for (set, says) in [
         ("lstm.hidden=1000000000", "lstm.hidden: 1000000000 should be at most 65536"),
         ("svm.folds=99999999999", "svm.folds: 99999999999 should be at most 1000"),
@@ -146,7 +147,7 @@ fn sizes_without_measure_are_told_with_their_limit() {
         ("grid.train.lr=[0.1, 1e-1]", "0.1 stands twice"),
         ("fusion.weights.rbg=2", "did you mean \"rgb\"?"),
     ] {
-        let output = tiny.run(&with(&["--set", set]));
-        assert!(output.status.code() == Some(1) && text(&output).contains(says), "{set}: {}", text(&output));
+        let output = tiny.args(&with(&["--set", set])).said();
+        assert!(output.code == Some(1) && output.text().contains(says), "{set}: {}", output.text());
     }
 }
