@@ -76,10 +76,14 @@ impl Manifest {
             std::io::ErrorKind::NotFound => Error::NotADataset { dir: dir.into() },
             _ => Error::Io { path: path.clone(), source },
         })?;
-        shallow(&text).map_err(|message| Error::Manifest { path: path.clone(), message })?;
-        let manifest: Manifest =
-            serde_yaml::from_str(&text).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
-        manifest.check().map_err(|message| Error::Manifest { path, message })?;
+        Manifest::parse(&text).map_err(|message| Error::Manifest { path, message })
+    }
+
+    /// Reads and checks the text of a manifest.
+    pub(super) fn parse(text: &str) -> Result<Manifest, String> {
+        shallow(text)?;
+        let manifest: Manifest = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+        manifest.check()?;
         Ok(manifest)
     }
 
@@ -204,4 +208,37 @@ fn shallow(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name: x\nkind: real\nframes: 3\nclasses: [a, b]\nstreams: [{name: rgb, width: 6}]\naudio: [{name: vggish, width: 3}]\n";
+
+    #[test]
+    fn sizes_and_names_are_bounded() {
+        assert!(Manifest::parse(GOOD).is_ok());
+        for (from, to, says) in [
+            ("frames: 3", "frames: 4611686018427387904", "at most 65536"),
+            ("width: 6", "width: 999999999999", "at most 16777216"),
+            ("frames: 3", "frames: 60000", "at most"),
+            ("[a, b]", "[a, \"b\\e[2J\"]", "control character"),
+            ("[a, b]", "[a, \"b\\nc\"]", "line break"),
+            ("name: rgb", "name: __metadata__", "__metadata__"),
+        ] {
+            let text = GOOD
+                .replace(from, to)
+                .replace("width: 6", if to.contains("60000") { "width: 8000000" } else { "width: 6" });
+            let message = Manifest::parse(&text).unwrap_err();
+            assert!(message.contains(says), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_at_once() {
+        for text in ["[".repeat(1 << 20), "- ".repeat(1 << 20), "{a: ".repeat(1 << 20), "? ".repeat(1 << 20)] {
+            assert!(Manifest::parse(&text).unwrap_err().contains("levels deep"));
+        }
+    }
 }
