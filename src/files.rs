@@ -1,5 +1,6 @@
 //! Users' files: opened only where they are ordinary files, read within bounds, written without following a link.
 
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
@@ -9,8 +10,11 @@ use std::path::Path;
 /// refused before they are opened, and once more afterwards, in case the name has come to mean something else.
 pub fn open(path: &Path) -> io::Result<File> {
     ordinary(&std::fs::metadata(path)?)?;
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    open_with(path, OFlags::NONBLOCK)
+}
+
+fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     ordinary(&file.metadata()?)?;
     Ok(file)
 }
@@ -33,7 +37,15 @@ fn ordinary(meta: &std::fs::Metadata) -> io::Result<()> {
 
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
+    read_all(open(path)?, limit)
+}
+
+/// The same of a file that this program keeps in a folder that may have come from a stranger: a link is not followed.
+pub fn read_own(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_all(open_with(path, OFlags::NONBLOCK | OFlags::NOFOLLOW)?, limit)
+}
+
+fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     // A file that grows while it is read is held to the limit too.
     let mut bytes = Vec::with_capacity(length.min(limit) as usize);
@@ -106,6 +118,8 @@ mod tests {
         let (victim, link) = (dir.path().join("victim"), dir.path().join("link"));
         std::fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, &link).unwrap();
+        assert_eq!(read(&link, 100).unwrap(), b"precious");
+        assert!(read_own(&link, 100).is_err());
         replace(&link, b"new").unwrap();
         assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
         assert_eq!(std::fs::read(&link).unwrap(), b"new");

@@ -89,6 +89,8 @@ fn what_is_left_out_is_counted_and_the_first_is_named() {
         lines.map(|l| if l.starts_with("clip") { format!("{l},remark\n") } else { format!("{l},\n") }).collect()
     });
     place.write("source/features/notes.txt", "");
+    place.write("source/features/more.h5", "");
+    write_npy(&place.path("source/c0_late.npy"), &[1], &[0.0]);
     let path = npy(&place.path("source"), "c4", "rgb");
     let twice = [std::fs::read(&path).unwrap(), std::fs::read(&path).unwrap()].concat();
     std::fs::write(&path, twice).unwrap();
@@ -97,9 +99,11 @@ fn what_is_left_out_is_counted_and_the_first_is_named() {
     let told = [
         "1 columns of clips.csv (first: \"remark\")",
         "6 files of clips that are not listed in clips.csv (first: features/c5_flow.npy)",
-        "1 files of other kinds than .npy and .npz (first: features/notes.txt)",
+        "1 files of other formats than .npy and .npz (first: features/more.h5)",
+        "1 arrays beside the folder features/, which is where they are looked for (first: c0_late.npy)",
         "1 files with something after their array, such as a second one (first: features/c4_rgb.npy)",
         "1 arrays of \"b_rgb\", found for 1 of 46 clips",
+        "note: 1 files that are no arrays, which were not read (first: features/notes.txt)",
         "46 clips: 34 train, 12 val; 46 with sound, 0 silent",
         "rgb: 46 arrays of width 6, 4 to 6 rows (median 5), numbers from",
     ];
@@ -107,7 +111,7 @@ fn what_is_left_out_is_counted_and_the_first_is_named() {
     // A second call says the same.
     let call = place.call("data import source data --frames 3").stderr("imported already");
     told.iter().fold(call, |call, text| call.stderr(text)).success();
-    told[..5].iter().fold(place.call("data import source other --strict"), |call, text| call.stderr(text)).fails(1);
+    told[..6].iter().fold(place.call("data import source other --strict"), |call, text| call.stderr(text)).fails(1);
 }
 
 #[test]

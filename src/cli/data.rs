@@ -99,8 +99,7 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
 
 /// Runs something that Ctrl-C, a hang-up or a request to terminate stops at the next block of clips, with nothing left behind.
 fn stoppable<T>(work: impl FnOnce() -> Result<T, crate::dataset::Error>) -> Result<T, Failure> {
-    // Where no handler can be set, a signal ends the process; the next import clears what it left.
-    let _ = ctrlc::set_handler(crate::dataset::stop);
+    crate::dataset::stop_on_signals();
     work().map_err(|e| match e {
         crate::dataset::Error::Stopped => Failure { exit: Exit::Interrupted, message: e.to_string() },
         _ => e.into(),

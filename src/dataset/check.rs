@@ -6,7 +6,6 @@ use super::{Dataset, Error, Features};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What was found in a feature file in this state.
@@ -60,17 +59,10 @@ pub(super) fn contents(dataset: &Dataset) -> Result<Vec<(String, String)>, Error
     Ok(hashes)
 }
 
-/// What an earlier opening found. A data set may come from a stranger, so a link is not followed.
+/// What an earlier opening found.
 fn remembered(path: &Path) -> Memory {
-    let read = || -> std::io::Result<Vec<u8>> {
-        std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32)
-            .open(path)?;
-        files::read(path, LARGEST_FILE)
-    };
     let whole = |seen: &Seen| seen.hash.len() == 64 && seen.hash.bytes().all(|b| b.is_ascii_hexdigit());
-    read()
+    files::read_own(path, LARGEST_FILE)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
         .filter(|m: &Memory| m.version == VERSION && m.files.values().all(whole))

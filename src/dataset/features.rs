@@ -290,10 +290,10 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_found_in_row_order() {
-        let dir = tempfile::tempdir().unwrap();
         for (value, refused) in
             [(f32::NAN, true), (f32::NEG_INFINITY, true), (-1e20, true), (3e37, true), (9e17, false)]
         {
+            let dir = tempfile::tempdir().unwrap();
             let mut w = Writer::create(dir.path(), "a", &[3, 2], Precision::F32, ["x", "y", "z"]).unwrap();
             w.push(&[0.0, 1.0, 2.0, value, value, 5.0]).unwrap();
             w.finish().unwrap();

@@ -10,12 +10,30 @@ use std::time::Duration;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Asks whatever is being written to stop at the next opportunity and to leave nothing behind. Safe in a signal handler.
-pub fn stop() {
-    STOP.store(true, Ordering::Relaxed);
+/// From now on Ctrl-C, SIGTERM and a hang-up ask whatever is being written to stop at the next opportunity and to leave
+/// nothing behind; the second of a kind ends the process at once. What the caller set to be ignored (`nohup`) stays ignored.
+pub fn stop_on_signals() {
+    extern "C" fn stop(_: libc::c_int) {
+        STOP.store(true, Ordering::Relaxed);
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: plain calls of sigaction with initialised structures; the handler stores to an atomic and nothing else.
+        // Where one fails, the signal ends the process, and the next import clears what it left.
+        unsafe {
+            let mut before: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, std::ptr::null(), &mut before) != 0 || before.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = stop as *const () as usize;
+            action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
 }
 
-/// Fails once [`stop`] was called.
+/// Fails once it was asked to stop.
 pub(super) fn go_on() -> Result<(), Error> {
     if STOP.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
 }

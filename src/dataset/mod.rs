@@ -23,7 +23,7 @@ mod writer;
 pub use clips::{Clip, Split};
 pub use error::Error;
 pub use features::{Features, Precision};
-pub use folder::stop;
+pub use folder::stop_on_signals;
 pub use manifest::{Feature, Kind, Manifest};
 pub use missing::{Missing, MissingBy};
 pub use standardise::Standardiser;

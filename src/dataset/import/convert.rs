@@ -133,17 +133,23 @@ impl Plan {
                 format!("clip {clip:?} holds {value}, too large for f16\n  next: import with --precision f32");
             return Err(Error::Feature { path: path(), message });
         }
+        let (mut lowest, mut highest, mut nonzero) = (f32::INFINITY, f32::NEG_INFINITY, 0);
+        for &x in &values {
+            (lowest, highest) = (x.min(lowest), x.max(highest));
+            nonzero += usize::from(x != 0.0);
+        }
+        let fills = FILL_VALUES.into_iter().filter(|fill| (lowest..=highest).contains(fill));
         Ok(Converted {
             rows: frames.rows,
             digest,
             trailing,
             to_zero: changed.to_zero,
             rounded: changed.rounded,
-            nonzero: values.iter().filter(|v| **v != 0.0).count(),
-            lowest: values.iter().copied().fold(f32::INFINITY, f32::min),
-            highest: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            nonzero,
+            lowest,
+            highest,
             flat_rows: values.chunks_exact(width).filter(|r| width > 1 && r.iter().all(|v| *v == r[0])).count(),
-            fill: FILL_VALUES.into_iter().find(|fill| values.contains(fill)),
+            fill: fills.into_iter().find(|fill| values.contains(fill)),
             values: match rows {
                 Rows::Sample(n) => sampled(&values, frames.rows, width, n),
                 Rows::Mean => mean(&values, frames.rows, width),

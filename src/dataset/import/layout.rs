@@ -13,14 +13,35 @@
 use super::super::Error;
 use super::super::manifest::check_name;
 use super::array::ArrayReader;
-use super::findings::Findings;
+use super::findings::Report;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
 /// What video_features leaves beside its features: frame rates and times, which are no features.
 const SIDE_FILES: [&str; 2] = ["fps", "timestamps_ms"];
+
+/// Endings of files that hold features in a format that is not read.
+const OTHER_FORMATS: [&str; 16] = [
+    "h5",
+    "hdf5",
+    "mat",
+    "pt",
+    "pth",
+    "pkl",
+    "pickle",
+    "safetensors",
+    "csv",
+    "tsv",
+    "json",
+    "parquet",
+    "feather",
+    "zarr",
+    "tfrecord",
+    "gz",
+];
 
 /// Folders in folders that are looked into.
 const DEEPEST: usize = 16;
@@ -70,16 +91,22 @@ pub(super) fn shown(path: &Path, src: &Path) -> String {
 }
 
 /// Looks through the source. `asked` are the features that the user named, which settle names that could be read in two ways.
-pub(super) fn find(
-    src: &Path,
-    clips: &[String],
-    asked: &HashSet<&str>,
-    unused: &mut Findings,
-) -> Result<Layout, Error> {
+pub(super) fn find(src: &Path, clips: &[String], asked: &HashSet<&str>, report: &mut Report) -> Result<Layout, Error> {
     let features = src.join("features");
     let root = if features.is_dir() { features } else { src.to_path_buf() };
     let mut files = Vec::new();
-    walk(&root, src, &mut Vec::new(), &mut HashSet::new(), &mut files, unused)?;
+    walk(&root, src, &mut Vec::new(), &mut HashSet::new(), &mut files, report)?;
+    if root != src {
+        // Whoever puts a folder beside features/ may believe that it is read.
+        let mut beside = Vec::new();
+        let seen = &mut HashSet::from([place_of(&root)?]);
+        walk(src, src, &mut Vec::new(), seen, &mut beside, report)?;
+        for file in beside {
+            report
+                .unused
+                .add("arrays beside the folder features/, which is where they are looked for", file.shown(src));
+        }
+    }
     let mut index: HashMap<String, usize> = HashMap::with_capacity(clips.len());
     for (i, clip) in clips.iter().enumerate() {
         if let Some(first) = index.insert(composed(clip), i) {
@@ -102,7 +129,7 @@ pub(super) fn find(
     let mut layout = Layout { arrays: BTreeMap::new(), unlisted: Vec::new() };
     for (file, listed) in files.iter().zip(listed) {
         let Some((clip, name, entries)) = listed else {
-            unused.add("files of clips that are not listed in clips.csv", file.shown(src));
+            report.unused.add("files of clips that are not listed in clips.csv", file.shown(src));
             layout.unlisted.push(file.stem.clone());
             continue;
         };
@@ -110,7 +137,7 @@ pub(super) fn find(
         for entry in entries {
             let Some(name) = name.with(entry.member.as_deref(), alone) else {
                 let member = entry.member.map_or_else(String::new, |m| format!(" ({m})"));
-                unused.add("arrays whose feature has no name", format!("{}{member}", file.shown(src)));
+                report.unused.add("arrays whose feature has no name", format!("{}{member}", file.shown(src)));
                 continue;
             };
             let source =
@@ -128,6 +155,12 @@ pub(super) fn find(
     Ok(layout)
 }
 
+/// Device and inode.
+fn place_of(dir: &Path) -> Result<(u64, u64), Error> {
+    let meta = std::fs::metadata(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
+    Ok((meta.dev(), meta.ino()))
+}
+
 /// Lists files of known formats, by path.
 fn walk(
     dir: &Path,
@@ -135,14 +168,12 @@ fn walk(
     folders: &mut Vec<String>,
     seen: &mut HashSet<(u64, u64)>,
     files: &mut Vec<Found>,
-    unused: &mut Findings,
+    report: &mut Report,
 ) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
     let io = |source| Error::Io { path: dir.into(), source };
-    let meta = std::fs::metadata(dir).map_err(io)?;
     // A link that leads back is followed once.
-    if folders.len() > DEEPEST || !seen.insert((meta.dev(), meta.ino())) {
-        unused.add("folders that are too deep or were seen before", shown(dir, src));
+    if folders.len() > DEEPEST || !seen.insert(place_of(dir)?) {
+        report.unused.add("folders that are too deep or were seen before", shown(dir, src));
         return Ok(());
     }
     let mut entries = std::fs::read_dir(dir).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
@@ -150,20 +181,24 @@ fn walk(
     for entry in entries {
         let (path, name) = (entry.path(), entry.file_name());
         let Some(name) = name.to_str() else {
-            unused.add("files whose names are not UTF-8", shown(&path, src));
+            report.unused.add("files whose names are not UTF-8", shown(&path, src));
             continue;
         };
         if dir == src && name == "clips.csv" {
             continue;
         }
         if name.starts_with('.') {
-            unused.add("hidden files", shown(&path, src));
+            report.adapted.add("hidden files, which were not read", shown(&path, src));
             continue;
         }
         let kind = std::fs::metadata(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         if kind.is_dir() {
+            // features/ itself, when the folder around it is looked through.
+            if seen.contains(&(kind.dev(), kind.ino())) && dir == src {
+                continue;
+            }
             folders.push(name.to_string());
-            walk(&path, src, folders, seen, files, unused)?;
+            walk(&path, src, folders, seen, files, report)?;
             folders.pop();
             continue;
         }
@@ -177,7 +212,10 @@ fn walk(
                     path: path.clone(),
                 });
             }
-            None => unused.add("files of other kinds than .npy and .npz", shown(&path, src)),
+            None if OTHER_FORMATS.contains(&ending.to_ascii_lowercase().as_str()) => {
+                report.unused.add("files of other formats than .npy and .npz", shown(&path, src));
+            }
+            None => report.adapted.add("files that are no arrays, which were not read", shown(&path, src)),
         }
     }
     Ok(())

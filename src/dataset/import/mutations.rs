@@ -103,7 +103,7 @@ fn clips_csv() {
         assert!(rows.rows.iter().all(|r| !r.clip.is_empty() && !r.label.chars().any(char::is_control)));
         true
     });
-    assert!(taken > 500, "{taken}");
+    assert!(taken > 50, "{taken}");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn dataset_yaml() {
         assert!(manifest.frames > 0 && manifest.visual_width() > 0 && manifest.classes.len() > 1);
         true
     });
-    assert!(taken > 100, "{taken}");
+    assert!(taken > 20, "{taken}");
 }
 
 #[test]
@@ -139,5 +139,5 @@ fn safetensors() {
         features.survey();
         true
     });
-    assert!(taken > 100, "{taken}");
+    assert!(taken > 20, "{taken}");
 }

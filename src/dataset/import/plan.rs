@@ -44,7 +44,7 @@ impl Plan {
             .chain(&options.skip)
             .map(String::as_str)
             .collect();
-        let mut layout = layout::find(src, &names, &asked, &mut report.unused)?;
+        let mut layout = layout::find(src, &names, &asked, &mut report)?;
         let (streams, audio) = feature_names(src, &rows.rows, &mut layout, options, &mut report)?;
         let classes: Vec<String> =
             rows.rows.iter().map(|r| r.label.clone()).collect::<BTreeSet<_>>().into_iter().collect();
@@ -385,7 +385,7 @@ impl Widths<'_> {
     }
 }
 
-/// Classes whose names differ in case or blanks alone are rarely meant to be two.
+/// Classes whose names differ in case, blanks, `_` or `-` alone are rarely meant to be two.
 fn tell_classes_alike(classes: &[String], report: &mut Report) {
     let mut plain: HashMap<String, &String> = HashMap::new();
     for class in classes {
@@ -394,7 +394,7 @@ fn tell_classes_alike(classes: &[String], report: &mut Report) {
         if let Some(first) = plain.insert(key, class) {
             report
                 .doubtful
-                .add("classes whose names differ in case or punctuation only", format!("{first:?} and {class:?}"));
+                .add("classes whose names differ in case, blanks or hyphens only", format!("{first:?} and {class:?}"));
         }
     }
 }

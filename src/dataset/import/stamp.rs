@@ -42,7 +42,7 @@ pub(super) fn held(dst: &Path) -> Result<Held, Error> {
     if std::fs::symlink_metadata(dst).is_err() {
         return Ok(Held::Nothing);
     }
-    let text = files::read(&dst.join(FILE), LARGEST_FILE).unwrap_or_default();
+    let text = files::read_own(&dst.join(FILE), LARGEST_FILE).unwrap_or_default();
     let found: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
     let version = found.as_ref().and_then(|v| v["version"].as_u64());
     match (version, found.and_then(|v| serde_json::from_value(v).ok())) {
