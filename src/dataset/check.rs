@@ -1,7 +1,7 @@
 //! Reads every number of a data set once: all finite and within range? and what is their hash?
 
-use super::features::SMALLEST;
 use super::identity::{Identity, now_ns};
+use super::range::SMALLEST;
 use super::{Dataset, Error, Features};
 use crate::files;
 use serde::{Deserialize, Serialize};

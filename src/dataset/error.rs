@@ -1,6 +1,6 @@
 //! What can be wrong with a data set: each complaint names the file, the clip and the value.
 
-use super::features::{LARGEST, SMALLEST};
+use super::range::{LARGEST, SMALLEST};
 use std::path::PathBuf;
 
 /// An error of reading, writing or making a data set.

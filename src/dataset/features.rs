@@ -3,6 +3,7 @@
 use super::Error;
 use super::guard::GuardedMap;
 use super::identity::Identity;
+use super::range::LARGEST;
 use crate::files;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -32,13 +33,6 @@ impl Precision {
 
 /// The key of the header's metadata under which the clips' names stand, one a line, in the order of the rows.
 pub(super) const CLIPS_KEY: &str = "clips";
-
-/// Magnitudes above this are refused: sums of their squares leave the range of f32, and fill values (1e20, 9.97e36) are
-/// beyond it.
-pub(super) const LARGEST: f32 = 1e18;
-
-/// A file whose numbers are all smaller, and not all 0, is refused: standardising could not tell them from a constant.
-pub(super) const SMALLEST: f32 = 1e-18;
 
 /// A header may have this many bytes, and as many more for the name of each clip.
 const HEADER_BYTES: usize = 64 * 1024;

@@ -14,6 +14,7 @@ pub mod import;
 pub mod manifest;
 mod missing;
 mod order;
+mod range;
 pub mod standardise;
 pub mod stats;
 pub mod synth;

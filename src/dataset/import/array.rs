@@ -6,7 +6,7 @@ use std::path::Path;
 /// Bytes of one array at most.
 pub(super) const MOST_BYTES: u64 = 1 << 31;
 
-/// A format of files that hold arrays. A new one is a file beside this one and a line in [`READERS`](super::READERS).
+/// A format of files that hold arrays.
 pub(super) trait ArrayReader: Sync {
     /// How its files' names end, in lower case, without the dot.
     fn ending(&self) -> &'static str;

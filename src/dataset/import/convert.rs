@@ -1,14 +1,14 @@
 //! Reads arrays, samples them and writes the data set, noting what the numbers are like.
 
-use super::super::features::LARGEST;
+use super::super::range::LARGEST;
 use super::super::writer::Writer;
 use super::super::{Error, Precision, clips, folder, write_manifest};
 use super::array::Array;
 use super::findings::Report;
 use super::half_loss::{HalfLoss, Verdict};
 use super::layout::shown;
+use super::options::{Options, Rows};
 use super::plan::Plan;
-use super::{Options, Rows};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -14,6 +14,7 @@ use super::super::Error;
 use super::super::manifest::check_name;
 use super::array::ArrayReader;
 use super::findings::Report;
+use super::formats::READERS;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
@@ -203,7 +204,7 @@ fn walk(
             continue;
         }
         let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
-        match super::READERS.iter().find(|r| r.ending() == ending.to_ascii_lowercase()) {
+        match READERS.iter().find(|r| r.ending() == ending.to_ascii_lowercase()) {
             Some(reader) => {
                 files.push(Found {
                     folders: folders.clone(),

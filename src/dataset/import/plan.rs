@@ -6,8 +6,9 @@ use super::super::manifest::{Feature, Kind, Manifest, check_name};
 use super::findings::Report;
 use super::layout::{self, Layout, Source, composed, is_side_file, shown};
 use super::npy::tuple;
+use super::options::{Options, Rows};
 use super::shape::Frames;
-use super::{Options, Rows, stamp};
+use super::states::states;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ impl Plan {
         manifest.check().map_err(|message| Error::Manifest { path: src.into(), message })?;
         tell_silent_classes(&manifest.classes, &clips, &mut report);
         let used: BTreeSet<&Path> = layout.arrays.values().map(|s| s.path.as_path()).chain([clips_path]).collect();
-        let states = stamp::states(used.into_iter().collect::<Vec<_>>())?;
+        let states = states(used.into_iter().collect::<Vec<_>>())?;
         report.used.push(count_clips(&clips));
         Ok(Plan { manifest, clips, src: src.into(), states, arrays: layout.arrays, clips_text: rows.text, report })
     }

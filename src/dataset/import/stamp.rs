@@ -1,11 +1,9 @@
 //! What a data set was imported from, kept beside it, so that a second call is free and one on a changed source is refused.
 
-use super::super::identity::{Identity, now_ns};
 use super::super::{Dataset, Error};
 use super::findings::Report;
 use super::plan::Plan;
 use crate::files;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -84,26 +82,6 @@ impl Stamp {
         }
         Ok(self.report)
     }
-}
-
-/// One hash over the states of files; none where one of them was changed so recently that another change might not show.
-pub(super) fn states<'a>(paths: impl IntoParallelIterator<Item = &'a Path>) -> Result<Option<String>, Error> {
-    let at = now_ns();
-    let state = |path: &Path| {
-        let meta = std::fs::metadata(path).map_err(|source| Error::Io { path: path.into(), source })?;
-        let identity = Identity::of(&meta);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(path.as_os_str().as_encoded_bytes()).update(b"\0");
-        identity.hash_into(&mut hasher);
-        Ok(identity.settled(at).then(|| hasher.finalize()))
-    };
-    let states: Vec<Option<blake3::Hash>> = paths.into_par_iter().map(state).collect::<Result<Vec<_>, Error>>()?;
-    let Some(states) = states.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let mut hasher = blake3::Hasher::new();
-    states.iter().for_each(|s| {
-        hasher.update(s.as_bytes());
-    });
-    Ok(Some(hasher.finalize().to_hex().to_string()))
 }
 
 /// Imports once more beside `dst` and, where the result is the same, puts it in `dst`'s place: names of rows and hashes come
