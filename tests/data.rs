@@ -130,11 +130,11 @@ fn doubtful_features_are_told() {
     write_npy(&npy(&source, "c6", "flow"), &[6, 4], &padded);
     // Every clip of one class is silent in train.
     edit(&place, "source/clips.csv", |text| {
-        let mut lines = text.lines().map(|line| match line {
+        let lines = text.lines().map(|line| match line {
             head if head.starts_with("clip") => format!("{head},has_audio\n"),
             line => format!("{line},{}\n", if line.ends_with("dripping,train") { "FALSE" } else { "TRUE" }),
         });
-        lines.by_ref().collect()
+        lines.collect()
     });
     for text in [
         "look at: 1 clips with the same rgb as another, in two splits (first: c0 (train) and c9 (val))",

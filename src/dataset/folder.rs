@@ -4,7 +4,7 @@
 use super::Error;
 use rustix::fs::FlockOperation;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn clear_abandoned(parent: &Path, name: &str) {
 
 /// Nobody holds the folder's lock, and either no process has this number or the folder has lain untouched for a minute (the
 /// number may have passed to another process).
-fn abandoned(part: &PathBuf, id: i32) -> bool {
+fn abandoned(part: &Path, id: i32) -> bool {
     let gone = rustix::process::Pid::from_raw(id)
         .is_none_or(|pid| rustix::process::test_kill_process(pid).is_err_and(|e| e == rustix::io::Errno::SRCH));
     let untouched = || {

@@ -149,7 +149,7 @@ impl Plan {
             lowest,
             highest,
             flat_rows: values.chunks_exact(width).filter(|r| width > 1 && r.iter().all(|v| *v == r[0])).count(),
-            fill: fills.into_iter().find(|fill| values.contains(fill)),
+            fill: fills.clone().find(|fill| values.contains(fill)),
             values: match rows {
                 Rows::Sample(n) => sampled(&values, frames.rows, width, n),
                 Rows::Mean => mean(&values, frames.rows, width),
@@ -259,7 +259,7 @@ impl Seen {
                     return Err(bad(format!("{name}: {why}\n  next: import with --precision f32")));
                 }
                 Verdict::Some { lost, varying } => report.doubtful.add(
-                    format!("features with f16 errors of more than a tenth of the deviation in some dimensions (--precision f32 keeps them)"),
+                    "features with f16 errors of more than a tenth of the deviation in some dimensions (--precision f32 keeps them)",
                     format!("{name}, {lost} of {varying} dimensions"),
                 ),
                 Verdict::Fine => (),

@@ -83,10 +83,10 @@ impl Folding {
     pub fn frames(&self, name: &str, shape: &[usize]) -> Result<Frames, String> {
         let mut axes = shape.to_vec();
         let reduced = self.reduce.filter(|_| axes.len() == 3);
-        if let Some(reduce) = reduced {
-            if axes.remove(reduce.axis) == 0 {
-                return Err(format!("shape is {}: axis {} is empty", tuple(shape), reduce.axis));
-            }
+        if let Some(reduce) = reduced
+            && axes.remove(reduce.axis) == 0
+        {
+            return Err(format!("shape is {}: axis {} is empty", tuple(shape), reduce.axis));
         }
         // An axis of length 1 before the last carries nothing.
         let before = axes.len();
