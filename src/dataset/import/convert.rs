@@ -138,7 +138,7 @@ impl Plan {
             (lowest, highest) = (x.min(lowest), x.max(highest));
             nonzero += usize::from(x != 0.0);
         }
-        let fills = FILL_VALUES.into_iter().filter(|fill| (lowest..=highest).contains(fill));
+        let mut fills = FILL_VALUES.into_iter().filter(|fill| (lowest..=highest).contains(fill));
         Ok(Converted {
             rows: frames.rows,
             digest,
@@ -149,7 +149,7 @@ impl Plan {
             lowest,
             highest,
             flat_rows: values.chunks_exact(width).filter(|r| width > 1 && r.iter().all(|v| *v == r[0])).count(),
-            fill: fills.clone().find(|fill| values.contains(fill)),
+            fill: fills.find(|fill| values.contains(fill)),
             values: match rows {
                 Rows::Sample(n) => sampled(&values, frames.rows, width, n),
                 Rows::Mean => mean(&values, frames.rows, width),
