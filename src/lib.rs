@@ -21,6 +21,7 @@ pub mod score;
 pub mod store;
 pub mod train;
 
+pub mod files;
 pub mod suggest;
 
 /// What an operating system's error means for somebody who waits for a result.

@@ -7,6 +7,7 @@
 mod architecture;
 mod claims;
 mod cli;
+mod data;
 mod errors;
 mod experiment;
 mod exports;

@@ -59,7 +59,7 @@ fn view() -> (tempfile::TempDir, Arc<View>) {
         rows: [("vggish".to_string(), Rows::Sample(3))].into(),
         name: None,
         precision: Precision::F32,
-        absent_is_silent: false,
+        ..Default::default()
     };
     let folder = dir.path().join("data");
     import::import(&dir.path().join("source"), &folder, &options, &|_, _| ()).unwrap();
