@@ -9,6 +9,7 @@ mod claims;
 mod cli;
 mod errors;
 mod experiment;
+mod extract;
 mod exports;
 mod failures;
 mod gpu;
