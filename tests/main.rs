@@ -11,6 +11,7 @@ mod data;
 mod errors;
 mod experiment;
 mod exports;
+mod extract;
 mod failures;
 mod gpu;
 mod groups;

@@ -118,6 +118,10 @@ is 3. Runs that somebody still works on are not taken.")]
     /// Look at the store, the disk and the machine for what could go wrong
     #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
     Doctor(StoreArgs),
+    /// Turn videos into features by your own networks, for `unmute data import`; `unmute extract flow` writes optical flow
+    #[command(after_help = super::extract_args::EXAMPLES)]
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Extract(Box<super::extract_args::ExtractArgs>),
     /// Make, import and inspect data sets
     #[command(after_help = "Examples:
   unmute data synth data/mini --preset mini

@@ -7,6 +7,9 @@ mod diff;
 mod doctor;
 mod export;
 mod export_runs;
+mod extract;
+mod extract_args;
+mod extract_progress;
 mod gc;
 mod ls;
 mod merge;
@@ -50,6 +53,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Export(args) => export::export(&args),
+        Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),
     };
