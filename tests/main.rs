@@ -15,6 +15,7 @@ mod extract;
 mod failures;
 mod gpu;
 mod groups;
+mod integrity;
 mod interrupted;
 mod mutations;
 mod numerics;

@@ -407,6 +407,9 @@ pub(super) struct QueryArgs {
     /// Print comma-separated values
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    /// Stop a statement that runs for longer than this
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    pub seconds: u64,
 }
 
 #[derive(Debug, Args)]

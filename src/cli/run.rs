@@ -1,6 +1,7 @@
 //! `unmute run`.
 
 use super::args::{DeviceArgs, RunArgs};
+use super::command_line::command_line;
 use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open, signals};
 use crate::device::choice::{self, Choice};
@@ -91,7 +92,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     };
     let interrupt = signals::listen(grace(args)?)?;
     let progress = RunProgress::new(open);
-    let command = std::env::args().map(|arg| quoted(&arg)).collect::<Vec<_>>().join(" ");
+    let command = command_line(std::env::args());
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = runs::run_all(choice.device(), store, plan, &options, &command, interrupt, &watch);
@@ -123,15 +124,6 @@ fn workers(wanted: Option<usize>, choice: &Choice, threads: usize) -> usize {
         ));
     }
     1
-}
-
-/// An argument as it would be typed in a shell.
-fn quoted(arg: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
-    match !arg.is_empty() && arg.chars().all(plain) {
-        true => arg.into(),
-        false => format!("'{}'", arg.replace('\'', "'\\''")),
-    }
 }
 
 /// Keeps the experiment as it was resolved.

@@ -1,7 +1,7 @@
 //! `unmute show RUN`.
 
 use super::args::ShowArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print_json, print_text};
 use serde_json::json;
 
 pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
@@ -77,6 +77,6 @@ pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
             );
         }
     }
-    print(&out)?;
+    print_text(&out)?;
     Ok(Exit::Done)
 }

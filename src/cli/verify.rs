@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::progress::{RunProgress, say, spinner};
-use super::{Exit, Failure, open, print, print_json, signals};
+use super::{Exit, Failure, open, print_json, print_text, signals};
 use crate::dataset::Dataset;
 use crate::experiment::config::Engine;
 use crate::report::format::number;
@@ -26,7 +26,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let check = store.check()?;
     drop(spinner);
     if !args.store.json {
-        print(&describe_file(&store, &check))?;
+        print_text(&describe_file(&store, &check))?;
     }
     let verified = match &args.dataset {
         Some(dir) => again(args, &store, dir)?,
@@ -37,7 +37,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     if args.store.json {
         print_json(&json!({ "db": store.path(), "holds": whole && holds, "file": check, "retrained": verified }))?;
     } else {
-        print(&verified.iter().map(describe_run).collect::<String>())?;
+        print_text(&verified.iter().map(describe_run).collect::<String>())?;
         if args.dataset.is_none() && whole {
             say("next: unmute verify --dataset DIR trains some runs again and compares every bit");
         }

@@ -8,10 +8,12 @@ mod error;
 pub mod estimate;
 pub mod fingerprint;
 pub mod grouping;
+mod liveness;
 pub mod memory;
 pub mod plan;
 pub mod queue;
 mod run_recorder;
+mod source;
 mod stop;
 pub mod verify;
 pub mod why;
@@ -19,6 +21,7 @@ pub mod work;
 mod worker;
 
 pub use error::Error;
+pub use liveness::alive;
 pub use plan::{Plan, Planned};
 pub use stop::Stop;
 
@@ -164,20 +167,6 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
-const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// Whether somebody still works on a run: a process of this machine is asked, one of another machine has to have given
-/// a sign of life within the grace period.
-pub fn alive(host: &str, pid: i64, heartbeat: &str) -> bool {
-    if host == environment::host() {
-        // A process that began after the last sign of life has only inherited the number.
-        let inherited = environment::process_began(pid).is_some_and(|began| began.as_str() > heartbeat);
-        return environment::process_runs(pid) && !inherited;
-    }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - worker::GRACE;
-    heartbeat > store::timestamp(since.as_secs() as i64, 0).as_str()
-}
-
 /// What the workers of a call have in common.
 struct RunContext<'a> {
     which: Which,
@@ -216,8 +205,11 @@ pub fn run_all(
             views.insert(view.fingerprint.clone(), store.put_view(view, dataset_id)?);
         }
     }
-    let record = environment::record(options.threads, options.workers, &which.name());
+    let mut record = environment::record(options.threads, options.workers, &which.name());
+    record["experiment"] = source::source(&plan.folder);
     let worker = Worker {
+        id: environment::worker_id(),
+        machine: environment::machine(),
         host: environment::host(),
         pid: std::process::id(),
         command: command.into(),
@@ -259,7 +251,7 @@ pub fn run_all(
 impl<'a> RunContext<'a> {
     /// Gives a sign of life for all runs of this process until `ended` is closed.
     fn beat(&self, ended: std::sync::mpsc::Receiver<()>) {
-        while ended.recv_timeout(HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        while ended.recv_timeout(liveness::HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             if let Err(error) = self.store.heartbeat(&self.worker) {
                 self.give_up(error);
             }

@@ -128,7 +128,7 @@ pub fn verify(
             cells.push(Planned { runs: vec![again.clone()], ..planned.clone() });
         }
         if !cells.is_empty() {
-            let part = Plan { cells, dataset: plan.dataset.clone() };
+            let part = Plan { cells, dataset: plan.dataset.clone(), folder: plan.folder.clone() };
             run_all(which, &again, &part, options, "verify", interrupt, &listen)?;
         }
     }

@@ -1,5 +1,6 @@
 //! From a group of runs to what the store keeps of each: claimed run by run, trained side by side, scored one by one.
 
+use super::liveness::Watch;
 use super::memory::{self, Share, TooLarge};
 use super::plan::Open;
 use super::queue::{evenly, name};
@@ -8,15 +9,12 @@ use super::work::{self, Job};
 use super::{Error, Event, RunContext, alive, checkpoint, environment};
 use crate::device::Device;
 use crate::experiment::Part;
-use crate::store::{Claim, State};
+use crate::store::{self, Claim, State};
 use crate::train::{self, Listener, Trainer, train};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// A worker that gives no sign of life for this long on another machine is taken for dead.
-pub(super) const GRACE: Duration = Duration::from_secs(120);
 
 /// A run that this process has claimed.
 struct Claimed<'p> {
@@ -59,7 +57,7 @@ impl<'a> RunContext<'a> {
                         ours.push(Claimed { open, attempt, retries: self.options.retries, spent: 0.0 });
                     }
                     Ok(Claim::Done) => {}
-                    Ok(Claim::Theirs { .. }) => {
+                    Ok(Claim::Theirs(_)) => {
                         if let Ok(mut put_off) = put_off.lock() {
                             put_off.push(open);
                         }
@@ -131,26 +129,19 @@ impl<'a> RunContext<'a> {
     pub(super) fn wait_for(&self, open: Open<'a>, mut retries: usize) {
         let run = self.new_run(open);
         let mut told = false;
-        // The clock of another machine may be ahead of ours: no new sign of life while we watch is death as well.
-        let mut seen: Option<(String, Instant)> = None;
+        let mut watch = Watch::default();
         loop {
-            let silent = |beat: &str| seen.as_ref().is_some_and(|(last, at)| last == beat && at.elapsed() > GRACE);
-            let lives = |host: &str, pid: i64, beat: &str| {
-                alive(host, pid, beat) && (host == self.worker.host || !silent(beat))
-            };
-            match self.store.claim(&run, &self.worker, &lives) {
+            match self.store.claim(&run, &self.worker, &|owner| watch.lives(owner)) {
                 Err(error) => return self.give_up(error),
                 Ok(Claim::Done) => return,
-                Ok(Claim::Theirs { .. }) if self.stopped() => return,
+                Ok(Claim::Theirs(_)) if self.stopped() => return,
                 // Runs that others need must be waited for; the rest too, so that a table is complete when we return.
-                Ok(Claim::Theirs { host, pid, heartbeat }) => {
-                    if seen.as_ref().is_none_or(|(last, _)| *last != heartbeat) {
-                        seen = Some((heartbeat, Instant::now()));
-                    }
+                Ok(Claim::Theirs(owner)) => {
                     if !told {
-                        (self.watch)(Event::Theirs { name: open.name(), host, pid });
+                        (self.watch)(Event::Theirs { name: open.name(), host: owner.host.clone(), pid: owner.pid });
                         told = true;
                     }
+                    watch.saw(owner);
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Ok(Claim::Ours(attempt)) => {
@@ -320,10 +311,16 @@ impl<'a> RunContext<'a> {
             return self.fail(run, &error.into());
         }
         let (id, seconds) = (run.open.id, run.spent);
-        let stored = self.store.finish(id, recorder.new_epochs(), result, seconds, environment::peak_memory());
-        if let Err(error) = stored {
-            self.give_up(error);
-            return Ended::Failed;
+        let memory = environment::peak_memory();
+        match self.store.finish(id, &self.worker, recorder.new_epochs(), result, seconds, memory) {
+            Ok(true) => {}
+            // We gave no sign of life for so long that another worker has it now.
+            Ok(false) => return Ended::Elsewhere,
+            Err(error @ store::Error::NotFinite { .. }) => return self.fail(run, &Error::Store(error)),
+            Err(error) => {
+                self.give_up(error);
+                return Ended::Failed;
+            }
         }
         recorder.forget();
         for text in crate::score::quality::remarks(&result.values) {
