@@ -20,3 +20,4 @@ mod support;
 mod svms;
 mod torture;
 mod training;
+mod using;

@@ -6,20 +6,27 @@ mod data;
 mod diff;
 mod doctor;
 mod export;
+mod export_predictions;
 mod export_runs;
+mod export_store;
+mod export_weights;
 mod gc;
+mod generate;
 mod ls;
 mod merge;
 mod open;
 mod outcome;
 mod parquet;
 mod plan;
+mod predict;
 mod progress;
 mod query;
 mod report;
 mod run;
 mod sensitivity;
 mod show;
+mod use_args;
+mod used;
 mod verify;
 
 pub use args::Cli;
@@ -45,6 +52,8 @@ pub fn run(cli: Cli) -> i32 {
         Command::Report(args) => report::report(&args),
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Claims(args) => claims::claims(&args),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Predict(args) => predict::predict(&args),
         Command::Export(args) => export::export(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),

@@ -83,6 +83,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         fail_fast: args.fail_fast,
         retries: args.retries,
         checkpoint_every: checkpoint_every(args)?,
+        keep: experiment.config.train.keep,
     };
     let interrupt = stop_on_interrupt()?;
     let progress = RunProgress::new(open);

@@ -7,21 +7,27 @@ pub mod environment;
 mod error;
 pub mod estimate;
 pub mod fingerprint;
+pub mod footage;
 pub mod grouping;
+mod keep;
 pub mod plan;
+pub mod portable;
 pub mod queue;
 mod run_recorder;
+pub mod trained;
 pub mod verify;
+pub mod weights;
 pub mod why;
 pub mod work;
 mod worker;
 
+pub use keep::merit;
 pub use plan::{Plan, Planned};
 
 use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
-use crate::experiment::config::Probability;
+use crate::experiment::config::{Keep, Probability};
 use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
@@ -138,6 +144,8 @@ pub struct Options {
     pub retries: usize,
     /// Seconds between checkpoints.
     pub checkpoint_every: Duration,
+    /// Which trained weights stay.
+    pub keep: Keep,
 }
 
 /// What came of it.

@@ -13,7 +13,7 @@ use crate::score::platt::Sigmoid;
 use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
-use crate::train::heads::{Head, HeadData};
+use crate::train::heads::{Head, HeadData, TrainedHead};
 use crate::train::{Checkpoint, Error, Task, Trainer, Vision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,11 +65,11 @@ fn run_stream(
     let HeadData { train, labels, val } = HeadData::of(&job.view, &job.vision, stream)?;
     let classes = job.view.dataset.classes();
     let head = Head { stream, train: &train, labels: &labels, val: &val, classes, tsn: &config.tsn, seed: job.seed };
-    let (p, loss) = device.head(&head, config.train.engine, step)?;
-    let scores = Scores::complete(p, classes);
+    let TrainedHead { probabilities, loss, weights, bias } = device.head(&head, config.train.engine, step)?;
+    let scores = Scores::complete(probabilities, classes);
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
-    Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None })
+    Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None, head: Some([weights, bias]) })
 }
 
 /// Val clips that sound, and their places among the val clips.
@@ -107,7 +107,7 @@ fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Er
     values.insert("duality_gap".into(), quality.worst_gap);
     values.insert("newton_steps".into(), quality.newton_steps as f64);
     values.insert("cg_steps".into(), quality.cg_steps as f64);
-    Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)) })
+    Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)), head: None })
 }
 
 /// What a generator's training begins with.
@@ -176,7 +176,8 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     if own.is_some() {
         kept.push(("real".into(), real.clone()));
     }
-    Ok(RunResult { scores: kept, values, bank: None })
+    let bank = own.map(|own| bank_record(&own.0));
+    Ok(RunResult { scores: kept, values, bank, head: None })
 }
 
 fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
@@ -201,7 +202,7 @@ fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) ->
     let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);
     feature_errors(&mut values, &generated, view, audio)?;
-    Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None })
+    Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None, head: None })
 }
 
 fn filled_values(generated: &Scores, real: &Scores, view: &View) -> BTreeMap<String, f64> {

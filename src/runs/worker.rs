@@ -176,7 +176,9 @@ impl<'a> RunContext<'a> {
         let result = caught(|| {
             let device = self.which.open()?;
             let job = self.job(&run.open)?;
-            Ok(work::run(&*device, &job, &mut |done, total| recorder.step(done, total))?)
+            let result = work::run(&*device, &job, &mut |done, total| recorder.step(done, total))?;
+            self.keep_head(&run.open, &job, &result)?;
+            Ok(result)
         });
         compute::buffer_pool::clear();
         run.spent += started.elapsed().as_secs_f64();
@@ -283,7 +285,11 @@ impl<'a> RunContext<'a> {
         cell: usize,
     ) -> (Open<'a>, Ended) {
         let started = Instant::now();
-        let result = caught(|| Ok(work::score(job, trainer, cell, &*device.solver()?)?));
+        let result = caught(|| {
+            let result = work::score(job, trainer, cell, &*device.solver()?)?;
+            self.keep_generator(&run.open, job, trainer, cell, &result)?;
+            Ok(result)
+        });
         run.spent += started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => self.finish(&run, recorder, &result),
@@ -295,7 +301,7 @@ impl<'a> RunContext<'a> {
     fn finish(&self, run: &Claimed, recorder: &RunRecorder<'_, 'a>, result: &crate::store::RunResult) -> Ended {
         let (id, seconds) = (run.open.id, run.spent);
         let stored = self.store.finish(id, recorder.new_epochs(), result, seconds, environment::peak_memory());
-        if let Err(error) = stored {
+        if let Err(error) = stored.and_then(|()| self.keep_the_best(&run.open)) {
             self.give_up(error);
             return Ended::Failed;
         }

@@ -19,6 +19,7 @@ mod schema;
 mod select;
 mod sweep;
 mod vitals;
+mod weights;
 mod write;
 
 pub use check::{Check, Damage};
@@ -33,6 +34,7 @@ pub use schema::VERSION;
 pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
 pub use vitals::{Disk, Running, Vitals, disk};
+pub use weights::KeptWeights;
 pub use write::DatasetKey;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

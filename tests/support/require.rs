@@ -13,6 +13,7 @@ const THINGS: &[(&str, &str)] = &[
     ("nvcc", "a CUDA compiler, on the PATH, in CUDA_ROOT or in CUDA_PATH"),
     ("python3", "Python 3"),
     ("shared", "real features, ../shared/data/corsmal or in the folder UNMUTE_SHARED"),
+    ("torch", "a Python with torch, onnxruntime and safetensors: UNMUTE_PYTHON, or python3"),
     ("stand-in", "the stand-in for NVIDIA's driver (just test-cuda-host)"),
     ("user", "a user other than root who may call the program"),
 ];
