@@ -7,14 +7,15 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unmute::dataset::synth::{self, Preset};
 use unmute::dataset::{Dataset, View};
 use unmute::device::Which;
 use unmute::experiment::Experiment;
-use unmute::report::{EvaluatedTable, evaluate};
-use unmute::runs::{Event, Options, Plan, run_all};
+use unmute::report::evaluate::evaluate_at;
+use unmute::report::scores::Results;
+use unmute::report::table::EvaluatedTable;
+use unmute::runs::{Event, Options, Plan, Stop, run_all};
 use unmute::store::{DatasetKey, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "grid.audio=[vggish]",
         "grid.loss=[l2]",
         "controls=[mean]",
-        "train.epochs=3",
+        "train.epochs=20",
         "tsn.epochs=5",
         "lstm.hidden=32",
         "autoencoder.encoder=[32, 16]",
@@ -62,12 +63,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("  {name}: top-1 {top1:.1} %");
         }
     };
-    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &AtomicBool::new(false), &watch)?;
+    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &Stop::new(), &watch)?;
     println!("{} runs done\n", summary.finished);
 
     // Tables are functions of the store alone.
     let recorded = store.latest_experiment(&experiment.config.name)?.ok_or("the experiment was not recorded")?;
-    for table in evaluate(&store, &recorded, &experiment.tables)?.iter().filter(|t| t.id.to_string() == "3") {
+    let results = Results::new(&store, &recorded)?;
+    for table in evaluate_at(&results, &experiment.tables)?.iter().filter(|t| t.id.to_string() == "3") {
         print(table);
     }
     Ok(())
@@ -83,9 +85,9 @@ fn record(store: &Store, experiment: &Experiment, plan: &Plan) -> Result<(), Box
 
 fn print(table: &EvaluatedTable) {
     println!("{}", table.title);
-    for row in &table.rows {
+    for row in table.rows.iter().filter(|row| row.entries.iter().any(|e| e.mean.is_some())) {
         let shown = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.1}"));
         let entries = row.entries.iter().map(|e| format!("{:>6} (paper {:>5})", shown(e.mean), shown(e.published)));
-        println!("  {:32}{}", row.row, entries.collect::<String>());
+        println!("  {:32}{}", row.key, entries.collect::<String>());
     }
 }

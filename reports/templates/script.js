@@ -19,4 +19,11 @@ addEventListener('click', (event) => {
   if (navigator.clipboard) navigator.clipboard.writeText(source.textContent).then(done, select);
   else select();
 });
+// What is evidence is printed, open or not.
+let closed = [];
+addEventListener('beforeprint', () => {
+  closed = [...document.querySelectorAll('details:not([open]):not(.copies)')];
+  for (const d of closed) d.open = true;
+});
+addEventListener('afterprint', () => { for (const d of closed) d.open = false; });
 reveal();

@@ -5,6 +5,7 @@ use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
 use crate::report::export::Format;
+use crate::store::Pick;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -37,7 +38,9 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
 
-Interrupt with Ctrl-C at any time; the same command goes on where it stopped.")]
+Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
+same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
+itself, before it starts; `unmute plan` shows what each needs.")]
     Run(RunArgs),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
@@ -62,7 +65,7 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
-  unmute query --csv 'SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = \"top1\"'
+  unmute query --csv \"SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1'\"
 
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),
@@ -109,7 +112,6 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
-  unmute export runs --db runs.db --format parquet > runs.parquet
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv
@@ -218,6 +220,10 @@ pub(super) struct RunArgs {
     /// Seconds between checkpoints of a training
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     pub checkpoint_every: f64,
+    /// Seconds that an epoch may take to end, and be kept, when the program is asked to stop (Ctrl-C, SIGTERM, a hang-up,
+    /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
+    #[arg(long, value_name = "S")]
+    pub grace: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -306,18 +312,43 @@ pub(super) struct MergeArgs {
     pub store: StoreArgs,
 }
 
+/// Which variant of an experiment is meant; the one that was run last, unless more is said.
+#[derive(Debug, Args)]
+pub(super) struct PickArgs {
+    /// Another variant than the one that was run last: its number or id, as `unmute status` lists them
+    #[arg(long, value_name = "N")]
+    pub variant: Option<String>,
+    /// The variant on this data set: its name, the beginning of its fingerprint, or NAME@FINGERPRINT
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Only these of its seeds
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub seeds: Option<Vec<u64>>,
+}
+
+impl PickArgs {
+    pub(super) fn pick(&self) -> Pick {
+        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds: self.seeds.clone() }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// The experiment's folder, or its name in the store
     pub experiment: PathBuf,
     #[command(flatten)]
     pub db: DbArg,
+    #[command(flatten)]
+    pub pick: PickArgs,
     /// Where to write NAME.html
     #[arg(long, default_value = "reports/out", value_name = "DIR")]
     pub out: PathBuf,
     /// Another store, whose numbers of the same experiment are set beside ours
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// Leave out host and user names and the folders of paths, for a report that is published
+    #[arg(long)]
+    pub anonymous: bool,
 }
 
 #[derive(Debug, Args)]
@@ -327,6 +358,11 @@ pub(super) struct ClaimsArgs {
     /// Judge the published values of tables.yaml; needs no store
     #[arg(long)]
     pub published: bool,
+    /// Only these claims, or those of a verdict: C3, holds, fails, inconclusive, cannot-be-tested
+    #[arg(long, value_delimiter = ',', value_name = "C3,...")]
+    pub only: Option<Vec<String>>,
+    #[command(flatten)]
+    pub pick: PickArgs,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -348,6 +384,11 @@ pub(super) enum ExportWhat {
         /// How to write them
         #[arg(long, value_enum, default_value_t = Format::Md)]
         format: Format,
+        /// LaTeX: tables over both columns of a page (table*) instead of one
+        #[arg(long)]
+        wide: bool,
+        #[command(flatten)]
+        pick: PickArgs,
     },
     /// One row a run: its parts, its numbers, and all keys that it depends on
     Runs(RunsArgs),
@@ -383,8 +424,6 @@ pub(super) enum RunsFormat {
     Csv,
     /// A list of records
     Json,
-    /// Apache Parquet, for pandas, Polars, DuckDB, Arrow; binary
-    Parquet,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use super::args::StoreArgs;
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::bytes;
 use crate::runs::{self, checkpoint, environment};
-use crate::store::{self, Vitals, disk};
+use crate::store::{self, Health, disk};
 use serde_json::json;
 
 /// Less room than this is worth a warning.
@@ -15,8 +15,8 @@ const LONG_LOG: u64 = 256 << 20;
 pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
     let db = &args.db.db;
     let disk = disk(db)?;
-    let vitals = match db.is_file() {
-        true => Some(open::store(db).and_then(|s| Ok(s.vitals(&checkpoint::folder(db))?)).map_err(|f| f.message)),
+    let health = match db.is_file() {
+        true => Some(open::store(db).and_then(|s| Ok(s.health(&checkpoint::folder(db))?)).map_err(|f| f.message)),
         false => None,
     };
     let threads = rayon::current_num_threads();
@@ -34,16 +34,16 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
             db.display()
         ));
     }
-    match &vitals {
+    match &health {
         Some(Err(error)) => warnings.push(error.clone()),
         Some(Ok(v)) => warnings.extend(about(v)),
         None => {}
     }
-    let whole = !matches!(&vitals, Some(Err(_))) && !matches!(&vitals, Some(Ok(v)) if v.damage.is_some());
+    let whole = !matches!(&health, Some(Err(_))) && !matches!(&health, Some(Ok(v)) if v.damage.is_some());
     if args.json {
         print_json(&json!({
             "db": db,
-            "store": vitals.as_ref().and_then(|v| v.as_ref().ok()),
+            "store": health.as_ref().and_then(|v| v.as_ref().ok()),
             "schema_known": store::VERSION,
             "disk": disk,
             "machine": machine,
@@ -54,7 +54,7 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
     let mut out = String::new();
     let mut line = |name: &str, value: String| out += &format!("{name:<12} {value}\n");
     line("program", format!("unmute {}, schema {}", env!("CARGO_PKG_VERSION"), store::VERSION));
-    match &vitals {
+    match &health {
         None => line("store", format!("{}: not there yet", db.display())),
         Some(Err(_)) => line("store", format!("{}: cannot be opened", db.display())),
         Some(Ok(v)) => {
@@ -85,7 +85,7 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
     Ok(if whole { Exit::Done } else { Exit::NotAll })
 }
 
-fn about(v: &Vitals) -> Vec<String> {
+fn about(v: &Health) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(damage) = &v.damage {
         warnings

@@ -3,15 +3,22 @@
 use super::args::{ExportArgs, ExportWhat};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::schema;
-use crate::report::{evaluate, export};
+use crate::report::evaluate::evaluate_at;
+use crate::report::export::{self, Document};
+use crate::report::scores::Results;
 
 pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     match &args.what {
-        ExportWhat::Tables { experiment, db, format } => {
+        ExportWhat::Tables { experiment, db, format, wide, pick } => {
             let store = open::store(&db.db)?;
-            let record = open::recorded(&store, experiment)?;
-            let tables = evaluate(&store, &record, &record.tables)?;
-            print(&export::tables(&tables, *format))?;
+            let recorded = open::recorded(&store, experiment, &pick.pick())?;
+            recorded.tell();
+            let record = &recorded.record;
+            let results = Results::new(&store, record)?.departing(recorded.departures.clone());
+            let tables = evaluate_at(&results, &record.tables)?;
+            let notes = recorded.departures.sentences();
+            let document = Document { experiment: &record.name, tables: &tables, notes: &notes, wide: *wide };
+            print(&export::tables(&document, *format))?;
         }
         ExportWhat::Runs(args) => return super::export_runs::runs(args),
         ExportWhat::Predictions(args) => return super::export_predictions::predictions(args),

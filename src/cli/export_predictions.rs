@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
-    let record = open::recorded(&store, &args.experiment)?;
+    let record = open::recorded(&store, &args.experiment, &args.pick.pick())?.record;
     let classes = store.dataset(record.dataset_id)?.manifest.classes;
     let k = args.top.min(classes.len());
     let mut csv = csv::Writer::from_writer(Vec::new());
@@ -19,6 +19,11 @@ pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
     for cell in &record.cells {
         let Some(fingerprint) = cell.fingerprint.as_ref().filter(|f| seen.insert(f.to_string())) else { continue };
         for run in store.runs_of_cell(fingerprint, true)? {
+            if let (Some(wanted), Some(seed)) = (&args.pick.seeds, run.seed)
+                && !wanted.contains(&seed)
+            {
+                continue;
+            }
             let val = store.view(run.view_id)?.val;
             for what in store.score_kinds(&run.id)? {
                 let Some(scores) = store.scores(&run.id, &what)? else { continue };

@@ -1,19 +1,13 @@
 //! `unmute export runs`: one row a run, for a spreadsheet or a data frame.
 
 use super::args::{RunsArgs, RunsFormat};
-use super::parquet::{self, Column};
-use super::{Exit, Failure, open, print, print_bytes, print_json};
-use crate::store::{ColumnType, FIELDS, Filter, Name, RunRecord, Selection, flatten};
+use super::{Exit, Failure, open, print, print_json};
+use crate::report::format::spreadsheet_safe;
+use crate::store::{FIELDS, Filter, Name, RunRecord, Selection, flatten};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 
 pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
-    if args.format == RunsFormat::Parquet && std::io::stdout().is_terminal() {
-        return Err(Failure::usage(
-            "--format parquet is binary; send it to a file: unmute export runs ... > runs.parquet",
-        ));
-    }
     let store = open::store(&args.db.db)?;
     let filter = args.condition.as_ref().map(|text| {
         Filter::parse(text, &store.names()?).map_err(|problem| Failure::usage(format!("--where: {problem}")))
@@ -27,14 +21,6 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
         RunsFormat::Json => {
             let row = |row: &Vec<Value>| columns.iter().cloned().zip(row.iter().cloned()).collect::<Map<_, _>>();
             print_json(&rows.iter().map(row).collect::<Vec<_>>())?;
-        }
-        RunsFormat::Parquet => {
-            let column = |(i, name): (usize, &String)| {
-                let known = FIELDS.iter().find(|f| f.name == name);
-                let values: Vec<&Value> = rows.iter().map(|row| &row[i]).collect();
-                (name.clone(), typed(&values, known.map(|f| f.column())))
-            };
-            print_bytes(&parquet::file(&columns.iter().enumerate().map(column).collect::<Vec<_>>()))?;
         }
     }
     Ok(Exit::Done)
@@ -69,37 +55,14 @@ fn rows(runs: &[RunRecord]) -> (Vec<String>, Vec<Vec<Value>>) {
     (columns, runs.iter().zip(&keys).map(row).collect())
 }
 
-/// A column of one type: the one that it always has, else the narrowest that holds what is in it.
-fn typed(values: &[&Value], known: Option<ColumnType>) -> Column {
-    let kind = known.unwrap_or_else(|| {
-        let there = || values.iter().filter(|v| !v.is_null());
-        match () {
-            _ if there().count() > 0 && there().all(|v| v.is_i64()) => ColumnType::Integer,
-            _ if there().all(|v| v.is_number()) => ColumnType::Real,
-            _ => ColumnType::Text,
-        }
-    });
-    let text = |v: &&Value| match v {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    };
-    match kind {
-        ColumnType::Integer => Column::Integer(values.iter().map(|v| v.as_i64()).collect()),
-        ColumnType::Unsigned => Column::Unsigned(values.iter().map(|v| v.as_u64()).collect()),
-        ColumnType::Real => Column::Real(values.iter().map(|v| v.as_f64()).collect()),
-        ColumnType::Text => Column::Text(values.iter().map(text).collect()),
-    }
-}
-
-/// Comma-separated values; null is empty.
+/// Comma-separated values; null is empty, and no text is taken for a formula.
 pub(super) fn csv(columns: &[String], rows: &[Vec<Value>]) -> Result<String, Failure> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(columns)?;
+    writer.write_record(columns.iter().map(|name| spreadsheet_safe(name)))?;
     for row in rows {
         writer.write_record(row.iter().map(|value| match value {
             Value::Null => String::new(),
-            Value::String(text) => text.clone(),
+            Value::String(text) => spreadsheet_safe(text),
             other => other.to_string(),
         }))?;
     }

@@ -4,8 +4,9 @@ use super::args::ExperimentArgs;
 use super::{Failure, progress};
 use crate::dataset::Dataset;
 use crate::experiment::{Claims, Experiment, Ledger, Tables};
+use crate::report::departures::{self, Departures};
 use crate::runs::Plan;
-use crate::store::{ExperimentRecord, RunRecord, State, Store};
+use crate::store::{ExperimentRecord, Pick, PickError, RunRecord, State, Store, Variant};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,26 +35,23 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
     Ok((experiment, plan))
 }
 
-/// The experiment that `what` (a folder, or a name in the store) means, as it was run last. The folder's own tables,
-/// claims and ledger are used where the folder is there, so that editing a table needs no training.
-pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, Failure> {
+/// The experiment that `what` (a folder, or a name in the store) means: the variant that was run last, or the one that is
+/// picked. The folder's own tables, claims and ledger are used where the folder is there, so that editing a table needs no
+/// training.
+pub(super) fn recorded(store: &Store, what: &Path, pick: &Pick) -> Result<Recorded, Failure> {
     let folder = if what.join("experiment.yaml").is_file() { Some(Experiment::load(what, &[])?) } else { None };
     let name = folder.as_ref().map_or_else(|| what.to_string_lossy().into_owned(), |e| e.config.name.clone());
-    let Some(mut record) = store.latest_experiment(&name)? else {
-        let names = store.experiment_names()?;
-        let hint = if names.is_empty() {
-            "the store is empty".to_string()
-        } else {
-            format!("the store has: {}", names.join(", "))
-        };
-        return Err(Failure::usage(format!(
-            "{}: no run of experiment {name:?} in {} ({hint})\n  next: unmute run {} --dataset DIR --db {}",
+    let (variant, mut record) = store.pick(&name, pick).map_err(|e| match e {
+        PickError::Store(e) => e.into(),
+        PickError::NoExperiment { .. } => Failure::usage(format!(
+            "{}: {e}\n  next: unmute run {} --dataset DIR --db {}",
             what.display(),
-            store.path().display(),
             what.display(),
             store.path().display()
-        )));
-    };
+        )),
+        e => Failure::usage(format!("{}: {e}", what.display())),
+    })?;
+    let departures = departures(&record, folder.as_ref(), what);
     if let Some(Experiment { tables, claims, ledger, .. }) = folder {
         if tables != Tables::default() {
             record.tables = tables;
@@ -65,7 +63,46 @@ pub(super) fn recorded(store: &Store, what: &Path) -> Result<ExperimentRecord, F
             record.ledger = ledger;
         }
     }
-    Ok(record)
+    // Also what the run was set to beside the folder.
+    record.ledger.hold_against(&record.config);
+    Ok(Recorded { variant, record, departures })
+}
+
+/// An experiment as the store has it, and in what that departs from its declaration.
+pub(super) struct Recorded {
+    pub variant: Variant,
+    pub record: ExperimentRecord,
+    pub departures: Departures,
+}
+
+impl Recorded {
+    /// Says on stderr in what the numbers are not those that are declared.
+    pub fn tell(&self) {
+        for line in self.departures.sentences() {
+            progress::say(&format!("note: {line}"));
+        }
+        if !self.departures.edits.is_empty() {
+            progress::say("next: `unmute run` with the experiment as it is now; what is done is not trained again");
+        }
+    }
+}
+
+/// In what a recorded experiment departs from the folder that declares it, or, without the folder, from what the store
+/// knows of it.
+fn departures(record: &ExperimentRecord, folder: Option<&Experiment>, what: &Path) -> Departures {
+    let declared = record.declared.as_deref();
+    let Some(folder) = folder else { return Departures::of(record, declared) };
+    // With the same --set values, so that what differs was edited.
+    let now = match Experiment::load(what, &record.sets) {
+        Ok(now) => now.config,
+        Err(_) => folder.config.clone(),
+    };
+    let mut edits = departures::edits(&record.config, &now);
+    if let Some(declared) = declared.filter(|declared| *declared != now.seeds) {
+        edits.push(format!("seeds: {declared:?} when run, {:?} now", now.seeds));
+    }
+    // A store of an earlier version does not know what was declared: the folder does.
+    Departures { edits, ..Departures::of(record, Some(declared.unwrap_or(&now.seeds))) }
 }
 
 /// Opens a store to read.

@@ -7,8 +7,8 @@ use super::{Exit, Failure, open, print, print_json, used};
 use crate::device::Device;
 use crate::experiment::Part;
 use crate::experiment::config::{Fusion as FusionConfig, Sounded};
+use crate::experiment::fusion_expr::{Choice, Fusion, Term};
 use crate::experiment::grid::AXES;
-use crate::experiment::term::{Choice, Fusion, Term};
 use crate::runs::footage::Footage;
 use crate::runs::merit;
 use crate::runs::trained::{self, TrainedGenerator};
@@ -16,7 +16,7 @@ use crate::runs::weights;
 use crate::score::Scores;
 use crate::score::fusion::{fill, fuse};
 use crate::score::metrics::top_k;
-use crate::store::{CellRecord, ExperimentRecord, RunRecord, Store};
+use crate::store::{CellRecord, ExperimentRecord, Pick, RunRecord, Store};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -97,7 +97,7 @@ fn voters(store: &Store, args: &PredictArgs) -> Result<Voters, Failure> {
     if !is_experiment {
         return of_runs(store, args);
     }
-    let record = open::recorded(store, Path::new(only))?;
+    let record = open::recorded(store, Path::new(only), &Pick::default())?.record;
     let Some(terms) = &args.fuse else {
         return Err(Failure::usage(format!(
             "{only}: an experiment has many runs\n  next: say which vote, such as --fuse 'rgb+flow+vggish(lstm)'"

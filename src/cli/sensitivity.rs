@@ -6,11 +6,12 @@ use super::run::{check, train};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::Experiment;
 use crate::report::claims::judge;
-use crate::report::evaluate_at;
+use crate::report::evaluate::evaluate_at;
 use crate::report::paired::Ours;
 use crate::report::scores::Results;
-use crate::report::sensitivity::{Flip, Movement, movements, sets, variant_name};
+use crate::report::sensitivity::{Flip, IN_FORCE, Movement, in_force, movements, sets, variant_name};
 use crate::runs::Plan;
+use crate::store::Pick;
 use std::collections::BTreeMap;
 
 pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
@@ -30,6 +31,10 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
             continue;
         }
         for (i, alternative) in entry.alternatives.iter().enumerate().filter(|(_, a)| !a.set.is_empty()) {
+            if in_force(&experiment.config, alternative) {
+                say(&format!("\n{} {}: {IN_FORCE}", entry.id, alternative.name));
+                continue;
+            }
             let name = variant_name(&experiment.config.name, &entry.id, i);
             say(&format!("\n{} {}: {}", entry.id, alternative.name, sets(alternative).join(", ")));
             let changed = [given.sets.clone(), sets(alternative)].concat();
@@ -57,7 +62,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
         }
     }
     // As far as the store tells, the variants were used last; the experiment itself is found by its name.
-    let record = open::recorded(&store, &given.experiment)?;
+    let record = open::recorded(&store, &given.experiment, &Pick::default())?.record;
     let results = Results::new(&store, &record)?;
     let tables = evaluate_at(&results, &record.tables)?;
     let judged = judge(&record.claims, &record.tables, &Ours::new(&results, &record.tables))?;

@@ -45,6 +45,9 @@ pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     let kept = store.weights(&run.id)?;
     line("weights", kept.map(|kept| crate::report::format::bytes(kept.bytes)));
     line("error", run.error.clone());
+    for remark in crate::score::quality::remarks(&run.values) {
+        line("note", Some(remark));
+    }
     out += "\n";
     for (name, value) in &run.values {
         out += &format!("{name:<24} {value:.6}\n");

@@ -1,6 +1,6 @@
 //! Flags of the verbs that use what was trained.
 
-use super::args::{DbArg, DeviceArgs};
+use super::args::{DbArg, DeviceArgs, PickArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -102,6 +102,8 @@ pub(super) struct PredictionsArgs {
     /// How to write them
     #[arg(long, value_enum, default_value_t = RowsFormat::Csv)]
     pub format: RowsFormat,
+    #[command(flatten)]
+    pub pick: PickArgs,
     #[command(flatten)]
     pub db: DbArg,
 }

@@ -5,7 +5,7 @@ use crate::dataset::Split;
 use crate::experiment::config::SelectOn;
 use crate::runs::footage::Footage;
 use crate::runs::merit;
-use crate::store::{RunRecord, State, Store};
+use crate::store::{Pick, RunRecord, State, Store};
 use std::path::Path;
 
 /// The run of a cell that `best` means: the finished seed that is best by the selection's metric among those whose weights were
@@ -45,7 +45,7 @@ pub(super) fn best_of_cell(
 /// The run of a cell by its key, in an experiment or in the one that was run last and has it.
 pub(super) fn of_key(store: &Store, key: &str, experiment: Option<&Path>) -> Result<RunRecord, Failure> {
     let experiments = match experiment {
-        Some(what) => vec![open::recorded(store, what)?],
+        Some(what) => vec![open::recorded(store, what, &Pick::default())?.record],
         None => store.experiments()?,
     };
     for record in &experiments {

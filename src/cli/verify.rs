@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::progress::{RunProgress, say, spinner};
-use super::{Exit, Failure, open, print, print_json, run};
+use super::{Exit, Failure, open, print, print_json, signals};
 use crate::dataset::Dataset;
 use crate::experiment::config::{Engine, Keep};
 use crate::report::format::number;
@@ -10,7 +10,7 @@ use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
 use crate::runs::why;
 use crate::runs::{Event, Options};
-use crate::store::{Check, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values};
+use crate::store::{Check, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         keep: if args.keep_weights { Keep::All } else { Keep::None },
     };
     let engine = args.engine.as_deref().and_then(Engine::of_word);
-    let interrupt = run::stop_on_interrupt()?;
+    let interrupt = signals::listen(Some(Duration::ZERO))?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
     let progress = RunProgress::new(runs.len());
     // The banks that they need are trained along, and not counted.
@@ -89,7 +89,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         &watch,
     );
     progress.finish();
-    if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+    if interrupt.is_asked() {
         return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was changed".into() });
     }
     Ok(verified?)
@@ -111,7 +111,7 @@ fn candidates(
     let given = ids.iter().map(|id| open::run(store, &id.to_string_lossy()));
     let given = given.collect::<Result<Vec<RunRecord>, Failure>>()?;
     if !named.is_empty() {
-        let names = named.iter().map(|named| Ok(open::recorded(store, named)?.name));
+        let names = named.iter().map(|named| Ok(open::recorded(store, named, &Pick::default())?.record.name));
         let names = names.collect::<Result<HashSet<String>, Failure>>()?;
         experiments.retain(|e| names.contains(&e.name));
     }

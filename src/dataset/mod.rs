@@ -2,6 +2,27 @@
 //! stream (N, T, D) and audio feature (N_with_audio, D_a; rows in the order of the clips that have audio).
 //!
 //! [`Dataset::open`] checks all of it, so that what follows can index without fear.
+//!
+//! ```
+//! use unmute::dataset::{Dataset, synth};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let dir = folder.path().join("mini");
+//! let options =
+//!     synth::Options { preset: synth::Preset::Mini, seed: 0, train_clips: Some(40), val_clips: Some(20), sounded: false };
+//! synth::synth(&dir, &options, &|_, _| {})?;
+//! let dataset = Dataset::open(&dir)?;
+//! assert_eq!((dataset.clips.len(), dataset.classes()), (60, 20));
+//! assert!(dataset.stream("rgb").is_some() && dataset.audio("vggish").is_some());
+//!
+//! // What is wrong with a data set is told when it is opened.
+//! std::fs::write(dir.join("clips.csv"), "clip,label,split,has_audio\nc0,humming,train,true\n")?;
+//! let error = Dataset::open(&dir).unwrap_err().to_string();
+//! assert!(error.contains("clips.csv") && error.contains("humming"), "{error}");
+//! # Ok(())
+//! # }
+//! ```
 
 mod check;
 pub mod clips;
@@ -52,27 +73,6 @@ impl Dataset {
     ///
     /// Numbers are read once: the result is remembered in a small file beside them (`.unmute-check.json`) for as
     /// long as sizes and modification times stay.
-    ///
-    /// ```
-    /// use unmute::dataset::{Dataset, synth};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// let dir = folder.path().join("mini");
-    /// let options =
-    ///     synth::Options { preset: synth::Preset::Mini, seed: 0, train_clips: Some(40), val_clips: Some(20), sounded: false };
-    /// synth::synth(&dir, &options, &|_, _| {})?;
-    /// let dataset = Dataset::open(&dir)?;
-    /// assert_eq!((dataset.clips.len(), dataset.classes()), (60, 20));
-    /// assert!(dataset.stream("rgb").is_some() && dataset.audio("vggish").is_some());
-    ///
-    /// // What is wrong with a data set is told when it is opened.
-    /// std::fs::write(dir.join("clips.csv"), "clip,label,split,has_audio\nc0,humming,train,true\n")?;
-    /// let error = Dataset::open(&dir).unwrap_err().to_string();
-    /// assert!(error.contains("clips.csv") && error.contains("humming"), "{error}");
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn open(dir: &Path) -> Result<Dataset, Error> {
         let manifest = Manifest::read(dir)?;
         let clips_path = dir.join("clips.csv");

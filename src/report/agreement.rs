@@ -6,50 +6,23 @@
 //! they agree; else the data do not say. Nothing agrees or differs on other data than the published, from one seed, or from
 //! fewer runs or other settings than declared.
 
-use super::evaluate::Entry;
 use super::scores::Results;
+use super::table::{Agreement, Entry};
 use crate::dataset::Kind;
 use crate::experiment::Tables;
 use crate::experiment::tables::{Count, Published};
 use crate::store::{Error, SplitCounts};
-use serde::Serialize;
 
 /// 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.96;
 /// Clip counts further apart than this share are another data set.
 const SAME_DATA: f64 = 0.05;
 
-/// How a number stands to the published one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Agreement {
-    /// As near as the margin asks, all uncertainty counted in.
-    Agrees,
-    /// Further apart than chance explains.
-    Differs,
-    /// Not decided.
-    Inconclusive,
-    /// There is no number of ours.
-    NotRun,
-}
-
-impl Agreement {
-    /// As in a sentence.
-    pub fn words(self) -> &'static str {
-        match self {
-            Agreement::Agrees => "agrees",
-            Agreement::Differs => "differs",
-            Agreement::Inconclusive => "inconclusive",
-            Agreement::NotRun => "not run",
-        }
-    }
-}
-
 /// What verdicts depend on besides the numbers themselves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Terms {
-    /// Whether the data were made up; then not even a count of clips can agree.
-    pub synthetic: bool,
+    /// Whether the data may be those that were published on; else not even a count of clips agrees or differs.
+    pub comparable: bool,
     /// Why no number can count as a reproduction.
     pub obstacle: Option<String>,
     /// Val clips behind a published percentage, where the tables say it.
@@ -58,22 +31,29 @@ pub struct Terms {
     pub within: f64,
 }
 
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { comparable: true, obstacle: None, published_clips: None, within: 2.0 }
+    }
+}
+
 impl Terms {
     /// The terms of an experiment's results.
     pub fn of(results: &Results, tables: &Tables) -> Result<Terms, Error> {
         let counts = tables.tables.iter().flat_map(|t| &t.counts);
         let total = counts.filter(|row| row.count == Count::Total).map(|row| &row.published).next();
         let (train, val) = total.map_or((None, None), |p| (p.train.as_ref(), p.val.as_ref()));
-        let obstacle = match obstacle(results, train, val)? {
+        let other_data = other_data(results, train, val)?;
+        let comparable = other_data.is_none();
+        let obstacle = match other_data {
             Some(why) => Some(why),
-            None => reduced(&results.experiment.sets),
+            None => results.departures.obstacle(),
         };
-        let synthetic = results.dataset.manifest.kind == Kind::Synthetic;
-        Ok(Terms { synthetic, obstacle, published_clips: val.map(|p| p.value), within: tables.agree_within })
+        Ok(Terms { comparable, obstacle, published_clips: val.map(|p| p.value), within: tables.agree_within })
     }
 }
 
-fn obstacle(results: &Results, train: Option<&Published>, val: Option<&Published>) -> Result<Option<String>, Error> {
+fn other_data(results: &Results, train: Option<&Published>, val: Option<&Published>) -> Result<Option<String>, Error> {
     if results.dataset.manifest.kind == Kind::Synthetic {
         return Ok(Some("synthetic data".into()));
     }
@@ -89,12 +69,6 @@ fn obstacle(results: &Results, train: Option<&Published>, val: Option<&Published
         }
     }
     Ok(None)
-}
-
-/// Keys set on the command line that make other runs than those declared; a smaller grid does not.
-fn reduced(sets: &[String]) -> Option<String> {
-    let changed: Vec<&str> = sets.iter().map(String::as_str).filter(|s| !s.starts_with("grid.")).collect();
-    (!changed.is_empty()).then(|| format!("changed: {}", changed.join(", ")))
 }
 
 /// The verdict on a percentage, and why where it is not plain.
@@ -132,7 +106,7 @@ pub fn count(entry: &Entry, published: Option<&Published>, terms: &Terms) -> (Op
     let Some(published) = published else { return (None, None) };
     let Some(own) = entry.mean else { return (Some(Agreement::NotRun), entry.skipped.clone()) };
     match &terms.obstacle {
-        why if terms.synthetic => (Some(Agreement::Inconclusive), why.clone()),
+        why if !terms.comparable => (Some(Agreement::Inconclusive), why.clone()),
         _ if own == published.value => (Some(Agreement::Agrees), None),
         _ => (Some(Agreement::Differs), None),
     }
@@ -142,27 +116,12 @@ pub fn count(entry: &Entry, published: Option<&Published>, terms: &Terms) -> (Op
 mod tests {
     use super::*;
     use crate::experiment::TableId;
+    use crate::experiment::claims::Metric;
+    use crate::report::measure::Measure;
 
     fn entry(mean: f64, half: f64, n: usize) -> Entry {
-        Entry {
-            table: TableId::Number(2),
-            key: "k".into(),
-            row: "r".into(),
-            metric: "top1".into(),
-            mean: Some(mean),
-            sd: None,
-            n,
-            published: None,
-            delta: None,
-            skipped: None,
-            interval: Some((mean - half, mean + half)),
-            verdict: None,
-            why: None,
-            declared: 3,
-            seeded: true,
-            published_text: None,
-            values: Vec::new(),
-        }
+        let of = Entry::of(&TableId::Number(2), "k", "r", Measure::Accuracy(Metric::Top1), vec![mean]);
+        Entry { n, interval: Some((mean - half, mean + half)), declared: 3, seeded: true, ..of }
     }
 
     fn verdict(entry: &Entry, published: &str, terms: &Terms) -> (Agreement, Option<String>) {
@@ -203,7 +162,9 @@ mod tests {
         let absent = Entry { mean: None, skipped: Some("no aenet".into()), ..entry(0.0, 0.0, 0) };
         assert_eq!(verdict(&absent, "4.70", &synthetic), (Agreement::NotRun, Some("no aenet".into())));
         assert_eq!(percentage(&absent, None, &synthetic), (None, None));
-        assert_eq!(reduced(&["grid.audio=[vggish]".into()]), None);
-        assert_eq!(reduced(&["train.epochs=5".into()]).unwrap(), "changed: train.epochs=5");
+        // Counts of clips of other data are other counts, and no finding.
+        let other = Terms { comparable: false, obstacle: Some("other data".into()), ..terms };
+        let clips = Entry { seeded: false, ..entry(438.0, 0.0, 1) };
+        assert_eq!(count(&clips, Published::parse("100,000").as_ref(), &other).0, Some(Agreement::Inconclusive));
     }
 }

@@ -126,6 +126,9 @@ pub struct Paper<'a>(pub &'a Tables);
 /// One comparison as it came out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
+    /// The two rows that are compared: `lstm/l2/with over baseline`.
+    #[serde(skip)]
+    pub sides: Option<String>,
     /// In words and numbers.
     pub text: String,
     /// How it came out.
@@ -157,6 +160,28 @@ pub struct Judgement {
     pub claim: String,
     /// What it stands on.
     pub comparisons: Vec<Outcome>,
+}
+
+impl Judgement {
+    /// The verdict that is shown: that on what can be tested, where the whole cannot.
+    pub fn shown(&self) -> Verdict {
+        self.partial.unwrap_or(self.verdict)
+    }
+
+    /// The size of what is claimed: the comparison where the first side gains least, which is the one that decides a claim
+    /// about all; `+14.8 [+11.2, +18.4]`.
+    pub fn effect(&self) -> Option<String> {
+        let sized = |o: &&Outcome| o.decides && o.difference.is_some();
+        let mut least: Option<&Outcome> = None;
+        for o in self.comparisons.iter().filter(sized) {
+            if least.is_none_or(|l| o.difference < l.difference) {
+                least = Some(o);
+            }
+        }
+        let o = least?;
+        let interval = o.interval.map(|(low, high)| format!(" [{}, {}]", signed(low, 1), signed(high, 1)));
+        Some(format!("{}{}", signed(o.difference?, 1), interval.unwrap_or_default()))
+    }
 }
 
 /// An element of a claim: one question, or two whose answers should have the same sign.
@@ -273,7 +298,7 @@ impl Relation {
 impl Outcome {
     fn impossible(why: String) -> Outcome {
         let (difference, interval, p) = (None, None, None);
-        Outcome { text: why, verdict: Verdict::CannotBeTested, difference, interval, p, decides: true }
+        Outcome { sides: None, text: why, verdict: Verdict::CannotBeTested, difference, interval, p, decides: true }
     }
 }
 
@@ -323,7 +348,8 @@ fn decide(question: &Question, answer: Result<Answer, Unanswered>, p: Option<f64
         }
     }
     let interval = answer.spread.map(|s| s.interval);
-    Outcome { text, verdict, difference: rows.then_some(difference), interval, p, decides: true }
+    let sides = rows.then(|| format!("{} over {}", answer.left, answer.right));
+    Outcome { sides, text, verdict, difference: rows.then_some(difference), interval, p, decides: true }
 }
 
 fn p_text(p: f64) -> String {
@@ -345,7 +371,7 @@ fn order(first: Outcome, then: Outcome) -> Outcome {
         Verdict::Fails => format!("{}, but {}", first.text, then.text),
         _ => format!("{} and {}", first.text, then.text),
     };
-    Outcome { text, verdict, difference: None, interval: None, p: None, decides: true }
+    Outcome { sides: None, text, verdict, difference: None, interval: None, p: None, decides: true }
 }
 
 /// How many outcomes are of a kind.

@@ -1,14 +1,6 @@
 //! Numbers as text, the same everywhere.
 
-use super::evaluate::Entry;
-
-/// Decimals that a metric is shown with.
-pub fn decimals(metric: &str) -> usize {
-    match metric {
-        "train" | "val" => 0,
-        _ => 2,
-    }
-}
+use super::table::Entry;
 
 /// `35.12`, `55,196`.
 pub fn number(value: f64, decimals: usize) -> String {
@@ -44,12 +36,22 @@ pub fn signed(value: f64, decimals: usize) -> String {
 
 /// `35.12 ± 0.40`, or the number alone where there is one seed.
 pub fn mean_sd(entry: &Entry) -> Option<String> {
-    let decimals = decimals(&entry.metric);
+    let decimals = entry.metric.decimals();
     let mean = number(entry.mean?, decimals);
     Some(match entry.sd {
         Some(sd) => format!("{mean} ± {}", number(sd, decimals)),
         None => mean,
     })
+}
+
+/// Text that no spreadsheet takes for a formula: what begins like one stands behind an apostrophe, and other control
+/// characters than tabs and line breaks are left out.
+pub fn spreadsheet_safe(text: &str) -> String {
+    let shown: String = text.chars().filter(|c| !c.is_control() || "\t\n".contains(*c)).collect();
+    let first = shown.trim_start().chars().next();
+    let number = shown.parse::<f64>().is_ok();
+    let formula = matches!(first, Some('=' | '+' | '-' | '@' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}'));
+    if formula && !number && shown != "-" { format!("'{shown}") } else { shown }
 }
 
 /// `3.2 s`, `12 min`, `1.4 h`.
@@ -87,5 +89,25 @@ mod tests {
         assert_eq!(signed(-3.2, 2), "\u{2212}3.20");
         assert_eq!(signed(0.004, 2), "±0.00");
         assert_eq!(bytes(40_000_000), "38.1 MiB");
+    }
+
+    #[test]
+    fn what_begins_like_a_formula_is_text() {
+        for (text, safe) in [
+            ("=1+1", "'=1+1"),
+            ("+cmd", "'+cmd"),
+            ("-2+3", "'-2+3"),
+            ("@sum", "'@sum"),
+            ("\t=1", "'\t=1"),
+            (" =1", "' =1"),
+            ("\u{1b}[31mred\u{7}", "[31mred"),
+            ("a=b", "a=b"),
+            ("-", "-"),
+            ("-2.5", "-2.5"),
+            ("+1e-3", "+1e-3"),
+            ("two\nlines", "two\nlines"),
+        ] {
+            assert_eq!(spreadsheet_safe(text), safe);
+        }
     }
 }

@@ -5,12 +5,11 @@
 //! (ledger A13).
 
 use super::claims::{About, Answer, Question, Source, Unanswered, shared_by_all};
-use super::evaluate::point;
 use super::resample::{Ready, Sample, Seed};
-use super::scores::{Fused, Results, Scope};
+use super::scores::{Fused, Results, Scope, point};
 use crate::experiment::claims::{Metric, Side};
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::Table;
-use crate::experiment::term::Fusion;
 use crate::experiment::{TableId, Tables};
 use crate::store::Error;
 use std::cell::RefCell;

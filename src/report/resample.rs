@@ -21,6 +21,8 @@ const RESAMPLES: usize = 10_000;
 const RESAMPLES_EACH: usize = 100;
 /// Resamples for the intervals of single rows, which need no far tail.
 const RESAMPLES_LEVEL: usize = 2_000;
+/// Differences of percents that are nothing but rounding of their representation.
+const NOTHING: f64 = 1e-9;
 pub(super) const CONFIDENCE: f64 = 0.95;
 /// Seeds that have to stand behind a decision about trained rows.
 pub(super) const SEEDS: usize = 2;
@@ -246,10 +248,11 @@ impl Sample {
         (observed, values)
     }
 
-    /// For each row, given by its columns: the 95 % interval of its mean over seeds, in percent of all clips.
-    pub(super) fn levels(&self, rows: &[Vec<usize>]) -> Vec<(f64, f64)> {
+    /// For each row, given by its columns: its mean over seeds in each resample, in percent of all clips. The same resamples
+    /// for all rows, so that two rows are compared clip by clip.
+    pub(super) fn draws(&self, rows: &[Vec<usize>]) -> Vec<Vec<f64>> {
         if self.clips.is_empty() || rows.is_empty() {
-            return vec![(f64::NAN, f64::NAN); rows.len()];
+            return vec![Vec::new(); rows.len()];
         }
         let most = rows.iter().map(Vec::len).max().unwrap_or(1);
         let drawn: Vec<Vec<f64>> = (0..RESAMPLES_LEVEL)
@@ -261,15 +264,24 @@ impl Sample {
                 rows.iter().map(|row| draw.best(std::slice::from_ref(row), &draw.seeds(row.len())).1).collect()
             })
             .collect();
-        let tail = (1.0 - CONFIDENCE) / 2.0;
-        (0..rows.len())
-            .map(|row| {
-                let mut values: Vec<f64> = drawn.iter().map(|means| means[row]).collect();
-                values.sort_by(f64::total_cmp);
-                (quantile(&values, tail), quantile(&values, 1.0 - tail))
-            })
-            .collect()
+        (0..rows.len()).map(|row| drawn.iter().map(|means| means[row]).collect()).collect()
     }
+}
+
+/// The 95 % interval of resampled values; NaN where there are none.
+pub(super) fn interval(mut resampled: Vec<f64>) -> (f64, f64) {
+    resampled.sort_by(f64::total_cmp);
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    (quantile(&resampled, tail), quantile(&resampled, 1.0 - tail))
+}
+
+/// The two-sided p that resampled differences are other than 0: twice the smaller share on either side, with what lies at 0
+/// on both.
+pub(super) fn p_of_difference(resampled: &[f64]) -> f64 {
+    let share = |of: &dyn Fn(f64) -> bool| {
+        (1 + resampled.iter().filter(|d| of(**d)).count()) as f64 / (resampled.len() + 1) as f64
+    };
+    (2.0 * share(&|d| d >= -NOTHING).min(share(&|d| d <= NOTHING))).min(1.0)
 }
 
 #[cfg(test)]
@@ -281,6 +293,11 @@ mod tests {
         let n = columns[0].len();
         let clips = (0..n).map(|i| i.to_string()).collect();
         Sample { clips, labels: (0..n).map(|i| i % 4).collect(), columns, index: BTreeMap::new() }
+    }
+
+    /// The intervals of rows' means.
+    fn levels(sample: &Sample, rows: &[Vec<usize>]) -> Vec<(f64, f64)> {
+        sample.draws(rows).into_iter().map(interval).collect()
     }
 
     fn rows(left: Vec<Vec<usize>>, right: Vec<Vec<usize>>, seeds: usize) -> Ready {
@@ -359,7 +376,7 @@ mod tests {
     fn levels_are_those_of_a_proportion() {
         // 120 of 400: standard error of a proportion 2.29 points. With one seed no other spread is there.
         let s = sample(vec![first_right(120, 400), first_right(160, 400)]);
-        let levels = s.levels(&[vec![0], vec![0, 1]]);
+        let levels = levels(&s, &[vec![0], vec![0, 1]]);
         assert!((levels[0].0 - (30.0 - 1.96 * 2.29)).abs() < 0.6, "{levels:?}");
         assert!((levels[0].1 - (30.0 + 1.96 * 2.29)).abs() < 0.6, "{levels:?}");
         // Two seeds 10 points apart: the interval of their mean reaches beyond either's.
@@ -393,7 +410,7 @@ mod tests {
                 assert!((ours.0 - low).abs() < slack && (ours.1 - high).abs() < slack, "{ours:?} {theirs} of {n}");
             };
             near(difference, &case["difference"], 0.02);
-            near(s.levels(&[vec![0]])[0], &case["level"], 0.04);
+            near(levels(&s, &[vec![0]])[0], &case["level"], 0.04);
         }
     }
 }

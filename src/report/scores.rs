@@ -1,12 +1,16 @@
 //! From a fusion's terms to scores: which cells it names, which runs they have, which cell is the best of a group.
 
-use crate::experiment::config::{SelectOn, Sounded};
-use crate::experiment::term::{Choice, Fusion, Term};
+use super::departures::Departures;
+pub use super::ranks::right_by_class;
+use super::ranks::{all_finite, ranks};
+use crate::experiment::config::{Architecture, SelectOn, Sounded};
+use crate::experiment::fusion_expr::{Choice, Fusion, Term};
+use crate::experiment::same::same;
+use crate::experiment::tables::Table;
 use crate::experiment::{Part, TableId};
 use crate::score::Scores;
 use crate::score::fusion::{fill, fuse};
 use crate::store::{CellRecord, DatasetRecord, Error, ExperimentRecord, RunRecord, Store, ViewRecord};
-use rayon::prelude::*;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -21,9 +25,11 @@ pub struct Results<'a> {
     pub experiment: &'a ExperimentRecord,
     /// Its data set.
     pub dataset: DatasetRecord,
+    /// In what they are not those of the experiment as it is declared.
+    pub departures: Departures,
     store: &'a Store,
-    /// Only runs with these seeds; all where it is `None`.
-    seeds: Option<Vec<u64>>,
+    /// Only runs with these seeds.
+    seeds: Vec<u64>,
     views: RefCell<HashMap<i64, Rc<ViewRecord>>>,
     runs: RefCell<HashMap<String, Rc<Vec<RunRecord>>>>,
     scores: RefCell<ScoreCache>,
@@ -31,7 +37,7 @@ pub struct Results<'a> {
 
 /// One row's scores for each seed.
 pub struct Fused {
-    /// By seed, a single `None` where no summand depends on one: each val clip's [`ranks`].
+    /// By seed, a single `None` where no summand depends on one: each val clip's rank, as [`super::ranks::ranks`] counts.
     pub seeds: Vec<(Option<u64>, Vec<u32>)>,
     /// The view that they are of.
     pub view: Rc<ViewRecord>,
@@ -56,20 +62,9 @@ type Filled = (Rc<Scores>, Vec<String>);
 /// A term's scores for each seed, with the runs behind them.
 type BySeed = Vec<(Option<u64>, Rc<Scores>, Vec<String>)>;
 
-/// How many classes stand before the label in each clip's scores, as [`Scores::right`] counts; `u32::MAX` where a clip was not
-/// scored. All that tables need, in a fiftieth of the room.
-pub fn ranks(scores: &Scores, labels: &[usize]) -> Vec<u32> {
-    let rank = |(clip, &label): (usize, &usize)| {
-        if !scores.present[clip] {
-            return u32::MAX;
-        }
-        let row = scores.row(clip);
-        let own = row[label];
-        let higher: u32 = row.iter().map(|s| u32::from(*s > own)).sum();
-        let equal: u32 = row[..label].iter().map(|s| u32::from(*s == own)).sum();
-        higher + equal
-    };
-    labels.par_iter().enumerate().with_min_len(256).map(rank).collect()
+/// The beginning of a run's id, as it is shown.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 /// A row that cannot be computed: why.
@@ -85,23 +80,41 @@ pub struct Scope<'a> {
     pub table: &'a TableId,
 }
 
+/// The point of the further axes that a table is of: what it says itself, or the first value of each.
+pub fn point(experiment: &ExperimentRecord, table: &Table) -> BTreeMap<String, Value> {
+    let axes =
+        experiment.config.grid.iter().filter(|(axis, _)| !crate::experiment::grid::AXES.contains(&axis.as_str()));
+    axes.filter_map(|(axis, values)| {
+        let value = table.at.get(axis).or(values.first())?;
+        Some((axis.clone(), value.clone()))
+    })
+    .collect()
+}
+
 impl<'a> Results<'a> {
-    /// Prepares to read an experiment's results.
+    /// Prepares to read an experiment's results, from the runs of its own seeds alone: other seeds of the same cells may be
+    /// in the store, and are not what was asked for.
     pub fn new(store: &'a Store, experiment: &'a ExperimentRecord) -> Result<Self, Error> {
         Ok(Results {
             dataset: store.dataset(experiment.dataset_id)?,
+            departures: Departures::of(experiment, experiment.declared.as_deref()),
             experiment,
             store,
-            seeds: None,
+            seeds: experiment.config.seeds.clone(),
             views: RefCell::default(),
             runs: RefCell::default(),
             scores: RefCell::default(),
         })
     }
 
+    /// The same, with all that is known of how they depart from the declaration.
+    pub fn departing(self, departures: Departures) -> Self {
+        Results { departures, ..self }
+    }
+
     /// The same, of these seeds alone.
     pub fn only(self, seeds: &[u64]) -> Self {
-        Results { seeds: Some(seeds.to_vec()), ..self }
+        Results { seeds: seeds.to_vec(), ..self }
     }
 
     /// A view.
@@ -121,10 +134,7 @@ impl<'a> Results<'a> {
             return Ok(runs.clone());
         }
         let mut runs = self.store.runs_of_cell(fingerprint, false)?;
-        runs.retain(|run| match (&self.seeds, run.seed) {
-            (Some(wanted), Some(seed)) => wanted.contains(&seed),
-            _ => true,
-        });
+        runs.retain(|run| run.seed.is_none_or(|seed| self.seeds.contains(&seed)));
         let runs = Rc::new(runs);
         self.runs.borrow_mut().insert(fingerprint.clone(), runs.clone());
         Ok(runs)
@@ -145,6 +155,21 @@ impl<'a> Results<'a> {
         Ok(scores)
     }
 
+    /// Top-1 of a run's generated feature alone, in percent: over val clips that sound, and over silent ones. `None` where
+    /// it has no such scores, or there are no such clips.
+    pub fn generated_alone(&self, run: &RunRecord) -> Result<[Option<f64>; 2], Error> {
+        let Some(scores) = self.scores(&run.id, "generated")? else { return Ok([None, None]) };
+        let view = self.view(run.view_id)?;
+        let ranks = ranks(&scores, &view.val.labels);
+        let of = |sounds: bool| {
+            let wanted = ranks.iter().zip(&view.val.sounded).filter(|(_, sounded)| **sounded == sounds);
+            let (right, all) =
+                wanted.fold((0, 0), |(right, all), (rank, _)| (right + usize::from(*rank == 0), all + 1));
+            (all > 0).then(|| 100.0 * right as f64 / all as f64)
+        };
+        Ok([of(true), of(false)])
+    }
+
     /// The audio feature that `audio` stands for in a table.
     pub fn audio_of(&self, scope: &Scope) -> Result<String, Skipped> {
         let has = |name: &&String| self.dataset.manifest.audio(name).is_some();
@@ -162,7 +187,7 @@ impl<'a> Results<'a> {
 
     fn find(&self, scope: &Scope, part: &Part) -> Result<&CellRecord, Skipped> {
         let same = |c: &&CellRecord| {
-            c.part == *part && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
+            c.part == *part && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| same(v, value)))
         };
         let cell = self.experiment.cells.iter().find(same).ok_or_else(|| match part {
             Part::Stream { stream } => {
@@ -189,10 +214,10 @@ impl<'a> Results<'a> {
         audio: &str,
         choice: &Choice,
     ) -> Result<Result<(&CellRecord, bool), Skipped>, Error> {
-        let group = |architecture: Option<crate::experiment::config::Architecture>| -> Vec<&CellRecord> {
+        let group = |architecture: Option<Architecture>| -> Vec<&CellRecord> {
             let fits = |c: &&CellRecord| {
                 matches!(&c.part, Part::Generator { audio: a, generator: g, .. } if a == audio && architecture.is_none_or(|w| w == *g))
-                    && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
+                    && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| same(v, value)))
             };
             self.experiment.cells.iter().filter(fits).collect()
         };
@@ -213,11 +238,13 @@ impl<'a> Results<'a> {
             Choice::BestOf(architecture) => group(Some(*architecture)),
             Choice::Best => group(None),
         };
-        let metric = match self.experiment.config.fusion.select_on {
+        let on = self.experiment.config.fusion.select_on;
+        let metric = match on {
             SelectOn::Val => "top1",
             SelectOn::Train => "top1/silent_train",
         };
-        let mut best: Option<(f64, &CellRecord)> = None;
+        // Right clips, summed over runs, and the number of runs: compared as fractions, so that equal ones are equal.
+        let mut best: Option<(u64, u64, &CellRecord)> = None;
         let mut why = format!("no {audio} generator in the grid");
         for cell in candidates {
             if let Some(skipped) = &cell.skipped {
@@ -225,18 +252,35 @@ impl<'a> Results<'a> {
                 continue;
             }
             let runs = self.done(cell)?;
-            let values: Vec<f64> = runs.iter().filter_map(|r| r.values.get(metric).copied()).collect();
-            if values.is_empty() {
+            let (mut right, mut n) = (0u64, 0u64);
+            for run in &runs {
+                let Some(percent) = run.values.get(metric).copied().filter(|v| v.is_finite()) else { continue };
+                let counts = self.view(run.view_id)?.counts;
+                let clips = match on {
+                    SelectOn::Val => counts.val.0 + counts.val.1,
+                    SelectOn::Train => counts.train.1,
+                };
+                right += (percent / 100.0 * clips as f64).round() as u64;
+                n += 1;
+            }
+            if n == 0 {
                 why = "not run".into();
                 continue;
             }
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
             // The first of the grid wins a tie.
-            if best.is_none_or(|(value, _)| mean > value) {
-                best = Some((mean, cell));
+            if best.is_none_or(|(most, of, _)| u128::from(right) * u128::from(of) > u128::from(most) * u128::from(n)) {
+                best = Some((right, n, cell));
             }
         }
-        Ok(best.map(|(_, cell)| (cell, true)).ok_or(why))
+        Ok(best.map(|(_, _, cell)| (cell, true)).ok_or(why))
+    }
+
+    /// The architecture of the cell that `best` stands for, if any generator has run.
+    pub fn best_of(&self, scope: &Scope, audio: &str) -> Result<Option<Architecture>, Error> {
+        Ok(match self.choose(scope, audio, &Choice::Best)? {
+            Ok((CellRecord { part: Part::Generator { generator, .. }, .. }, _)) => Some(*generator),
+            _ => None,
+        })
     }
 
     /// A term's scores by seed.
@@ -280,7 +324,10 @@ impl<'a> Results<'a> {
                     Err(why) => return Ok(Err(why)),
                 },
             };
-            let Some(scores) = scores else { return Ok(Err(format!("run {} has no scores", &run.id[..12]))) };
+            let Some(scores) = scores else { return Ok(Err(format!("run {} has no scores", short(&run.id)))) };
+            if !all_finite(&scores) {
+                return Ok(Err(format!("run {} has scores that are not finite; it says nothing", short(&run.id))));
+            }
             out.push((run.seed, scores, used));
         }
         Ok(Ok((out, UsedCell { key: cell.key.clone(), chosen }, view_id)))
@@ -289,7 +336,7 @@ impl<'a> Results<'a> {
     /// Generated scores with real ones where clips sound (A11).
     fn filled(&self, scope: &Scope, run: &RunRecord, audio: &str) -> Result<Result<Filled, Skipped>, Error> {
         let Some(generated) = self.scores(&run.id, "generated")? else {
-            return Ok(Err(format!("run {} has no scores", &run.id[..12])));
+            return Ok(Err(format!("run {} has no scores", short(&run.id))));
         };
         if self.experiment.config.fusion.sounded == Sounded::Generated {
             return Ok(Ok((generated, vec![run.id.clone()])));
@@ -308,7 +355,7 @@ impl<'a> Results<'a> {
                 used.push(bank_run.id.clone());
                 match self.scores(&bank_run.id, "real")? {
                     Some(real) => real,
-                    None => return Ok(Err(format!("run {} has no scores", &bank_run.id[..12]))),
+                    None => return Ok(Err(format!("run {} has no scores", short(&bank_run.id)))),
                 }
             }
         };
@@ -375,7 +422,11 @@ impl<'a> Results<'a> {
                 summands.push((&**scores, *weight));
                 runs.extend(used.iter().cloned());
             }
-            out.push((seed, ranks(&fuse(&summands), &view.val.labels)));
+            let sum = fuse(&summands);
+            if !all_finite(&sum) {
+                return Ok(Err("the weighted sum of its parts is not finite".into()));
+            }
+            out.push((seed, ranks(&sum, &view.val.labels)));
         }
         runs.sort();
         runs.dedup();
@@ -391,40 +442,5 @@ impl Fused {
             (!ranks.is_empty()).then(|| 100.0 * right as f64 / ranks.len() as f64)
         };
         self.seeds.iter().filter_map(|(_, ranks)| percent(ranks)).collect()
-    }
-}
-
-/// Top-1 in percent for each of so many classes; `None` for classes without val clips.
-pub fn per_class(ranks: &[u32], labels: &[usize], classes: usize) -> Vec<Option<f64>> {
-    let mut counts = vec![(0usize, 0usize); classes];
-    for (rank, &label) in ranks.iter().zip(labels) {
-        counts[label].0 += usize::from(*rank == 0);
-        counts[label].1 += 1;
-    }
-    counts.into_iter().map(|(right, all)| (all > 0).then(|| 100.0 * right as f64 / all as f64)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::score::metrics;
-    use compute::rng::Rng;
-
-    /// Ranks say what the slow metrics say, with ties and absent clips.
-    #[test]
-    fn ranks_are_what_the_metrics_count() {
-        let (clips, classes) = (500, 7);
-        let mut stream = Rng::new(1, "ranks");
-        let values: Vec<f32> = (0..clips * classes).map(|_| stream.below(4) as f32).collect();
-        let labels: Vec<usize> = (0..clips).map(|_| stream.below(classes - 1)).collect();
-        let mut scores = Scores::complete(values, classes);
-        (0..clips).step_by(9).for_each(|clip| scores.present[clip] = false);
-        let ranks = ranks(&scores, &labels);
-        for (clip, label) in labels.iter().enumerate() {
-            for k in 1..=classes {
-                assert_eq!((ranks[clip] as usize) < k, scores.right(clip, *label, k), "clip {clip}, k {k}");
-            }
-        }
-        assert_eq!(per_class(&ranks, &labels, classes), metrics::per_class(&scores, &labels));
     }
 }

@@ -5,11 +5,17 @@
 //! where it is of the same data set and differs from the experiment in that alternative alone.
 
 use super::claims::{Judgement, judge};
-use super::evaluate::{EvaluatedTable, evaluate_at};
+use super::departures::same;
+use super::evaluate::evaluate_at;
 use super::format::signed;
+use super::measure::Measure;
 use super::paired::Ours;
 use super::scores::Results;
+use super::table::{EvaluatedTable, Row};
+use crate::experiment::Config;
+use crate::experiment::claims::Metric;
 use crate::experiment::ledger::Alternative;
+use crate::experiment::tables::TableKind;
 use crate::store::{Error, ExperimentRecord, Store};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -75,6 +81,16 @@ pub fn sets(alternative: &Alternative) -> Vec<String> {
     alternative.set.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
+/// Whether the experiment has what the alternative would set already, so that there is nothing to move.
+pub fn in_force(config: &Config, alternative: &Alternative) -> bool {
+    let config = serde_json::to_value(config).unwrap_or_default();
+    let value = |key: &str| key.split('.').try_fold(&config, |place, part| place.get(part));
+    !alternative.set.is_empty() && alternative.set.iter().all(|(key, set)| same(value(key), Some(set)))
+}
+
+/// What is said of such an alternative.
+pub const IN_FORCE: &str = "is what the experiment has already, so there is nothing to compare";
+
 /// An experiment's tables and verdicts.
 type Judged = (Vec<EvaluatedTable>, Vec<Judgement>);
 
@@ -100,6 +116,11 @@ pub fn movements(
                 moves: Vec::new(),
                 flips: Vec::new(),
             };
+            if in_force(&base.config, alternative) {
+                movement.skipped = Some(IN_FORCE.into());
+                out.push(movement);
+                continue;
+            }
             let variant = store.latest_experiment(&variant_name(&base.name, &entry.id, i))?;
             match variant.map(|v| comparable(base, v, &movement.set)) {
                 None if !all => continue,
@@ -146,9 +167,9 @@ fn comparable(base: &ExperimentRecord, variant: ExperimentRecord, set: &[String]
 }
 
 fn compare((theirs, verdicts): &Judged, (tables, judged): (&[EvaluatedTable], &[Judgement]), movement: &mut Movement) {
-    for ours in tables.iter().filter(|t| t.kind == "accuracy") {
+    for ours in tables.iter().filter(|t| t.kind == TableKind::Accuracy) {
         let Some(theirs) = theirs.iter().find(|t| t.id == ours.id) else { continue };
-        movement.moves.extend(["top1", "top5"].iter().filter_map(|metric| moved(ours, theirs, metric)));
+        movement.moves.extend(Metric::ALL.iter().filter_map(|metric| moved(ours, theirs, *metric)));
     }
     if movement.moves.is_empty() {
         movement.skipped = Some("none of its runs is done".into());
@@ -170,20 +191,22 @@ fn verdict(judgement: &Judgement) -> String {
     }
 }
 
-fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: &str) -> Option<Move> {
+fn moved(ours: &EvaluatedTable, theirs: &EvaluatedTable, metric: Metric) -> Option<Move> {
     let mut differences: Vec<(f64, &str)> = Vec::new();
     // Controls do not train, and the movement of a table is that of the paper's rows.
     for row in ours.rows.iter().filter(|r| !r.control) {
         let other = theirs.rows.iter().find(|r| r.key == row.key);
-        let value = |row: &super::evaluate::Row| row.entries.iter().find(|e| e.metric == metric).and_then(|e| e.mean);
+        let value = |row: &Row| row.entries.iter().find(|e| e.metric == Measure::Accuracy(metric)).and_then(|e| e.mean);
         if let Some((a, b)) = value(row).zip(other.and_then(value)) {
             differences.push((b - a, &row.key));
         }
     }
-    let largest = *differences.iter().max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
+    // The first of those that move as far.
+    let furthest = differences.iter().map(|(d, _)| d.abs()).fold(f64::NAN, f64::max);
+    let largest = *differences.iter().find(|(d, _)| d.abs() >= furthest)?;
     Some(Move {
         table: ours.id.to_string(),
-        metric: metric.into(),
+        metric: metric.word().into(),
         rows: differences.len(),
         moved: differences.iter().filter(|(d, _)| d.abs() > 1e-9).count(),
         mean: differences.iter().map(|(d, _)| d).sum::<f64>() / differences.len() as f64,

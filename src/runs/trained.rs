@@ -100,6 +100,9 @@ pub enum Error {
     /// The network or the device.
     #[error(transparent)]
     Train(#[from] train::Error),
+    /// The SVM bank.
+    #[error(transparent)]
+    Score(#[from] crate::score::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -293,14 +296,14 @@ pub fn bank(store: &Store, run: &RunRecord, d: &Description) -> Result<Bank, Err
             store.bank(&found.id)?.ok_or_else(missing)?
         }
     };
-    Ok(work::bank_of_record(record, d.svm.probability))
+    Ok(work::bank_of_record(record, &d.svm))
 }
 
 /// The bank that a run trained itself.
 pub fn bank_of(store: &Store, run: &RunRecord) -> Result<Bank, Error> {
     let svm: crate::experiment::config::Svm = serde_json::from_value(run.spec["svm"].clone()).unwrap_or_default();
     let missing = || Error::NoBank { audio: run.key.clone(), of: run.key.clone() };
-    Ok(work::bank_of_record(store.bank(&run.id)?.ok_or_else(missing)?, svm.probability))
+    Ok(work::bank_of_record(store.bank(&run.id)?.ok_or_else(missing)?, &svm))
 }
 
 /// The streams that weights were trained on, in their order; widths and frames have to be the same.

@@ -105,7 +105,7 @@ impl Store {
     fn numbers_hash(&self, id: &str) -> Result<String, Error> {
         let hash = async {
             let mut connection = self.readers.acquire().await?;
-            super::numbers::hash(&mut connection, "main", id).await
+            super::run_hash::hash(&mut connection, "main", id).await
         };
         self.runtime.block_on(hash).map_err(|e| Error::of_sqlx(&self.path, e))
     }

@@ -51,6 +51,9 @@ pub fn describe_schema() -> String {
                     table.indexes.push(index.trim_end_matches(';').replacen(" ON ", " on ", 1));
                 }
                 comment.clear();
+            } else if !text.is_empty() {
+                // What fills a table says why beside itself, not here.
+                comment.clear();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `generator=lstm and (top1>30 or seed=0)`: conditions on runs, as a tree and as SQL.
 
-use super::names::{Name, Names, words};
+use super::run_fields::{Name, Names, words};
 use std::ops::Range;
 
 /// What is wrong with a condition, and where.

@@ -2,7 +2,7 @@
 
 use super::filter::Bind;
 use super::select::bound;
-use super::{Error, Store, VERSION, blob, numbers, schema};
+use super::{Error, Store, VERSION, blob, run_hash, schema};
 use serde::Serialize;
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 use std::path::{Path, PathBuf};
@@ -321,7 +321,7 @@ async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result
     }
     let hash: Option<String> = spec.try_get(2)?;
     if let Some(hash) = hash.filter(|_| done)
-        && numbers::hash(t, "other", id).await? != hash
+        && run_hash::hash(t, "other", id).await? != hash
     {
         return Ok(Some(super::check::CHANGED.into()));
     }

@@ -9,16 +9,17 @@ mod compare;
 mod describe;
 mod error;
 mod filter;
+mod health;
 mod merge;
-mod names;
-mod numbers;
 pub mod query;
 mod read;
 pub mod records;
+mod run_fields;
+mod run_hash;
 mod schema;
 mod select;
 mod sweep;
-mod vitals;
+mod variants;
 mod weights;
 mod write;
 
@@ -27,13 +28,14 @@ pub use compare::{Comparison, Difference, Parting, ScoreDifference, differences,
 pub use describe::describe_schema;
 pub use error::Error;
 pub use filter::Filter;
+pub use health::{Disk, Health, Running, disk};
 pub use merge::{Merged, Refused};
-pub use names::{ColumnType, FIELDS, Name, Names, flatten};
 pub use records::*;
+pub use run_fields::{FIELDS, Name, Names, flatten};
 pub use schema::VERSION;
 pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
-pub use vitals::{Disk, Running, Vitals, disk};
+pub use variants::{Pick, PickError, Variant};
 pub use weights::KeptWeights;
 pub use write::DatasetKey;
 

@@ -43,32 +43,41 @@ impl Store {
         rows.iter().map(|r| Ok((self.get(r, 0)?, State::of_word(self.get(r, 1)?)))).collect()
     }
 
-    /// The experiment of that name that was run last.
+    /// The experiment of that name that was run last in this store, whatever the clocks of the machines said.
     pub fn latest_experiment(&self, name: &str) -> Result<Option<ExperimentRecord>, Error> {
         let rows = self.rows(
-            sqlx::query("SELECT * FROM experiment WHERE name = ? ORDER BY used_at DESC, id DESC LIMIT 1").bind(name),
+            sqlx::query("SELECT * FROM experiment WHERE name = ? ORDER BY used DESC, id DESC LIMIT 1").bind(name),
         )?;
         rows.first().map(|row| self.experiment(row)).transpose()
     }
 
+    /// An experiment by row.
+    pub(super) fn experiment_at(&self, id: i64) -> Result<ExperimentRecord, Error> {
+        let rows = self.rows(sqlx::query("SELECT * FROM experiment WHERE id = ?").bind(id))?;
+        let row = rows.first().ok_or_else(|| self.damaged(format!("no experiment {id}")))?;
+        self.experiment(row)
+    }
+
     /// Every experiment, the last used first.
     pub fn experiments(&self) -> Result<Vec<ExperimentRecord>, Error> {
-        let rows = self.rows(sqlx::query("SELECT * FROM experiment ORDER BY used_at DESC, id DESC"))?;
+        let rows = self.rows(sqlx::query("SELECT * FROM experiment ORDER BY used DESC, id DESC"))?;
         rows.iter().map(|row| self.experiment(row)).collect()
     }
 
     /// Names of all experiments, the last used first.
     pub fn experiment_names(&self) -> Result<Vec<String>, Error> {
-        let rows = self.rows(sqlx::query("SELECT name FROM experiment GROUP BY name ORDER BY max(used_at) DESC"))?;
+        let rows = self.rows(sqlx::query("SELECT name FROM experiment GROUP BY name ORDER BY max(used) DESC"))?;
         rows.iter().map(|r| self.get(r, 0)).collect()
     }
 
     fn experiment(&self, row: &SqliteRow) -> Result<ExperimentRecord, Error> {
         let id: i64 = self.get(row, "id")?;
         let text = |column: &str| self.get::<String>(row, column);
+        let declared: Option<String> = self.get(row, "declared")?;
         let cells = self.rows(sqlx::query("SELECT * FROM cell WHERE experiment_id = ? ORDER BY position").bind(id))?;
         Ok(ExperimentRecord {
             id,
+            digest: text("digest")?,
             name: text("name")?,
             dataset_id: self.get(row, "dataset_id")?,
             config: self.json(&text("config")?, "experiment.config")?,
@@ -76,6 +85,7 @@ impl Store {
             tables: self.json(&text("tables")?, "experiment.tables")?,
             claims: self.json(&text("claims")?, "experiment.claims")?,
             ledger: self.json(&text("ledger")?, "experiment.ledger")?,
+            declared: declared.map(|text| self.json(&text, "experiment.declared")).transpose()?,
             used_at: text("used_at")?,
             cells: cells
                 .iter()
@@ -290,7 +300,7 @@ impl Store {
         let rows = self.rows(
             sqlx::query(
                 "SELECT e.name, e.sets, e.used_at FROM experiment e
-                 WHERE e.id IN (SELECT experiment_id FROM cell WHERE fingerprint = ?) ORDER BY e.used_at DESC",
+                 WHERE e.id IN (SELECT experiment_id FROM cell WHERE fingerprint = ?) ORDER BY e.used DESC",
             )
             .bind(cell),
         )?;

@@ -110,6 +110,8 @@ pub struct ViewRecord {
 pub struct ExperimentRecord {
     /// Row.
     pub id: i64,
+    /// Over configuration (less seeds) and data set.
+    pub digest: String,
     /// Its name.
     pub name: String,
     /// Row of its data set.
@@ -124,7 +126,10 @@ pub struct ExperimentRecord {
     pub claims: crate::experiment::Claims,
     /// Ledger.
     pub ledger: crate::experiment::Ledger,
-    /// When it was last run.
+    /// The seeds that were declared, where `config.seeds` are those that were asked for; `None` where an earlier version
+    /// recorded it.
+    pub declared: Option<Vec<u64>>,
+    /// When it was last run, by the clock of the machine that did.
     pub used_at: String,
     /// Its cells.
     pub cells: Vec<CellRecord>,

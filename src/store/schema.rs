@@ -9,6 +9,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_store.sql", include_str!("../../migrations/0001_store.sql")),
     ("0002_accepted.sql", include_str!("../../migrations/0002_accepted.sql")),
     ("0003_hashes.sql", include_str!("../../migrations/0003_hashes.sql")),
+    ("0004_identity.sql", include_str!("../../migrations/0004_identity.sql")),
     ("0009_weights.sql", include_str!("../../migrations/0009_weights.sql")),
 ];
 
@@ -100,7 +101,17 @@ mod tests {
     }
 
     /// Columns that came after the first version.
-    const ADDED: [&str; 3] = ["quote(accepted_from)", "quote(numbers_hash)", "quote(val_hash)"];
+    const ADDED: [&str; 9] = [
+        "quote(accepted_from)",
+        "quote(numbers_hash)",
+        "quote(val_hash)",
+        "quote(row_hash)",
+        "quote(declared)",
+        "quote(used)",
+        "quote(worker)",
+        "quote(machine)",
+        "quote(sequence)",
+    ];
 
     /// Everything that is in the tables of a version, as text.
     async fn contents(connection: &mut SqliteConnection, tables: &[String]) -> Vec<String> {

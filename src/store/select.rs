@@ -1,8 +1,8 @@
 //! Lists of runs: filtered, sorted and cut off by SQLite, so that a long store is not read to show its top.
 
 use super::filter::{Bind, Filter};
-use super::names::{Name, Names};
 use super::records::*;
+use super::run_fields::{Name, Names};
 use super::{Error, Store};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteRow;
@@ -88,7 +88,7 @@ impl Store {
         let rows = self.rows(sqlx::query(
             "SELECT e.name, r.state, count(DISTINCT r.id) FROM experiment e
              JOIN cell c ON c.experiment_id = e.id JOIN run r ON r.cell = c.fingerprint
-             WHERE e.id = (SELECT o.id FROM experiment o WHERE o.name = e.name ORDER BY o.used_at DESC, o.id DESC LIMIT 1)
+             WHERE e.id = (SELECT o.id FROM experiment o WHERE o.name = e.name ORDER BY o.used DESC, o.id DESC LIMIT 1)
              GROUP BY e.name, r.state",
         ))?;
         for row in &rows {

@@ -1,7 +1,7 @@
 //! Everything that changes the store. Each call is one transaction.
 
 use super::records::*;
-use super::{Error, Store, blob, now, numbers};
+use super::{Error, Store, blob, now, run_hash};
 use crate::dataset::{Dataset, View};
 use crate::experiment::Experiment;
 use crate::train::Epoch;
@@ -108,9 +108,11 @@ impl Store {
         let digest = blake3::hash(format!("{config}\n{}", dataset.fingerprint).as_bytes()).to_hex().to_string();
         self.transact(false, async |t| {
             let id: i64 = sqlx::query(
-                "INSERT INTO experiment (digest, name, dataset_id, config, sets, tables, claims, ledger, created_at, used_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
-                 ON CONFLICT (digest) DO UPDATE SET config = ?4, sets = ?5, tables = ?6, claims = ?7, ledger = ?8, used_at = ?9
+                "INSERT INTO experiment (digest, name, dataset_id, config, sets, tables, claims, ledger, created_at, used_at,
+                                         declared, used)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, (SELECT coalesce(max(used), 0) + 1 FROM experiment))
+                 ON CONFLICT (digest) DO UPDATE SET config = ?4, sets = ?5, tables = ?6, claims = ?7, ledger = ?8, used_at = ?9,
+                     declared = ?10, used = excluded.used
                  RETURNING id",
             )
             .bind(&digest)
@@ -122,6 +124,7 @@ impl Store {
             .bind(json(&experiment.claims))
             .bind(json(&experiment.ledger))
             .bind(now())
+            .bind(json(&experiment.declared_seeds))
             .fetch_one(&mut **t)
             .await?
             .get(0);
@@ -349,7 +352,7 @@ impl Store {
                     .execute(&mut **t)
                     .await?;
             }
-            let hash = numbers::hash(t, "main", id).await?;
+            let hash = run_hash::hash(t, "main", id).await?;
             sqlx::query(
                 "UPDATE run SET state = 'done', finished_at = ?, heartbeat_at = NULL, error = NULL,
                      seconds = coalesce(seconds, 0) + ?, peak_memory = ?, numbers_hash = ? WHERE id = ?",

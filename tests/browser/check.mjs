@@ -74,6 +74,57 @@ try {
     if (screenshots) await page.screenshot({ path: `${screenshots}/${name}.png`, ...options });
   };
 
+  // What a reader sees without scrolling answers three questions.
+  const first = await page.evaluate(() => {
+    scrollTo(0, 0);
+    const seen = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let n = walker.nextNode(); n; n = walker.nextNode()) {
+      const range = document.createRange();
+      range.selectNodeContents(n);
+      const box = range.getBoundingClientRect();
+      if (box.height > 0 && box.width > 0 && box.bottom <= 900) seen.push(n.textContent.trim());
+    }
+    return seen.join(' ').replace(/\s+/g, ' ');
+  });
+  const answers = {
+    'does generation help in fusion?': /Does generating .{3,40} help\? (Yes|No|No, it hurts|Not shown|Not decided: one seed|Not run|Nothing to generate)\. \S/,
+    'which generator?': /Which generator.{0,20}\? [^.]{2,60}\. \S|Not run\./,
+    'may I trust it?': /May I trust it\? (No|Not as a finding|With care|Within the intervals)\. \S/,
+  };
+  for (const [question, pattern] of Object.entries(answers)) {
+    if (!pattern.test(first)) fault(`the first 900 pixels do not answer: ${question}: ${first.slice(0, 600)}`);
+  }
+  // Dots lie on their rails, and a star is no tie.
+  const off = await page.evaluate(() => [...document.querySelectorAll('.rail > *')].filter((e) => {
+    const [mark, rail] = [e.getBoundingClientRect(), e.parentElement.getBoundingClientRect()];
+    return rail.width > 0 && !e.closest('.scale') && (mark.left < rail.left - 8 || mark.right > rail.right + 8);
+  }).length);
+  if (off) fault(`${off} marks lie outside their rails`);
+  const both = await page.evaluate(() => document.querySelectorAll('td.best.tied').length);
+  if (both) fault(`${both} numbers are the best and tied`);
+  const hidden = await page.evaluate(() => {
+    const box = document.getElementById('show-published');
+    const cells = () => [...document.querySelectorAll('main table.data td.cmp')].filter((e) => e.getBoundingClientRect().width > 0).length;
+    if (!box || !document.querySelector('main table.data td.cmp')) return [];
+    const states = [box.checked];
+    for (let i = 0; i < 2; i++) {
+      const before = cells();
+      if ((before > 0) !== box.checked) return [`with the box ${box.checked}, ${before} published cells are seen`];
+      box.click();
+    }
+    return states[0] === box.checked ? [] : ['the box does not come back'];
+  });
+  for (const text of hidden) fault(text);
+  const tiles = await page.evaluate(() => {
+    const board = document.querySelector('.tiles');
+    if (!board) return [];
+    const counted = [...document.querySelectorAll('ul.counts strong')].reduce((n, e) => n + Number(e.textContent), 0);
+    const shown = board.querySelectorAll('.metric > p > strong.verdict').length;
+    return counted === shown ? [] : [`the scoreboard counts ${counted} verdicts and shows ${shown}`];
+  });
+  for (const text of tiles) fault(text);
+  await page.evaluate(() => scrollTo(0, 0));
   await overflow('as it opens');
   await accessible('light');
   // Every number leads to an open place that can be seen.
@@ -136,7 +187,23 @@ try {
   await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
   await shoot('wide');
   await page.setViewport({ width: 360, height: 1600 });
+  const frozen = await page.evaluate(() => {
+    const scroller = [...document.querySelectorAll('.scroll:has(table.data)')].find((s) => s.scrollWidth > s.clientWidth + 60);
+    if (!scroller) return null;
+    scroller.scrollLeft = 60;
+    const cell = scroller.querySelector('tbody tr:not(.group) th').getBoundingClientRect();
+    return Math.abs(cell.left - scroller.getBoundingClientRect().left) < 4 ? null : `${cell.left}`;
+  });
+  if (frozen) fault(`on a phone the first column is scrolled away: ${frozen}`);
   await shoot('narrow');
+  await page.setViewport({ width: 1280, height: 900 });
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight / 2));
+  const sticky = await page.evaluate(() => document.querySelector('nav.contents').getBoundingClientRect().top);
+  if (sticky !== 0) fault(`the contents list is at ${sticky} px, not at the top`);
+  await page.evaluate(() => dispatchEvent(new Event('beforeprint')));
+  const shut = await page.evaluate(() => document.querySelectorAll('details:not([open]):not(.copies)').length);
+  if (shut) fault(`${shut} pieces of evidence are not printed`);
+  await page.evaluate(() => dispatchEvent(new Event('afterprint')));
   if (screenshots) await page.pdf({ path: `${screenshots}/print.pdf`, format: 'A4' });
 } finally {
   await browser.close();

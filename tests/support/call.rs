@@ -211,6 +211,15 @@ impl Call {
         self
     }
 
+    /// Calls; whether it fails, which it may, with a message.
+    pub fn may_fail(mut self) -> bool {
+        let output = self.command.output().unwrap_or_else(|e| panic!("{}: {e}", self.shown));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked"), "{}: {said}", self.shown);
+        assert!(output.status.success() || said.contains("error:"), "{}: {said}", self.shown);
+        !output.status.success()
+    }
+
     /// Calls; the exit code should be 0.
     #[track_caller]
     pub fn success(self) -> Said {

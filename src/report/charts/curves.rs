@@ -1,10 +1,13 @@
 //! Training and validation curves of every generator cell, with the seeds' spread.
 
-use super::svg::{Plot, Series};
+use super::svg::{Plot, Series, anchor};
+use crate::experiment::Part;
+use crate::experiment::config::Classifier;
 use crate::report::scores::Results;
 use crate::store::{CellRecord, Curve, Error, Store};
 use crate::train::{Epoch, Measures};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What is drawn: name, where it is found, and whether it means anything without a classifier.
@@ -19,30 +22,50 @@ const QUANTITIES: [Quantity; 3] = [
     ("classifier top-1 (%)", |m| m.accuracy, true),
 ];
 
-/// One figure for each generator cell that has runs: `{key, id, plots: [svg], csv}`.
+/// One figure for each generator cell that has runs: `{key, id, plots: [svg], csv}`. Plots of one quantity share their scale:
+/// accuracies all, feature errors by audio feature, losses by audio feature and kind of loss.
 pub fn figures(store: &Store, results: &Results) -> Result<Vec<Value>, Error> {
-    let mut out = Vec::new();
+    let mut cells: Vec<(&CellRecord, Vec<Curve>, bool)> = Vec::new();
     for cell in &results.experiment.cells {
-        let crate::experiment::Part::Generator { classifier, .. } = &cell.part else { continue };
+        let Part::Generator { classifier, .. } = &cell.part else { continue };
         let mut curves: Vec<Curve> = Vec::new();
         for run in results.done(cell)? {
             curves.push(store.curve(&run.id)?);
         }
         curves.retain(|c| !c.is_empty());
         if !curves.is_empty() {
-            out.push(figure(cell, &curves, *classifier == crate::experiment::config::Classifier::With));
+            cells.push((cell, curves, *classifier == Classifier::With));
         }
     }
-    Ok(out)
+    let mut ranges: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for (cell, curves, classifier) in &cells {
+        for (name, of, needs) in QUANTITIES.iter().filter(|q| *classifier || !q.2) {
+            let range = ranges.entry(scale(&cell.part, name, *needs)).or_insert((f64::INFINITY, f64::NEG_INFINITY));
+            let values = curves.iter().flatten().flat_map(|e| [of(&e.train), of(&e.val)]);
+            for v in values.filter(|v| v.is_finite()) {
+                *range = (range.0.min(v), range.1.max(v));
+            }
+        }
+    }
+    Ok(cells.iter().map(|(cell, curves, classifier)| figure(cell, curves, *classifier, &ranges)).collect())
 }
 
-fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool) -> Value {
-    let id = format!("curve-{}", super::anchor(&cell.key));
+/// What shares a scale with what.
+fn scale(part: &Part, quantity: &str, accuracy: bool) -> String {
+    match part {
+        Part::Generator { audio, loss, .. } if quantity == "loss" => format!("{quantity} {audio} {loss}"),
+        Part::Generator { audio, .. } if !accuracy => format!("{quantity} {audio}"),
+        _ => quantity.into(),
+    }
+}
+
+fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool, ranges: &BTreeMap<String, (f64, f64)>) -> Value {
+    let id = format!("curve-{}", anchor(&cell.key));
     let drawn: Vec<&Quantity> = QUANTITIES.iter().filter(|q| classifier || !q.2).collect();
     let plots: Vec<String> = drawn
         .iter()
         .enumerate()
-        .filter_map(|(i, (name, of, _))| {
+        .filter_map(|(i, (name, of, needs))| {
             Plot {
                 id: format!("{id}-{i}"),
                 title: format!("{name} of {} over epochs, {} seeds", cell.key, curves.len()),
@@ -50,6 +73,8 @@ fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool) -> Value {
                 y: (*name).into(),
                 size: (250.0, 150.0),
                 series: vec![series("train", 0, curves, &|e| of(&e.train)), series("val", 1, curves, &|e| of(&e.val))],
+                range: ranges.get(&scale(&cell.part, name, *needs)).copied(),
+                ..Plot::default()
             }
             .draw()
         })
@@ -59,7 +84,7 @@ fn figure(cell: &CellRecord, curves: &[Curve], classifier: bool) -> Value {
 
 /// Mean over seeds, and lowest to highest.
 fn series(name: &str, style: usize, curves: &[Curve], of: &dyn Fn(&Epoch) -> f64) -> Series {
-    let mut out = Series { name: name.into(), style, ..Default::default() };
+    let mut out = Series { name: name.into(), style, mark: style, ..Default::default() };
     for (epoch, (mean, low, high)) in spread(curves, of) {
         out.points.push((epoch, mean));
         if curves.len() > 1 {

@@ -1,11 +1,14 @@
 //! Accuracy along a further axis of the grid with numbers on it, such as the missing rate: every row of a table a line, every
 //! point of the other further axes a panel.
 
-use super::svg::{Plot, STYLES, Series};
+use super::svg::{Plot, STYLES, Series, anchor, wants_log};
+use crate::experiment::TableId;
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::grid::AXES;
-use crate::experiment::tables::{AccuracyRow, Table};
-use crate::experiment::term::Fusion;
-use crate::report::scores::{Results, Scope};
+use crate::experiment::tables::{AccuracyRow, Table, Tables};
+use crate::report::format::spreadsheet_safe;
+use crate::report::scores::{Results, Scope, point};
+use crate::report::words;
 use crate::store::Error;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -34,17 +37,15 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
                 continue;
             }
             let mut panels = Vec::new();
+            let mut drawn = vec![false; table.accuracy.len()];
             let mut csv = format!("{},row,{axis},mean,sd,n", names(&others));
             for point in points(&others).into_iter().take(PANELS) {
                 let lines = lines(results, table, axis, values, &point)?;
-                let id = format!(
-                    "sweep-{}-{}-{}",
-                    super::anchor(axis),
-                    super::anchor(&table.table.to_string()),
-                    panels.len()
-                );
+                let id = format!("sweep-{}-{}-{}", anchor(axis), anchor(&table.table.to_string()), panels.len());
                 let name = told(&point);
                 add_csv(&mut csv, &point, &lines);
+                drawn.iter_mut().zip(&lines).for_each(|(drawn, (_, line))| *drawn |= !line.is_empty());
+                let measured: Vec<f64> = lines.iter().flat_map(|(_, line)| line.iter().map(|(x, _)| *x)).collect();
                 let plot = Plot {
                     id,
                     title: format!(
@@ -56,6 +57,8 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
                     y: "top-1 (%)".into(),
                     size: (420.0, 300.0),
                     series: lines.iter().enumerate().map(|(i, line)| series(i, line)).collect(),
+                    log: wants_log(&measured),
+                    ..Plot::default()
                 };
                 if let Some(svg) = plot.draw() {
                     panels.push(json!({ "name": name, "svg": svg }));
@@ -68,10 +71,11 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
                 .accuracy
                 .iter()
                 .enumerate()
+                .filter(|(i, _)| drawn[*i])
                 .map(|(i, row)| json!({ "style": i % STYLES, "mark": i / STYLES, "name": full_name(row) }))
                 .collect();
             out.push(json!({
-                "id": format!("sweep-{}-{}", super::anchor(axis), super::anchor(&table.table.to_string())),
+                "id": format!("sweep-{}-{}", anchor(axis), anchor(&table.table.to_string())),
                 "title": format!("Table {} against {axis}", table.table),
                 "panels": panels, "legend": legend, "csv": csv,
             }));
@@ -148,20 +152,128 @@ fn series(i: usize, (row, line): &Line) -> Series {
         style: i,
         mark: i / STYLES,
         points: line.iter().map(|(x, values)| (*x, mean(values))).collect(),
-        band: Vec::new(),
+        band: band(line),
     }
+}
+
+/// From the lowest to the highest seed, where there are several.
+fn band(line: &[(f64, Vec<f64>)]) -> Vec<(f64, f64, f64)> {
+    let ends = |(x, values): &(f64, Vec<f64>)| {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        (values.len() > 1).then_some((*x, low, high))
+    };
+    line.iter().filter_map(ends).collect()
+}
+
+/// What the first figure of a report draws along an axis: name, and what fills the silent clips.
+const LEAD: [(&str, Option<&str>); 4] = [
+    ("no sound", None),
+    ("recorded sound alone", Some("")),
+    ("generated, the best", Some("(best)")),
+    ("true feature", Some("(oracle)")),
+];
+
+/// The figure at the top of a sweep's report: vision without sound, with recorded, generated and true sound, along the first
+/// further axis of numbers, at the first point of the others; `None` where there is no such axis.
+pub fn lead(results: &Results, tables: &Tables) -> Result<Option<Value>, Error> {
+    let grid = &results.experiment.config.grid;
+    let numeric = |(axis, values): &(&String, &Vec<Value>)| {
+        !AXES.contains(&axis.as_str()) && values.len() >= 3 && values.iter().all(|v| v.as_f64().is_some())
+    };
+    let Some((axis, values)) = grid.iter().find(numeric) else { return Ok(None) };
+    let Some(audio) = results.experiment.cells.iter().find_map(|c| c.part.audio()) else { return Ok(None) };
+    let mut streams: Vec<&str> = Vec::new();
+    for cell in &results.experiment.cells {
+        if let crate::experiment::Part::Stream { stream } = &cell.part
+            && !streams.contains(&stream.as_str())
+        {
+            streams.push(stream);
+        }
+    }
+    let about = |t: &&Table| !t.accuracy.is_empty() && t.audio.iter().any(|a| a == audio);
+    let first = tables.tables.iter().find(about).map(|t| point(results.experiment, t)).unwrap_or_default();
+    let (names, table) = ([audio.to_string()], TableId::Name("lead".into()));
+    let mut plots = Vec::new();
+    for with_vision in [true, false] {
+        let mut series = Vec::new();
+        for (style, (name, sound)) in LEAD.iter().enumerate() {
+            let mut terms: Vec<String> = Vec::new();
+            if with_vision {
+                terms.extend(streams.iter().map(|s| s.to_string()));
+            }
+            terms.extend(sound.map(|choice| format!("{audio}{choice}")));
+            if terms.is_empty() {
+                continue;
+            }
+            let fusion = Fusion::parse(&terms.join("+")).map_err(Error::NotFound)?;
+            let mut line = Vec::new();
+            for value in values {
+                let mut at = first.clone();
+                at.insert(axis.clone(), value.clone());
+                let scope = Scope { audio: &names, at: &at, table: &table };
+                if let (Ok(fused), Some(x)) = (results.fused(&scope, &fusion)?, value.as_f64()) {
+                    line.push((x, fused.top_k(1)));
+                }
+            }
+            line.sort_by(|a: &(f64, Vec<f64>), b| a.0.total_cmp(&b.0));
+            let points = line.iter().map(|(x, values)| (*x, mean(values))).collect();
+            series.push(Series { name: (*name).into(), style, mark: 0, points, band: band(&line) });
+        }
+        let what = match with_vision {
+            true => format!(
+                "{} with {}",
+                streams.iter().map(|s| words::feature(s)).collect::<Vec<_>>().join(" + "),
+                words::feature(audio)
+            ),
+            false => format!("{} alone", words::feature(audio)),
+        };
+        plots.push((what, series));
+    }
+    // One scale for both, so that they can be compared.
+    let all = || {
+        plots
+            .iter()
+            .flat_map(|(_, s)| s)
+            .flat_map(|s| s.points.iter().map(|p| p.1).chain(s.band.iter().flat_map(|b| [b.1, b.2])))
+    };
+    let range = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let measured: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
+    let others: BTreeMap<String, Value> = first.into_iter().filter(|(name, _)| name != axis).collect();
+    let panels: Vec<Value> = plots
+        .into_iter()
+        .enumerate()
+        .filter_map(|(i, (what, series))| {
+            let svg = Plot {
+                id: format!("lead-{i}"),
+                title: format!("Top-1 of {what} against {axis}"),
+                x: axis.clone(),
+                y: "top-1 (%)".into(),
+                size: (520.0, 260.0),
+                series,
+                range: Some(range),
+                log: wants_log(&measured),
+                labels: true,
+            }
+            .draw()?;
+            Some(json!({ "name": what, "svg": svg }))
+        })
+        .collect();
+    Ok((!panels.is_empty()).then(|| json!({ "axis": axis, "at": told(&others), "panels": panels })))
 }
 
 fn add_csv(csv: &mut String, point: &BTreeMap<String, Value>, lines: &[Line]) {
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), String::from);
     let place = if point.is_empty() { "-".into() } else { point.values().map(text).collect::<Vec<_>>().join(",") };
     for (row, line) in lines {
+        let key = spreadsheet_safe(&row.key);
+        let key = if key.contains([',', '"', '\n']) { format!("\"{}\"", key.replace('"', "\"\"")) } else { key };
         for (x, values) in line {
             let m = mean(values);
             let sd = (values.len() > 1)
                 .then(|| (values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt());
             let sd = sd.map_or_else(String::new, |sd| format!("{sd:.4}"));
-            let _ = write!(csv, "\n{place},{},{x},{m:.4},{sd},{}", row.key, values.len());
+            let _ = write!(csv, "\n{place},{key},{x},{m:.4},{sd},{}", values.len());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every cell's runs: ids, seeds, settings, provenance, numbers. The tables' numbers lead here.
 
-use super::facts::plain;
-use crate::report::charts::anchor;
+use super::fact::plain;
+use crate::report::charts::svg::anchor;
 use crate::report::format::{bytes, duration};
 use crate::report::scores::Results;
 use crate::store::{CellRecord, Error, RunRecord, flatten};

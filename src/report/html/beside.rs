@@ -1,8 +1,10 @@
 //! Another store's numbers beside ours.
 
-use crate::report::evaluate::{EvaluatedTable, evaluate_at};
-use crate::report::format::{decimals, mean_sd, signed};
+use crate::experiment::tables::TableKind;
+use crate::report::evaluate::evaluate_at;
+use crate::report::format::{mean_sd, signed};
 use crate::report::scores::Results;
+use crate::report::table::EvaluatedTable;
 use crate::store::{Error, ExperimentRecord, Store};
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ pub(super) fn beside(ours: &[EvaluatedTable], store: &Store, record: &Experiment
     let theirs = evaluate_at(&results, &record.tables)?;
     let (mut same, mut both) = (0, 0);
     let mut tables = Vec::new();
-    for a in ours.iter().filter(|t| t.kind != "improvement") {
+    for a in ours.iter().filter(|t| t.kind != TableKind::Improvement) {
         let Some(b) = theirs.iter().find(|t| t.id == a.id) else { continue };
         let mut rows = Vec::new();
         for row in &a.rows {
@@ -25,13 +27,11 @@ pub(super) fn beside(ours: &[EvaluatedTable], store: &Store, record: &Experiment
                 cells.push(json!({
                     "ours": mean_sd(x).unwrap_or_else(|| "–".into()),
                     "theirs": mean_sd(y).unwrap_or_else(|| "–".into()),
-                    "difference": difference.map_or_else(|| "–".into(), |d| signed(d, decimals(&x.metric))),
+                    "difference": difference.map_or_else(|| "–".into(), |d| signed(d, x.metric.decimals())),
                 }));
             }
             if row.entries.iter().chain(&other.entries).any(|e| e.mean.is_some()) {
-                let mut name = row.group.clone();
-                name.push(row.row.clone());
-                rows.push(json!({ "name": name.join(", "), "cells": cells }));
+                rows.push(json!({ "name": row.full_name(), "cells": cells }));
             }
         }
         if !rows.is_empty() {

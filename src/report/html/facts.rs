@@ -1,9 +1,9 @@
 //! Lists of facts: about the data and the runs, every setting, every environment, and the checklist that conferences ask for.
 
-use super::{Fact, fact};
+use super::fact::{Fact, fact, plain};
 use crate::dataset::Kind;
 use crate::experiment::Part;
-use crate::report::evaluate::coverage;
+use crate::report::coverage::coverage;
 use crate::report::format::{bytes, duration, number};
 use crate::report::scores::Results;
 use crate::store::{CellRecord, Error, ExperimentRecord, RunRecord, Store};
@@ -11,11 +11,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In what the results fall short of the declaration.
-pub(super) fn reductions(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<String>, Error> {
-    let mut lines: Vec<String> = Vec::new();
-    if !experiment.sets.is_empty() {
-        lines.push(format!("Changed on the command line: {}.", experiment.sets.join(", ")));
-    }
+pub(super) fn reductions(results: &Results) -> Result<Vec<String>, Error> {
+    let mut lines = results.departures.sentences();
     let coverage = coverage(results)?;
     if coverage.done < coverage.declared {
         let failed = if coverage.failed > 0 { format!(", {} failed", coverage.failed) } else { String::new() };
@@ -81,6 +78,17 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
             let mean = mean(&|r: &RunRecord| r.values.get(name).copied());
             mean.map_or_else(|| "–".into(), |m| number(m, decimals).replace('-', "\u{2212}"))
         };
+        // Of the generated feature alone: what runs are stored with has the recorded one wherever a clip sounds.
+        let mut alone: [Vec<f64>; 2] = Default::default();
+        for run in &runs {
+            for (all, one) in alone.iter_mut().zip(results.generated_alone(run)?) {
+                all.extend(one);
+            }
+        }
+        let alone = |of: usize| {
+            let n = alone[of].len();
+            (n > 0).then(|| alone[of].iter().sum::<f64>() / n as f64).map_or_else(|| "–".into(), |m| number(m, 2))
+        };
         let why = cell.skipped.clone().or_else(|| {
             runs.is_empty().then(|| all.iter().find_map(|r| r.error.clone()).unwrap_or_else(|| "not run yet".into()))
         });
@@ -89,18 +97,13 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
             "runs": if cell.skipped.is_some() { "–".to_string() } else { format!("{}/{declared}", runs.len()) },
             "why": why,
             "values": [
-                value("top1/sounded", 2), value("top1/silent", 2), value("r2/sounded", 3), value("r2/silent", 3),
+                alone(0), alone(1), value("r2/sounded", 3), value("r2/silent", 3),
                 value("cosine/sounded", 3), value("cosine/silent", 3), value("parameters", 0),
                 mean(&|r: &RunRecord| r.seconds).map_or_else(|| "–".into(), duration),
             ],
         }));
     }
     Ok(out)
-}
-
-/// A JSON value as one would write it.
-pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
 /// Every key of the configuration with its value, by dotted name.

@@ -1,60 +1,71 @@
 //! The report: one self-contained HTML file. The templates say how it looks; everything that is said is settled here.
 
+mod anonymous;
+mod answer;
 mod behind;
 mod beside;
+mod choices;
+mod fact;
 mod facts;
+mod scoreboard;
 mod tables;
 
+use super::answer::Answers;
 use super::charts;
-use super::claims::{Judgement, Paper, judge};
+use super::claims::judge;
+use super::departures::Departures;
 use super::evaluate::evaluate_at;
 use super::format::number;
 use super::paired::Ours;
 use super::scores::Results;
-use super::sensitivity::{Flip, Movement, movements};
+use super::sensitivity::movements;
 use crate::dataset::Kind;
 use crate::store::{Error, ExperimentRecord, RunRecord, Store};
-use facts::plain;
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
 
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("report.html", include_str!("../../../reports/templates/report.html")),
     ("tables.html", include_str!("../../../reports/templates/tables.html")),
     ("claims.html", include_str!("../../../reports/templates/claims.html")),
     ("choices.html", include_str!("../../../reports/templates/choices.html")),
     ("charts.html", include_str!("../../../reports/templates/charts.html")),
+    ("dots.html", include_str!("../../../reports/templates/dots.html")),
     ("behind.html", include_str!("../../../reports/templates/behind.html")),
 ];
 const STYLE: &str = include_str!("../../../reports/templates/style.css");
 const SCRIPT: &str = include_str!("../../../reports/templates/script.js");
 
-#[derive(Serialize)]
-struct Fact {
-    name: String,
-    value: String,
+/// What a report is made of.
+pub struct Request<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// The experiment.
+    pub experiment: &'a ExperimentRecord,
+    /// In what the results are not those that were declared.
+    pub departures: &'a Departures,
+    /// What `verify` finds wrong with the store, told at the top.
+    pub damage: &'a [String],
+    /// Another store, whose results of the same experiment are set beside these.
+    pub against: Option<(&'a Store, &'a ExperimentRecord)>,
+    /// Leave out host and user names, and the folders of paths.
+    pub anonymous: bool,
 }
 
-fn fact(name: &str, value: impl Into<String>) -> Fact {
-    Fact { name: name.into(), value: value.into() }
-}
-
-/// Renders an experiment's report from the store, beside another store's results where one is given. The same stores give
-/// the same bytes.
-pub fn render(
-    store: &Store,
-    experiment: &ExperimentRecord,
-    against: Option<(&Store, &ExperimentRecord)>,
-) -> Result<String, Error> {
-    let results = Results::new(store, experiment)?;
+/// Renders an experiment's report. The same stores give the same bytes.
+pub fn render(request: &Request) -> Result<String, Error> {
+    let Request { store, experiment, .. } = *request;
+    let results = Results::new(store, experiment)?.departing(request.departures.clone());
     let evaluated = evaluate_at(&results, &experiment.tables)?;
     let judged = judge(&experiment.claims, &experiment.tables, &Ours::new(&results, &experiment.tables))?;
     let moved = movements(store, experiment, &evaluated, &judged, false)?;
     let runs = all_runs(&results)?;
     let config = &experiment.config;
     let environments = environment_rows(&runs);
-    let context = json!({
+    let notes = results.departures.sentences();
+    let mut context = json!({
         "name": experiment.name,
         "title": if config.title.is_empty() { &experiment.name } else { &config.title },
         "description": config.description,
@@ -62,30 +73,49 @@ pub fn render(
         "script": SCRIPT,
         "version": env!("CARGO_PKG_VERSION"),
         "synthetic": results.dataset.manifest.kind == Kind::Synthetic,
-        "reductions": facts::reductions(experiment, &results)?,
+        "data": results.dataset.fingerprint,
+        "damage": request.damage,
+        "reductions": facts::reductions(&results)?,
+        "banks": super::banks::sentences(&results)?,
         "facts": facts::facts(experiment, &results, &runs)?,
         "within": number(experiment.tables.agree_within, 1),
-        "tables": evaluated.iter().map(|t| tables::table(t, config)).collect::<Vec<_>>(),
+        "tables": evaluated.iter().map(|t| tables::table(t, config, &notes)).collect::<Vec<_>>(),
+        "compares": evaluated.iter().flat_map(|t| &t.rows).flat_map(|r| &r.entries).any(|e| e.published_text.is_some()),
         "cells": facts::generators(experiment, &results)?,
-        "claims": claims(experiment, &judged)?,
-        "ledger": ledger(experiment, &moved),
-        "movements": !moved.is_empty(),
+        "answer": answer::answer(&Answers::of(&results, &experiment.tables)?, !request.damage.is_empty()),
+        "claims": if experiment.claims.claims.is_empty() { Value::Null } else { scoreboard::scoreboard(experiment, &judged)? },
+        "ledger": choices::ledger(experiment, &moved),
+        "tornados": choices::tornados(&moved),
+        "movements": moved.iter().any(|m| !m.moves.is_empty()),
         "architectures": charts::architecture::figures(config, &results.dataset),
         "curves": charts::curves::figures(store, &results)?,
         "classes": charts::classes::figures(&evaluated),
+        "lead": charts::sweep::lead(&results, &experiment.tables)?,
         "sweeps": charts::sweep::figures(&results, &experiment.tables.tables)?,
-        "against": against.map(|(store, record)| beside::beside(&evaluated, store, record)).transpose()?,
+        "against": request.against.map(|(store, record)| beside::beside(&evaluated, store, record)).transpose()?,
         "behind": behind::cells(&results, &environments)?,
         "checklist": facts::checklist(experiment, &results, store, &runs)?,
         "settings": facts::settings(experiment),
         "environments": facts::environments(store, &runs)?,
     });
+    if request.anonymous {
+        anonymous::scrub(&mut context, &anonymous::hosts(&runs));
+    }
     // The templates are part of the program and rendered in a test; they do not fail on data.
     let fail = |e: tera::Error| Error::NotFound(format!("the report's template: {e}"));
     let mut tera = tera::Tera::new();
     tera.add_raw_templates(TEMPLATES).map_err(fail)?;
     let context = tera::Context::from_serialize(&context).map_err(fail)?;
     tera.render("report.html", &context).map_err(fail)
+}
+
+/// The fingerprint of the data set that a report is of, if the file is a report.
+pub fn data_of(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let (_, behind) = head.split_once("<meta name=\"unmute-data\" content=\"")?;
+    behind.split_once('"').map(|(fingerprint, _)| fingerprint.to_string())
 }
 
 /// Rows of the environments behind these runs, in the order in which the report numbers them.
@@ -102,70 +132,4 @@ fn all_runs(results: &Results) -> Result<Vec<RunRecord>, Error> {
         runs.extend(results.done(cell)?.into_iter().filter(|r| seen.insert(r.id.clone())));
     }
     Ok(runs)
-}
-
-/// Claims with their verdicts on the published tables and on ours.
-fn claims(experiment: &ExperimentRecord, ours: &[Judgement]) -> Result<Vec<Value>, Error> {
-    let (claims, tables) = (&experiment.claims, &experiment.tables);
-    let published = judge(claims, tables, &Paper(tables))?;
-    let told = |j: &Judgement| {
-        let counts = &j.detail[..j.detail.find([';', ':']).unwrap_or(j.detail.len())];
-        let mut lines: Vec<String> = Vec::new();
-        for c in &j.comparisons {
-            let beside = if c.decides { "" } else { "beside: " };
-            let line = format!("{beside}{}: {}", c.verdict.words(), c.text);
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-        }
-        json!({
-            "verdict": j.verdict.words(), "partial": j.partial.map(|p| p.words()), "counts": counts, "lines": lines,
-        })
-    };
-    let of_claim = |claim: &crate::experiment::claims::Claim| {
-        let both = published.iter().zip(ours).filter(|(_, j)| j.id == claim.id);
-        let lines: Vec<Value> = both.map(|(p, o)| json!({ "metric": o.metric, "told": [told(p), told(o)] })).collect();
-        json!({ "id": claim.id, "claim": claim.claim, "lines": lines })
-    };
-    Ok(claims.claims.iter().map(of_claim).collect())
-}
-
-/// The open choices, each alternative with what it moves.
-fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<Value> {
-    let config = serde_json::to_value(&experiment.config).unwrap_or_default();
-    let look_up = |key: &str| key.split('.').try_fold(&config, |place, part| place.get(part));
-    let entry = |e: &crate::experiment::ledger::Entry| {
-        let values: Vec<String> =
-            e.keys.iter().filter_map(|k| look_up(k).map(|v| format!("{k}: {}", plain(v)))).collect();
-        let alternatives: Vec<Value> = e
-            .alternatives
-            .iter()
-            .map(|a| {
-                let movement = moved.iter().find(|m| m.choice == e.id && m.alternative == a.name);
-                json!({ "name": a.name, "moves": movement.map(told_moves), "flips": movement.map(told_flips) })
-            })
-            .collect();
-        json!({
-            "id": e.id, "question": e.question, "decision": e.decision, "because": e.because,
-            "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
-        })
-    };
-    experiment.ledger.ledger.iter().map(entry).collect()
-}
-
-/// One line a table and metric: `table 3 top1: mean +0.52, most +1.75 (lstm/kl/with), 8 of 9 rows move`.
-fn told_moves(movement: &Movement) -> Vec<String> {
-    if let Some(why) = &movement.skipped {
-        return vec![why.clone()];
-    }
-    let mut lines: Vec<String> = movement.moves.iter().map(|m| m.told()).collect();
-    if let Some(seeds) = &movement.seeds {
-        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-        lines.push(format!("seeds {}", seeds.join(", ")));
-    }
-    lines
-}
-
-fn told_flips(movement: &Movement) -> Vec<String> {
-    movement.flips.iter().map(Flip::told).collect()
 }

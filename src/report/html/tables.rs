@@ -1,16 +1,17 @@
 //! The declared tables as the template lays them out, with what stands behind each number.
 
 use crate::experiment::Config;
-use crate::report::charts::anchor;
-use crate::report::evaluate::{Entry, EvaluatedTable, Row};
-use crate::report::export::{self, Format};
-use crate::report::format::{decimals, mean_sd, number, signed};
+use crate::experiment::tables::TableKind;
+use crate::report::charts::svg::anchor;
+use crate::report::export::{self, Document, Format};
+use crate::report::format::{mean_sd, number, signed};
+use crate::report::table::{Entry, EvaluatedTable, Row, Standing};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// A table with everything that stands around it.
-pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
-    let mut notes: Vec<String> = Vec::new();
+pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[String]) -> Value {
+    let (mut notes, mut compare_notes): (Vec<String>, Vec<String>) = Default::default();
     if !table.note.is_empty() {
         notes.push(table.note.clone());
     }
@@ -31,7 +32,7 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
         }
     }
     notes.extend(why.iter().map(|(reason, rows)| format!("No number of ours, because {reason}: {}.", rows.join("; "))));
-    // One reason for all needs to be told once.
+    // One reason for all needs to be told once; that the data are others is told at the top.
     let open: BTreeSet<&str> = table
         .rows
         .iter()
@@ -40,8 +41,20 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
         .filter_map(|e| e.why.as_deref())
         .collect();
     if let [why] = open.iter().collect::<Vec<_>>()[..] {
-        notes.push(format!("Nothing here is judged: {why}."));
+        compare_notes.push(format!("No value here is held against the published one: {why}."));
     }
+    let standings: Vec<Standing> = table.rows.iter().flat_map(|r| &r.entries).filter_map(|e| e.standing).collect();
+    if standings.contains(&Standing::Tied) {
+        notes.push(
+            "\u{25c7} marks the highest of a column and what is not significantly lower (paired by clip and seed, Holm): a tie. A \
+             control among them does as well as a generator."
+                .into(),
+        );
+    }
+    if standings.contains(&Standing::Best) {
+        notes.push("\u{2605} marks what is significantly higher than every other row of its column.".into());
+    }
+    let compares = table.rows.iter().flat_map(|r| &r.entries).any(|e| e.published_text.is_some());
     let n: BTreeSet<usize> = table.rows.iter().flat_map(|r| &r.entries).map(|e| e.n).filter(|n| *n > 0).collect();
     let seeds = match (n.first(), n.last()) {
         (Some(a), Some(b)) if a == b => format!("{a} seed{}", if *a == 1 { "" } else { "s" }),
@@ -49,23 +62,31 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config) -> Value {
         _ => "no runs".into(),
     };
     let caption = match table.kind {
-        "counts" => format!("Clips; published on {}.", published_on(config)),
-        "improvement" => format!("Classes by gain, {seeds}; shaded where a class is also published in that column."),
-        _ if n.is_empty() => format!("Percent of val clips, {seeds}; published on {}.", published_on(config)),
+        TableKind::Counts => "Clips.".into(),
+        TableKind::Improvement => {
+            format!("Classes by gain, {seeds}; shaded where a class is also published in that column.")
+        }
+        _ if n.is_empty() => format!("Percent of val clips, {seeds}."),
         _ => {
-            format!("Percent of val clips, {seeds}, 95 % intervals in brackets; published on {}.", published_on(config))
+            format!("Percent of val clips, {seeds}, 95 % intervals in brackets.")
         }
     };
-    let copy = |format| export::tables(std::slice::from_ref(table), format);
+    let document =
+        Document { experiment: &config.name, tables: std::slice::from_ref(table), notes: departures, wide: false };
+    let copy = |format| export::tables(&document, format);
     json!({
         "id": table.id.to_string(),
         "title": table.title,
-        "kind": table.kind,
+        "kind": table.kind.word(),
         "columns": table.columns,
         "width": 1 + 3 * table.columns.len(),
         "caption": caption,
+        "published_on": published_on(config),
+        "unrun": table.rows.iter().all(|r| r.entries.iter().all(|e| e.mean.is_none())),
         "skipped": table.skipped,
         "notes": notes,
+        "compare_notes": compare_notes,
+        "compares": compares,
         "rows": rows(table),
         "ranks": ranks(table),
         "behind": behind(table),
@@ -82,17 +103,17 @@ fn published_on(config: &Config) -> &str {
 }
 
 fn rows(table: &EvaluatedTable) -> Vec<Value> {
-    if table.kind == "improvement" {
+    if table.kind == TableKind::Improvement {
         return Vec::new();
     }
-    let best = |column: usize, of: fn(&Entry) -> Option<f64>| -> Option<f64> {
-        let values = table.rows.iter().filter(|r| !r.control).filter_map(|r| r.entries.get(column).and_then(of));
-        (table.kind == "accuracy")
-            .then(|| values.fold(None, |b: Option<f64>, v| Some(b.map_or(v, |b| b.max(v)))))
-            .flatten()
-    };
-    let ours: Vec<Option<f64>> = (0..table.columns.len()).map(|c| best(c, |e| e.mean)).collect();
-    let published: Vec<Option<f64>> = (0..table.columns.len()).map(|c| best(c, |e| e.published)).collect();
+    // The best published value of a column, of those that are compared at all.
+    let published: Vec<Option<f64>> = (0..table.columns.len())
+        .map(|column| {
+            let values = table.rows.iter().filter(|r| !r.control).filter_map(|r| r.entries.get(column)?.published);
+            let best = values.fold(None, |b: Option<f64>, v| Some(b.map_or(v, |b| b.max(v))));
+            best.filter(|_| table.kind == TableKind::Accuracy)
+        })
+        .collect();
     let mut group: Vec<String> = Vec::new();
     let mut out = Vec::new();
     for (i, row) in table.rows.iter().enumerate() {
@@ -109,15 +130,17 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
                     "ours": mean_sd(e).unwrap_or_else(|| "–".into()),
                     "there": e.mean.is_some() && !row.runs.is_empty(),
                     "interval": e.interval.filter(|_| e.mean.is_some()).map(|(low, high)| {
-                        format!("[{}, {}]", number(low, decimals(&e.metric)), number(high, decimals(&e.metric)))
+                        format!("[{}, {}]", number(low, e.metric.decimals()), number(high, e.metric.decimals()))
                     }),
                     "verdict": e.verdict.map(|v| v.words()),
                     "why": e.why,
                     "seeds": (e.mean.is_some() && e.n < e.declared).then(|| format!("{} of {} seeds", e.n, e.declared)),
-                    "best": !control && e.mean.is_some() && e.mean == ours[c],
+                    "best": e.standing == Some(Standing::Best),
+                    "tied": e.standing == Some(Standing::Tied),
+                    "bound": e.standing == Some(Standing::Bound),
                     "published": e.published_text.clone().unwrap_or_else(|| "–".into()),
                     "published_best": !control && e.published.is_some() && e.published == published[c],
-                    "delta": e.delta.map_or_else(|| "–".into(), |d| signed(d, decimals(&e.metric))),
+                    "delta": e.delta.map_or_else(|| "–".into(), |d| signed(d, e.metric.decimals())),
                 })
             })
             .collect();
@@ -130,7 +153,7 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
 }
 
 fn ranks(table: &EvaluatedTable) -> Vec<Vec<Value>> {
-    if table.kind != "improvement" {
+    if table.kind != TableKind::Improvement {
         return Vec::new();
     }
     let count = table.rows.iter().map(|r| r.entries.len()).max().unwrap_or(0);
@@ -162,8 +185,6 @@ fn behind(table: &EvaluatedTable) -> Vec<Value> {
         if row.runs.is_empty() {
             return None;
         }
-        let mut name = row.group.clone();
-        name.push(row.row.clone());
         let mut cells: Vec<Value> = Vec::new();
         for (key, chosen) in &row.cells {
             let cell = json!({ "key": key, "link": format!("cell-{}", anchor(key)), "chosen": chosen });
@@ -173,19 +194,20 @@ fn behind(table: &EvaluatedTable) -> Vec<Value> {
         }
         let seed = |s: &Option<u64>| s.map_or_else(|| "any".to_string(), |s| s.to_string());
         let values = |e: &Entry| -> String {
-            let all = e.values.iter().map(|v| number(*v, decimals(&e.metric)));
+            let all = e.values.iter().map(|v| number(*v, e.metric.decimals()));
             all.collect::<Vec<_>>().join(", ")
         };
         let numbers: Vec<Value> = row
             .entries
             .iter()
             .map(|e| {
-                let name = if table.kind == "improvement" { e.row.clone() } else { e.metric.clone() };
+                let name =
+                    if table.kind == TableKind::Improvement { e.row.clone() } else { e.metric.word().to_string() };
                 json!({ "name": name, "values": values(e) })
             })
             .collect();
         Some(json!({
-            "id": row_anchor(table, i), "name": name.join(", "), "cells": cells, "numbers": numbers,
+            "id": row_anchor(table, i), "name": row.full_name(), "cells": cells, "numbers": numbers,
             "seeds": row.seeds.iter().map(seed).collect::<Vec<_>>().join(", "),
             "runs": row.runs.iter().map(|id| id.get(..12).unwrap_or(id)).collect::<Vec<_>>(),
         }))

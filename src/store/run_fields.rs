@@ -30,31 +30,6 @@ pub struct Field {
     pub(super) number: bool,
 }
 
-/// What a column of a data frame holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnType {
-    /// Texts.
-    Text,
-    /// Whole numbers.
-    Integer,
-    /// Whole numbers from 0 on.
-    Unsigned,
-    /// Numbers.
-    Real,
-}
-
-impl Field {
-    /// What the field holds, whatever the runs.
-    pub fn column(&self) -> ColumnType {
-        match (self.number, self.name) {
-            (false, _) => ColumnType::Text,
-            (true, "seconds") => ColumnType::Real,
-            (true, "seed") => ColumnType::Unsigned,
-            (true, _) => ColumnType::Integer,
-        }
-    }
-}
-
 const fn text(name: &'static str, sql: &'static str) -> Field {
     Field { name, sql, number: false }
 }
@@ -138,7 +113,7 @@ pub struct Names {
 
 impl Names {
     /// With the values that a store has.
-    pub(super) fn new(values: Vec<String>) -> Names {
+    pub fn new(values: Vec<String>) -> Names {
         let mut defaults = json!({
             "train": config::Train::default(),
             "svm": config::Svm::default(),

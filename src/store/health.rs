@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// How a store is.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Vitals {
+pub struct Health {
     /// Its schema; this program's.
     pub schema: i64,
     /// SQLite's version.
@@ -53,14 +53,14 @@ pub struct Disk {
 
 impl Store {
     /// Asks the store how it is.
-    pub fn vitals(&self, checkpoints: &Path) -> Result<Vitals, Error> {
+    pub fn health(&self, checkpoints: &Path) -> Result<Health, Error> {
         let text = |sql: &'static str| -> Result<String, Error> {
             let rows = self.rows(sqlx::query(sql))?;
             rows.first().map_or_else(|| Ok(String::new()), |row| self.get(row, 0))
         };
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
         let in_folder = std::fs::read_dir(checkpoints).into_iter().flatten().flatten();
-        Ok(Vitals {
+        Ok(Health {
             schema: self.schema_version(),
             sqlite: text("SELECT sqlite_version()")?,
             journal: text("PRAGMA journal_mode")?,
