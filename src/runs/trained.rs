@@ -87,6 +87,16 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A generator that cannot be written in a format.
+    #[error(
+        "{of}: the generator {generator} has no ONNX form\n  next: --format safetensors or torch-npz has its weights"
+    )]
+    NoForm {
+        /// The cell and seed.
+        of: String,
+        /// The generator.
+        generator: &'static str,
+    },
     /// No bank scores a generated feature.
     #[error(
         "the SVM bank of {audio} that {of} was scored with is not in the store\n  next: run its experiment again, or merge the store that has it"

@@ -10,6 +10,7 @@ use crate::dataset::Standardiser;
 use crate::experiment::Part;
 use crate::experiment::config::Probability;
 use crate::model::generator::{Generator, TestFrame};
+use crate::model::network::Sees;
 use crate::runs::trained::generator;
 use crate::score::Bank;
 
@@ -224,7 +225,8 @@ fn of_generator(weights: &Weights) -> Result<Vec<u8>, Error> {
     let (generator, sizes, audio) = generator(weights)?;
     g.value(11, "vision", &[sizes.frames, sizes.visual]);
     let mut x = g.scale("vision", &scale(weights, "input")?);
-    let averages = matches!(&generator, Generator::Autoencoder(a) if a.test_frame == TestFrame::Mean);
+    let one_frame = generator.describe().network(sizes).sees == Sees::OneFrame;
+    let averages = one_frame && generator.describe().test_frame() == TestFrame::Mean;
     let (for_classes, for_audio) = match &generator {
         Generator::Lstm(_) => {
             let h = lstm(&mut g, &x, weights)?;
@@ -254,6 +256,9 @@ fn of_generator(weights: &Weights) -> Result<Vec<u8>, Error> {
             let z = transformer(&mut g, &x, weights, (settings.layers, settings.heads, settings.width), sizes.frames)?;
             (z.clone(), z)
         }
+        // Whoever adds a generator need not know of this format.
+        #[allow(unreachable_patterns)]
+        other => return Err(Error::NoForm { of: d.name(), generator: other.architecture().word() }),
     };
     let mut logits = g.affine(&for_classes, weights, "classify")?;
     let mut feature = g.affine(&for_audio, weights, "audio")?;
