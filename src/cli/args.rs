@@ -1,11 +1,11 @@
 //! Every verb and flag, with an example for each.
 
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
 use super::use_args::{GenerateArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs};
 use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
 use crate::report::export::Format;
-use crate::store::Pick;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -153,13 +153,6 @@ is 3. Runs that somebody still works on are not taken.")]
 }
 
 #[derive(Debug, Args)]
-pub(super) struct DbArg {
-    /// The store, one SQLite file
-    #[arg(long, env = "UNMUTE_DB", default_value = ".unmute/runs.db", value_name = "FILE")]
-    pub db: PathBuf,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ExperimentArgs {
     /// The experiment's folder
     pub experiment: PathBuf,
@@ -177,17 +170,6 @@ pub(super) struct ExperimentArgs {
     pub accept_changed_code: bool,
     #[command(flatten)]
     pub db: DbArg,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DeviceArgs {
-    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
-    /// Generators trained side by side at most; on a GPU as many as its memory holds by default, on the CPU one, where
-    /// more only take turns
-    #[arg(long, value_name = "N")]
-    pub cells: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -310,26 +292,6 @@ pub(super) struct MergeArgs {
     pub others: Vec<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,
-}
-
-/// Which variant of an experiment is meant; the one that was run last, unless more is said.
-#[derive(Debug, Args)]
-pub(super) struct PickArgs {
-    /// Another variant than the one that was run last: its number or id, as `unmute status` lists them
-    #[arg(long, value_name = "N")]
-    pub variant: Option<String>,
-    /// The variant on this data set: its name, the beginning of its fingerprint, or NAME@FINGERPRINT
-    #[arg(long, value_name = "NAME")]
-    pub dataset: Option<String>,
-    /// Only these of its seeds
-    #[arg(long, value_delimiter = ',', value_name = "N,...")]
-    pub seeds: Option<Vec<u64>>,
-}
-
-impl PickArgs {
-    pub(super) fn pick(&self) -> Pick {
-        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds: self.seeds.clone() }
-    }
 }
 
 #[derive(Debug, Args)]

@@ -23,6 +23,7 @@ mod query;
 mod report;
 mod run;
 mod sensitivity;
+mod shared_args;
 mod show;
 mod signals;
 mod use_args;

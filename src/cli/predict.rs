@@ -195,8 +195,8 @@ fn of_term(
     let select_on = record.config.fusion.select_on;
     // Of further axes, the first values, as in tables.
     let first = |cell: &&CellRecord| {
-        let axes = record.config.grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str()));
-        axes.into_iter().all(|(axis, values)| cell.overrides.get(axis).is_none_or(|v| Some(v) == values.first()))
+        let mut axes = record.config.grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str()));
+        axes.all(|(axis, values)| cell.overrides.get(axis).is_none_or(|v| Some(v) == values.first()))
     };
     let cells: Vec<&CellRecord> = record.cells.iter().filter(first).filter(|c| fits(&c.part, term)).collect();
     let mut best: Option<(f64, &CellRecord)> = None;

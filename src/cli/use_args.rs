@@ -1,6 +1,6 @@
 //! Flags of the verbs that use what was trained.
 
-use super::args::{DbArg, DeviceArgs, PickArgs};
+use super::shared_args::{DbArg, DeviceArgs, PickArgs};
 use clap::Args;
 use std::path::PathBuf;
 
