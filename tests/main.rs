@@ -7,9 +7,11 @@
 mod architecture;
 mod claims;
 mod cli;
+mod data;
 mod errors;
 mod experiment;
 mod exports;
+mod extract;
 mod failures;
 mod gpu;
 mod groups;

@@ -10,6 +10,9 @@ mod export_predictions;
 mod export_runs;
 mod export_store;
 mod export_weights;
+mod extract;
+mod extract_args;
+mod extract_progress;
 mod gc;
 mod generate;
 mod ls;
@@ -60,6 +63,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Generate(args) => generate::generate(&args),
         Command::Predict(args) => predict::predict(&args),
         Command::Export(args) => export::export(&args),
+        Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),
     };

@@ -53,6 +53,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
 /// Trains some runs again.
 fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, Failure> {
     let dataset = Arc::new(Dataset::open(dir)?);
+    open::notes(&dataset);
     let (experiments, runs) = candidates(args, store, &dataset)?;
     let runs = runs.iter().map(|r| store.run(&r.id)).collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<RunRecord> = runs.into_iter().flatten().collect();

@@ -110,6 +110,9 @@ impl Listener for RunRecorder<'_, '_> {
         let stopped = self.shared.interrupt.is_asked();
         let after = self.progress.after(epoch.epoch, self.shared.options.checkpoint_every, stopped);
         if after != After::Next {
+            // A state that was reached with other data is not gone on from once the old ones are back.
+            let data = self.shared.plan.dataset.check_unchanged();
+            data.map_err(|changed| Error::Unsupported(changed.to_string()))?;
             // The epochs first: a checkpoint whose epochs are lost would leave a hole in the curve.
             self.shared.store.put_epochs(self.id, self.new_epochs()).map_err(|e| self.give_up(e))?;
             self.kept = self.epochs.len();

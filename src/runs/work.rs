@@ -151,7 +151,7 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     let silent_train: Vec<usize> = view.train.iter().copied().filter(|&c| !view.sounded[c]).collect();
     let on_silent_train = matched(trainer.generate(cell, &silent_train)?);
     let silent_labels = view.labels(&silent_train);
-    let shared = job.bank.as_ref().ok_or_else(|| train::Error::NoBank)?;
+    let shared = job.bank.as_ref().ok_or(train::Error::NoBank)?;
     let own = match config.svm.train_on {
         SvmTraining::Real => None,
         SvmTraining::RealAndGenerated => {
@@ -197,7 +197,7 @@ fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) ->
         audio_width: train_audio.len() / view.train_sounded.len().max(1),
     };
     let generated = controls::generate(control, &material, &config.knn, &config.ridge);
-    let shared = job.bank.clone().ok_or_else(|| train::Error::NoBank)?;
+    let shared = job.bank.clone().ok_or(train::Error::NoBank)?;
     let classes = view.dataset.classes();
     let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);

@@ -320,6 +320,11 @@ impl<'a> RunContext<'a> {
     }
 
     fn finish(&self, run: &Claimed, recorder: &RunRecorder<'_, 'a>, result: &crate::store::RunResult) -> Ended {
+        // Numbers are kept under the fingerprint of the data that were there at the beginning.
+        if let Err(error) = self.plan.dataset.check_unchanged() {
+            recorder.forget();
+            return self.fail(run, &error.into());
+        }
         let (id, seconds) = (run.open.id, run.spent);
         let stored = self.store.finish(id, recorder.new_epochs(), result, seconds, environment::peak_memory());
         if let Err(error) = stored.and_then(|()| self.keep_the_best(&run.open)) {
