@@ -26,3 +26,4 @@ mod support;
 mod svms;
 mod torture;
 mod training;
+mod using;

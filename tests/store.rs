@@ -22,7 +22,7 @@ fn finished_otherwise(db: &Path, run: &str, change: impl FnOnce(&mut RunResult, 
     let known = store.run(run).unwrap().unwrap();
     let of = |what: String| (what.clone(), store.scores(run, &what).unwrap().unwrap());
     let scores = store.score_kinds(run).unwrap().into_iter().map(of).collect();
-    let mut result = RunResult { scores, values: known.values, bank: store.bank(run).unwrap() };
+    let mut result = RunResult { scores, values: known.values, bank: store.bank(run).unwrap(), head: None };
     let mut epochs = store.curve(run).unwrap();
     change(&mut result, &mut epochs);
     let new = NewRun {

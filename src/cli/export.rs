@@ -21,6 +21,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
             print(&export::tables(&document, *format))?;
         }
         ExportWhat::Runs(args) => return super::export_runs::runs(args),
+        ExportWhat::Predictions(args) => return super::export_predictions::predictions(args),
+        ExportWhat::Weights(args) => return super::export_weights::weights(args),
+        ExportWhat::Store(args) => return super::export_store::copy(args),
         ExportWhat::Schema { kind } if kind == "store" => print(&crate::store::describe_schema())?,
         ExportWhat::Schema { kind } => {
             let kinds: Vec<&str> = schema::KINDS.into_iter().chain(["store"]).collect();

@@ -1,6 +1,7 @@
 //! `unmute merge OTHER.db...`.
 
 use super::args::MergeArgs;
+use super::progress::say;
 use super::{Exit, Failure, open, print_json, print_text};
 use crate::store::Merged;
 
@@ -11,6 +12,13 @@ pub(super) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     }
     let store = open::writable(&args.store.db.db)?;
     let merged = args.others.iter().map(|other| store.merge(other)).collect::<Result<Vec<Merged>, _>>()?;
+    for other in &args.others {
+        let (taken, lost) = crate::runs::weights::take_over(&store, other)?;
+        if taken + lost > 0 {
+            let missing = if lost > 0 { format!("; {lost} are not beside it any more") } else { String::new() };
+            say(&format!("{}: weights of {taken} runs taken over{missing}", other.display()));
+        }
+    }
     if args.store.json {
         print_json(&merged)?;
     } else {

@@ -7,23 +7,31 @@ mod data;
 mod diff;
 mod doctor;
 mod export;
+mod export_predictions;
 mod export_runs;
+mod export_store;
+mod export_weights;
 mod extract;
 mod extract_args;
 mod extract_progress;
 mod gc;
+mod generate;
 mod ls;
 mod merge;
 mod open;
 mod outcome;
 mod plan;
+mod predict;
 mod progress;
 mod query;
 mod report;
 mod run;
 mod sensitivity;
+mod shared_args;
 mod show;
 mod signals;
+mod use_args;
+mod used;
 mod verify;
 mod visible;
 
@@ -65,6 +73,8 @@ pub fn run(cli: Cli) -> i32 {
         Command::Report(args) => report::report(&args),
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Claims(args) => claims::claims(&args),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Predict(args) => predict::predict(&args),
         Command::Export(args) => export::export(&args),
         Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),

@@ -89,6 +89,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         fail_fast: args.fail_fast,
         retries: args.retries,
         checkpoint_every: checkpoint_every(args)?,
+        keep: experiment.config.train.keep,
     };
     let interrupt = signals::listen(grace(args)?)?;
     let progress = RunProgress::new(open);

@@ -4,7 +4,7 @@ use super::args::VerifyArgs;
 use super::progress::{RunProgress, say, spinner};
 use super::{Exit, Failure, open, print_json, print_text, signals};
 use crate::dataset::Dataset;
-use crate::experiment::config::Engine;
+use crate::experiment::config::{Engine, Keep};
 use crate::report::format::number;
 use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
@@ -18,7 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
-    let store = match Store::open_to_read(&args.store.db.db) {
+    let db = &args.store.db.db;
+    let opened = match args.keep_weights && db.is_file() {
+        true => Store::open(db),
+        false => Store::open_to_read(db),
+    };
+    let store = match opened {
         Err(e @ Error::Damaged { .. }) => return Err(Failure { exit: Exit::NotAll, message: e.to_string() }),
         other => open::told(other?),
     };
@@ -60,6 +65,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         fail_fast: false,
         retries: 0,
         checkpoint_every: Duration::from_secs(u64::from(u32::MAX)),
+        keep: if args.keep_weights { Keep::All } else { Keep::None },
     };
     let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = signals::listen(Some(Duration::ZERO))?;

@@ -7,20 +7,26 @@ pub mod environment;
 mod error;
 pub mod estimate;
 pub mod fingerprint;
+pub mod footage;
 pub mod grouping;
+mod keep;
 mod liveness;
 pub mod memory;
 pub mod plan;
+pub mod portable;
 pub mod queue;
 mod run_recorder;
 mod source;
 mod stop;
+pub mod trained;
 pub mod verify;
+pub mod weights;
 pub mod why;
 pub mod work;
 mod worker;
 
 pub use error::Error;
+pub use keep::merit;
 pub use liveness::alive;
 pub use plan::{Plan, Planned};
 pub use stop::Stop;
@@ -28,6 +34,7 @@ pub use stop::Stop;
 use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
+use crate::experiment::config::Keep;
 use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
@@ -154,6 +161,8 @@ pub struct Options {
     pub retries: usize,
     /// Seconds between checkpoints.
     pub checkpoint_every: Duration,
+    /// Which trained weights stay.
+    pub keep: Keep,
 }
 
 /// What came of it.

@@ -181,7 +181,9 @@ impl<'a> RunContext<'a> {
                     true => Err(train::Error::Interrupted),
                     false => recorder.step(done, total),
                 };
-                work::run(&*device, &job, &mut step)
+                let result = work::run(&*device, &job, &mut step)?;
+                self.keep_head(&run.open, &job, &result)?;
+                Ok(result)
             })
         });
         compute::buffer_pool::clear();
@@ -295,7 +297,11 @@ impl<'a> RunContext<'a> {
         cell: usize,
     ) -> (Open<'a>, Ended) {
         let started = Instant::now();
-        let result = caught(|| work::score(job, trainer, cell, &*device.solver()?));
+        let result = caught(|| {
+            let result = work::score(job, trainer, cell, &*device.solver()?)?;
+            self.keep_generator(&run.open, job, trainer, cell, &result)?;
+            Ok(result)
+        });
         run.spent += started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => self.finish(&run, recorder, &result),
@@ -321,6 +327,10 @@ impl<'a> RunContext<'a> {
                 self.give_up(error);
                 return Ended::Failed;
             }
+        }
+        if let Err(error) = self.keep_the_best(&run.open) {
+            self.give_up(error);
+            return Ended::Failed;
         }
         recorder.forget();
         for text in crate::score::quality::remarks(&result.values) {

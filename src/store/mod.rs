@@ -30,6 +30,7 @@ mod schema;
 mod select;
 mod sweep;
 mod variants;
+mod weights;
 mod write;
 
 pub use check::{Check, Damage};
@@ -48,6 +49,7 @@ pub use schema::VERSION;
 pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
 pub use variants::{Pick, PickError, Variant};
+pub use weights::KeptWeights;
 pub use write::DatasetKey;
 
 use files::{BUSY, beside, journal, options, plain, regular, runtime, wal};

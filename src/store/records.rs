@@ -250,6 +250,8 @@ pub struct RunResult {
     pub values: BTreeMap<String, f64>,
     /// Its SVM bank, if it trained one.
     pub bank: Option<BankRecord>,
+    /// Weights (D, K) and biases (K) of the head on a stream; kept as a file, not in the store.
+    pub head: Option<[Vec<f32>; 2]>,
 }
 
 /// A run as the store knows it.

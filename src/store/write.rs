@@ -235,6 +235,7 @@ impl Store {
                 "INSERT INTO value SELECT ?1, name, value FROM value WHERE run_id = ?2",
                 "INSERT INTO score SELECT ?1, what, clips, classes, present, blob, hash FROM score WHERE run_id = ?2",
                 "INSERT INTO bank SELECT ?1, classes, width, fits, blob, hash FROM bank WHERE run_id = ?2",
+                "INSERT OR REPLACE INTO weights SELECT ?1, hash, bytes FROM weights WHERE run_id = ?2",
                 "INSERT INTO event (at, run_id, level, message) SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), ?1, 'info',
                      'accepted the numbers of run ' || id || ', made by numeric code ' || coalesce(json_extract(spec, '$.code'), '?')
                      FROM run WHERE id = ?2",
@@ -616,6 +617,7 @@ mod tests {
             scores: vec![("generated".into(), Scores::complete(vec![score, 0.5, 0.25, 0.75], 2))],
             values: [("top1".to_string(), 50.0)].into(),
             bank: None,
+            head: None,
         }
     }
 

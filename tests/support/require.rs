@@ -14,6 +14,7 @@ const THINGS: &[(&str, &str)] = &[
     ("onnxruntime", "ONNX Runtime's library (pip install onnxruntime)"),
     ("python3", "Python 3"),
     ("shared", "real features and reference outputs, ../shared or the folder UNMUTE_SHARED"),
+    ("torch", "a Python with torch, onnxruntime and safetensors: UNMUTE_PYTHON, or python3"),
     ("stand-in", "the stand-in for NVIDIA's driver (just test-cuda-host)"),
     ("user", "a user other than root who may call the program"),
 ];
