@@ -169,7 +169,7 @@ impl RunProgress {
 
     fn line(&self, text: &str) {
         if animated() {
-            let _ = self.bars.println(harmless(text));
+            let _ = self.bars.println(visible(text));
         } else {
             say(text);
         }
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_written_out() {
-        assert_eq!(harmless("a\tb\né"), "a\tb\né");
-        assert_eq!(harmless("\u{1b}[2Jx\r\u{7}\u{9b}"), "\\u{1b}[2Jx\\r\\u{7}\\u{9b}");
+        assert_eq!(visible("a\tb\né"), "a\tb\né");
+        assert_eq!(visible("\u{1b}[2Jx\r\u{7}\u{9b}"), "\\u{1b}[2Jx\\u{d}\\u{7}\\u{9b}");
     }
 
     #[test]
