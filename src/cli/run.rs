@@ -56,6 +56,11 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     let db = &args.experiment.db.db;
     record(store, experiment, plan)?;
     tell_changed_data(store, plan)?;
+    if let Some(at) = store.clock_ahead()? {
+        say(&format!(
+            "note: the store has an experiment that was run at {at}, later than now: a clock was ahead. What was run last is counted, not timed"
+        ));
+    }
     tell_other_code(store, plan, args)?;
     let states = store.states()?;
     let open = plan.open(&states).len();
