@@ -159,3 +159,18 @@ demo-video videos="../shared/extract/videos" models="../shared/extract/models" o
         --import "{{ out }}/data" --rows yamnet=mean --name clips
     {{ unmute }} run experiments/clips --dataset "{{ out }}/data" --db "{{ db }}"
     {{ unmute }} report experiments/clips --db "{{ db }}" --out reports/out
+
+# Time feature extraction beside the same in Python (ffmpeg, OpenCV, onnxruntime) and compare the features: `just bench-extract VIDEOS MODELS`
+bench-extract videos models="../shared/extract/models":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    test -d .venv/extract || python3 -m venv .venv/extract
+    .venv/extract/bin/pip install -q numpy opencv-python-headless pillow onnxruntime
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+    export VIRTUAL_ENV="$PWD/.venv/extract"
+    {{ unmute }} extract "{{ videos }}" "$out/ours" --json \
+        --net "rgb=imagenet,filter=cv2,mean=127,std=128:{{ models }}/effnet.onnx" --net "yamnet=yamnet:{{ models }}/yamnet.onnx" || [ $? = 3 ]
+    "$VIRTUAL_ENV/bin/python" benches/extract/pipeline.py "{{ videos }}" "$out/python" --rgb "{{ models }}/effnet.onnx" --sound "{{ models }}/yamnet.onnx"
+    "$VIRTUAL_ENV/bin/python" benches/extract/compare.py "$out/ours/features" "$out/python"

@@ -52,7 +52,7 @@ impl NetSpec {
             Some((_, of)) if of == "flow" => true,
             Some((_, of)) if of == "frames" => false,
             Some((_, of)) => return Err(format!("of={of}: should be frames or flow")),
-            None => channels.is_some_and(|c| c != 3 && !self.preset.is_sound()),
+            None => channels.is_some_and(|c| c % 2 == 0 && !self.preset.is_sound()),
         };
         if flow && self.preset.is_sound() {
             return Err(format!("of=flow: {} takes sound", self.preset.name()));
