@@ -13,7 +13,9 @@ use unmute::dataset::synth::{self, Preset};
 use unmute::dataset::{Dataset, View};
 use unmute::device::Which;
 use unmute::experiment::Experiment;
-use unmute::report::{EvaluatedTable, evaluate};
+use unmute::report::evaluate::evaluate_at;
+use unmute::report::scores::Results;
+use unmute::report::table::EvaluatedTable;
 use unmute::runs::{Event, Options, Plan, run_all};
 use unmute::store::{DatasetKey, Store};
 
@@ -66,7 +68,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Tables are functions of the store alone.
     let recorded = store.latest_experiment(&experiment.config.name)?.ok_or("the experiment was not recorded")?;
-    for table in evaluate(&store, &recorded, &experiment.tables)?.iter().filter(|t| t.id.to_string() == "3") {
+    let results = Results::new(&store, &recorded)?;
+    for table in evaluate_at(&results, &experiment.tables)?.iter().filter(|t| t.id.to_string() == "3") {
         print(table);
     }
     Ok(())
