@@ -25,7 +25,10 @@ pub(super) fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<V
         json!({
             "id": e.id, "question": e.question, "because": e.because,
             "decision": with_values(&e.decision, &look_up),
-            "instead": e.alternatives.iter().any(|a| in_force(&experiment.config, a)),
+            // A text that has the values themselves says what is in force; one without them says what an alternative replaced.
+            "instead": e.alternatives.iter().any(|a| {
+                in_force(&experiment.config, a) && !a.set.keys().all(|key| e.decision.contains(&format!("{{{key}}}")))
+            }),
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
         })
     };

@@ -62,7 +62,7 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
         _ => "no runs".into(),
     };
     let caption = match table.kind {
-        TableKind::Counts => "Clips.".into(),
+        TableKind::Counts => "Clips of each split.".into(),
         TableKind::Improvement => {
             format!("Classes by gain, {seeds}; shaded where a class is also published in that column.")
         }
