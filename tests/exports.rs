@@ -42,7 +42,7 @@ fn every_format_says_that_the_runs_were_changed() {
 fn fewer_seeds_than_declared_are_told_and_agree_with_nothing() {
     let place = Place::with_experiment(&Source::default());
     place.call("run experiment --seeds 1").success();
-    let csv = place.call("export tables experiment --format csv").stderr("1 of 2 declared seeds").success().stdout;
+    let csv = exported(&place, "csv");
     assert!(!csv.contains(",agrees") && csv.contains("1 of 2 declared seeds"), "{csv}");
     place.call("report experiment --out .").stderr("1 of 2 declared seeds").success();
     let page = place.read("small.html");
