@@ -179,7 +179,8 @@ fn autoencoder_step(part: &mut Part) -> Outcome {
     generator_step(part, Architecture::Autoencoder, batch, 18)
 }
 
-/// A generator's network with a batch for it.
+/// A generator's network with a batch for it; what only a GPU's trainer reads is unused without one.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 struct Setup {
     config: Config,
     architecture: Architecture,

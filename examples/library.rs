@@ -7,7 +7,6 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use unmute::dataset::synth::{self, Preset};
 use unmute::dataset::{Dataset, View};
@@ -16,7 +15,7 @@ use unmute::experiment::Experiment;
 use unmute::report::evaluate::evaluate_at;
 use unmute::report::scores::Results;
 use unmute::report::table::EvaluatedTable;
-use unmute::runs::{Event, Options, Plan, run_all};
+use unmute::runs::{Event, Options, Plan, Stop, run_all};
 use unmute::store::{DatasetKey, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -63,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("  {name}: top-1 {top1:.1} %");
         }
     };
-    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &AtomicBool::new(false), &watch)?;
+    let summary = run_all(Which::Cpu, &store, &plan, &options, "an example", &Stop::new(), &watch)?;
     println!("{} runs done\n", summary.finished);
 
     // Tables are functions of the store alone.

@@ -1,9 +1,16 @@
 //! "Did you mean ...?": the nearest valid name for a mistyped one.
 
+/// Letters of a word that is compared: no name is longer, and what a stranger's file holds may be.
+const LONGEST: usize = 100;
+
 /// The candidate most like `wrong`, if any is near enough to be what was meant.
 pub fn closest<'a, S: AsRef<str>>(wrong: &str, candidates: &'a [S]) -> Option<&'a str> {
+    if wrong.len() > LONGEST {
+        return None;
+    }
     candidates
         .iter()
+        .filter(|c| c.as_ref().len() <= LONGEST)
         .map(|c| (strsim::jaro_winkler(&wrong.to_lowercase(), &c.as_ref().to_lowercase()), c.as_ref()))
         .filter(|(score, _)| *score > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))

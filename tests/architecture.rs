@@ -52,6 +52,7 @@ const KNOWN_IN_CIRCLES: &[&str] = &[
 const NOT_NUMERIC: &[(&str, &str)] = &[
     ("src/experiment/config.rs", "settings, which are hashed themselves"),
     ("src/experiment/grid.rs", "a cell, which is hashed itself"),
+    ("src/files.rs", "how files are opened and read; their contents are hashed"),
     ("src/lib.rs", "the wording of errors"),
     ("src/store/records.rs", "how results are handed to the store"),
     ("src/suggest.rs", "the wording of errors"),

@@ -113,7 +113,7 @@ fn what_is_wrong_with_clips_csv_is_told_with_the_line() {
         import_says(Source::default(), move |dir| edit_clips(dir, from, to), says);
     };
     says("c3,barking,train", "c2,barking,train", &["clips.csv:5", "\"c2\"", "twice", "line 4"]);
-    says("c3,barking,train", "c3,barking,test", &["clips.csv:5", "\"test\"", "train or val"]);
+    says("c3,barking,train", "c3,barking,tset", &["clips.csv:5", "\"tset\"", "train or val"]);
     says("c3,barking,train", "c3,barking", &["clips.csv", "line: 5"]);
     says("c3,barking,train", ",barking,train", &["clips.csv:5", "no name"]);
     says("clip,label,split", "clip,class,split", &["clips.csv:1", "\"label\"", "clip,class,split"]);
@@ -160,7 +160,7 @@ fn folders_without_sound_or_vision_are_refused() {
     import_says(
         Source::default(),
         |dir| std::fs::remove_dir_all(dir.join("features")).unwrap(),
-        &["features", "no such file"],
+        &["source", "no feature file of any clip"],
     );
 }
 

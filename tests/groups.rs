@@ -4,13 +4,13 @@
 use crate::support::call::{Place, Said};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use unmute::dataset::Dataset;
 use unmute::device::Which;
 use unmute::experiment::Experiment;
-use unmute::runs::{Event, Options, Plan, Summary, run_all};
+use unmute::runs::{Event, Options, Plan, Stop, Summary, run_all};
 use unmute::store::{RunRecord, State, Store};
 
 const GRID: &str = "grid.loss=[l2, kl]";
@@ -47,7 +47,7 @@ impl Bench {
         Options { workers: 1, cells: Some(cells), threads: 2, fail_fast: false, retries: 0, checkpoint_every: forever }
     }
 
-    fn run(&self, db: &str, options: &Options, interrupt: &AtomicBool, watch: &(dyn Fn(&Event) + Sync)) -> Came {
+    fn run(&self, db: &str, options: &Options, interrupt: &Stop, watch: &(dyn Fn(&Event) + Sync)) -> Came {
         let store = Store::open(&self.tiny.path(db)).unwrap();
         let events = Mutex::new(Vec::new());
         let listen = |event: Event| {
@@ -60,7 +60,7 @@ impl Bench {
 
     /// Runs undisturbed.
     fn simply(&self, db: &str, cells: usize) -> Came {
-        self.run(db, &self.options(cells), &AtomicBool::new(false), &|_| ())
+        self.run(db, &self.options(cells), &Stop::new(), &|_| ())
     }
 
     fn runs(&self, db: &str) -> Vec<RunRecord> {
@@ -94,7 +94,7 @@ fn generators_trained_in_groups_have_the_numbers_that_they_have_alone() {
     // Two architectures of four cells, two seeds: three and one each.
     assert_eq!(came.groups(), [3; 4]);
     assert_eq!((came.summary.finished, came.summary.failed), (alone.summary.finished, 0));
-    let fours = bench.run("fours.db", &Options { workers: 2, ..bench.options(100) }, &AtomicBool::new(false), &|_| ());
+    let fours = bench.run("fours.db", &Options { workers: 2, ..bench.options(100) }, &Stop::new(), &|_| ());
     assert_eq!(fours.groups(), [4; 4]);
     for db in ["threes.db", "fours.db"] {
         bench.same_numbers(db, "alone.db");
@@ -135,7 +135,7 @@ fn a_cell_that_diverges_fails_alone_and_is_tried_again_alone() {
     let alone = bench.simply("alone.db", 1);
     assert_eq!((alone.summary.failed, alone.groups()), (1, vec![]));
     let options = Options { retries: 1, ..bench.options(3) };
-    let came = bench.run("together.db", &options, &AtomicBool::new(false), &|_| ());
+    let came = bench.run("together.db", &options, &Stop::new(), &|_| ());
     assert_eq!((came.summary.failed, came.groups()), (1, vec![3]));
     assert_eq!(came.summary.finished, alone.summary.finished);
     bench.same_numbers("together.db", "alone.db");
@@ -158,11 +158,11 @@ fn what_is_done_or_has_a_checkpoint_of_another_epoch_is_not_trained_with_the_res
     part.simply("r.db", 1);
     let bench = Bench { plan: plan(&part.tiny, &[GRID, "grid.generator=[lstm]", "seeds=[0]"]), ..part };
     // Three are interrupted, with states after every epoch.
-    let interrupt = AtomicBool::new(false);
+    let interrupt = Stop::new();
     let options = Options { checkpoint_every: Duration::ZERO, ..bench.options(4) };
     let stop_late = |event: &Event| {
         if steps(event).is_some_and(|(name, done)| name.starts_with("3 cells") && done > 50) {
-            interrupt.store(true, Ordering::Relaxed);
+            interrupt.ask(Duration::ZERO);
         }
     };
     let came = bench.run("r.db", &options, &interrupt, &stop_late);
@@ -180,7 +180,7 @@ fn what_is_done_or_has_a_checkpoint_of_another_epoch_is_not_trained_with_the_res
     );
     // One of them has lost its state, so it begins anew by itself; the two go on together.
     std::fs::remove_file(states.join(format!("{}.safetensors", stopped[1].id))).unwrap();
-    let came = bench.run("r.db", &options, &AtomicBool::new(false), &|_| ());
+    let came = bench.run("r.db", &options, &Stop::new(), &|_| ());
     assert_eq!((came.summary.interrupted, came.groups()), (false, vec![2]));
     let begins: BTreeMap<&str, usize> =
         came.events.iter().filter_map(steps).fold(BTreeMap::new(), |mut all, (name, at)| {
@@ -198,11 +198,11 @@ fn what_is_done_or_has_a_checkpoint_of_another_epoch_is_not_trained_with_the_res
 fn a_state_that_is_not_whole_leaves_its_run_behind_the_others() {
     let bench = Bench::new(40, &["grid.generator=[autoencoder]", "seeds=[0]"]);
     bench.simply("alone.db", 1);
-    let interrupt = AtomicBool::new(false);
+    let interrupt = Stop::new();
     let options = Options { checkpoint_every: Duration::ZERO, ..bench.options(2) };
     let stop = |event: &Event| {
         if steps(event).is_some_and(|(name, done)| name.starts_with("2 cells") && done > 50) {
-            interrupt.store(true, Ordering::Relaxed);
+            interrupt.ask(Duration::ZERO);
         }
     };
     assert!(bench.run("r.db", &options, &interrupt, &stop).summary.interrupted);
@@ -212,7 +212,7 @@ fn a_state_that_is_not_whole_leaves_its_run_behind_the_others() {
     let last = bytes.len() - 40;
     bytes[last] ^= 1;
     std::fs::write(&state, bytes).unwrap();
-    let came = bench.run("r.db", &options, &AtomicBool::new(false), &|_| ());
+    let came = bench.run("r.db", &options, &Stop::new(), &|_| ());
     assert_eq!((came.summary.failed, came.groups()), (0, vec![]), "each by itself");
     bench.same_numbers("r.db", "alone.db");
 }
@@ -227,7 +227,7 @@ fn a_group_that_fails_as_a_whole_is_tried_again_in_halves() {
             panic!("met on purpose");
         }
     };
-    let came = bench.run("r.db", &bench.options(4), &AtomicBool::new(false), &buggy);
+    let came = bench.run("r.db", &bench.options(4), &Stop::new(), &buggy);
     assert_eq!(came.groups(), [4, 2, 2]);
     let divided = came.events.iter().filter(|e| matches!(e, Event::Divided { .. })).count();
     assert_eq!((divided, came.summary.failed), (3, 0));
@@ -241,7 +241,7 @@ fn a_group_that_fails_as_a_whole_is_tried_again_in_halves() {
             panic!("met on purpose");
         }
     };
-    let came = bench.run("s.db", &bench.options(4), &AtomicBool::new(false), &buggy);
+    let came = bench.run("s.db", &bench.options(4), &Stop::new(), &buggy);
     assert_eq!((came.summary.failed, one.load(Ordering::Relaxed)), (1, 4));
     let failed: Vec<RunRecord> = bench.runs("s.db").into_iter().filter(|r| r.state == State::Failed).collect();
     assert!(failed.len() == 1 && failed[0].key == "vggish/lstm/kl/with", "{failed:?}");

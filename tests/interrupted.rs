@@ -41,7 +41,7 @@ fn a_run_that_is_interrupted_says_so_and_goes_on() {
     let child = begun(&tiny, None);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let said = ended(child, 130);
-    assert!(said.contains("interrupted; the same command goes on where it stopped"), "{said}");
+    assert!(said.contains("interrupted; the same command goes on from what was kept"), "{said}");
     let counts = tiny.query("on/runs.db", "SELECT state, count(*) AS n FROM run GROUP BY state");
     let count = |state: &str| counts.iter().find(|c| c["state"] == state).map_or(0, |c| c["n"].as_i64().unwrap());
     assert_eq!((count("interrupted"), count("running"), count("failed")), (1, 0, 0), "{counts:?}");

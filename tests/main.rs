@@ -7,12 +7,16 @@
 mod architecture;
 mod claims;
 mod cli;
+mod data;
 mod errors;
 mod experiment;
 mod exports;
+mod extract;
+mod failures;
 mod gpu;
 mod groups;
 mod interrupted;
+mod mutations;
 mod numerics;
 mod report;
 mod reuse;

@@ -449,8 +449,8 @@ fn what_explains_a_run_is_kept_and_shown() {
         assert!(environment.get(key).is_some(), "{key} in {environment}");
     }
     assert!(environment["compiler"].as_str().unwrap().starts_with("rustc "));
-    // 1 in a development build, 2 in a release.
-    assert!(["1", "2", "3"].map(Value::from).contains(&environment["opt_level"]), "{environment}");
+    // 0 in a development build, 2 in a release.
+    assert!(["0", "2", "3"].map(Value::from).contains(&environment["opt_level"]), "{environment}");
     assert_eq!(environment["threads"], 2);
     let run = &shown["run"];
     for key in ["started_at", "finished_at", "seconds", "peak_memory", "host", "pid", "seed", "command", "spec"] {

@@ -90,7 +90,7 @@ fn real_audio() -> Option<(Vec<f32>, usize, Vec<usize>, usize)> {
         rows: [("vggish".to_string(), unmute::dataset::import::Rows::Sample(3))].into(),
         name: None,
         precision: unmute::dataset::Precision::F32,
-        absent_is_silent: false,
+        ..Default::default()
     };
     let folder = dir.path().join("corsmal");
     unmute::dataset::import::import(&source, &folder, &options, &|_, _| ()).unwrap();

@@ -59,7 +59,7 @@ fn view() -> (tempfile::TempDir, Arc<View>) {
         rows: [("vggish".to_string(), Rows::Sample(3))].into(),
         name: None,
         precision: Precision::F32,
-        absent_is_silent: false,
+        ..Default::default()
     };
     let folder = dir.path().join("data");
     import::import(&dir.path().join("source"), &folder, &options, &|_, _| ()).unwrap();
@@ -76,6 +76,8 @@ fn config(engine: Engine) -> Arc<Config> {
     config.lstm.hidden = 48;
     config.autoencoder.encoder = vec![64, 24];
     config.autoencoder.decoder = vec![64];
+    config.mlp.width = 32;
+    (config.transformer.layers, config.transformer.heads, config.transformer.width) = (1, 2, 16);
     Arc::new(config)
 }
 
@@ -107,10 +109,16 @@ fn train(
     })
 }
 
-/// Every generator on each engine, with one loss or another.
+/// Whether the fused engine has a form of its own for a generator.
+fn is_fused(architecture: Architecture) -> bool {
+    architecture.with_defaults().describe().fused().is_some()
+}
+
+/// Every generator on each engine that there is for it, with one loss or another.
 fn kinds() -> Vec<(Engine, Architecture, Loss)> {
-    let on = |engine| Architecture::ALL.iter().zip(Loss::ALL.iter().cycle()).map(move |(&a, &l)| (engine, a, l));
-    on(Engine::Fused).chain(on(Engine::Dfdx)).collect()
+    let all = || Architecture::ALL.iter().zip(Loss::ALL.iter().cycle());
+    let fused = all().filter(|(architecture, _)| is_fused(**architecture)).map(|(&a, &l)| (Engine::Fused, a, l));
+    fused.chain(all().map(|(&a, &l)| (Engine::Dfdx, a, l))).collect()
 }
 
 #[test]
@@ -130,7 +138,7 @@ fn trainings_are_bit_identical_on_one_and_two_threads() {
 #[test]
 fn the_engines_train_alike() {
     let (_dir, view) = view();
-    for &architecture in Architecture::ALL {
+    for &architecture in Architecture::ALL.iter().filter(|architecture| is_fused(**architecture)) {
         for &loss in Loss::ALL {
             let [ours, theirs] = Engine::ALL
                 .iter()
@@ -198,7 +206,7 @@ fn a_checkpoint_of_another_network_is_not_taken() {
 #[test]
 fn a_checkpoint_of_one_engine_is_taken_up_by_the_other() {
     let (_dir, view) = view();
-    for &architecture in Architecture::ALL {
+    for &architecture in Architecture::ALL.iter().filter(|architecture| is_fused(**architecture)) {
         for (first, second) in [(Engine::Fused, Engine::Dfdx), (Engine::Dfdx, Engine::Fused)] {
             let whole = train(&view, (second, architecture, Loss::L2), 2, None);
             let half = train(&view, (first, architecture, Loss::L2), 2, None).recorder.checkpoints.swap_remove(1);

@@ -37,7 +37,9 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
 
-Interrupt with Ctrl-C at any time; the same command goes on where it stopped.")]
+Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
+same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
+itself, before it starts; `unmute plan` shows what each needs.")]
     Run(RunArgs),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
@@ -116,6 +118,10 @@ is 3. Runs that somebody still works on are not taken.")]
     /// Look at the store, the disk and the machine for what could go wrong
     #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
     Doctor(StoreArgs),
+    /// Turn videos into features by your own networks, for `unmute data import`; `unmute extract flow` writes optical flow
+    #[command(after_help = super::extract_args::EXAMPLES)]
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Extract(Box<super::extract_args::ExtractArgs>),
     /// Make, import and inspect data sets
     #[command(after_help = "Examples:
   unmute data synth data/mini --preset mini
@@ -195,6 +201,10 @@ pub(super) struct RunArgs {
     /// Seconds between checkpoints of a training
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     pub checkpoint_every: f64,
+    /// Seconds that an epoch may take to end, and be kept, when the program is asked to stop (Ctrl-C, SIGTERM, a hang-up,
+    /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
+    #[arg(long, value_name = "S")]
+    pub grace: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -439,28 +449,12 @@ pub(super) enum DataWhat {
         #[arg(long)]
         sounded: bool,
     },
-    /// Turn a folder of per-clip .npy files (clips.csv, features/CLIP_NAME.npy) into a data set
-    Import {
-        /// The folder to read
-        src: PathBuf,
-        /// The new folder
-        dst: PathBuf,
-        /// Frames per clip, T, taken at the centres of T equal segments
-        #[arg(long, default_value_t = 18)]
-        frames: usize,
-        /// An audio feature and how its rows become one vector: a number of rows laid side by side, or `mean`
-        #[arg(long, value_name = "NAME=N", default_values = ["vggish=3", "aenet=mean"])]
-        rows: Vec<String>,
-        /// The data set's name; the folder's by default
-        #[arg(long)]
-        name: Option<String>,
-        /// Numbers on disk
-        #[arg(long, value_enum, default_value_t = Precision::F32)]
-        precision: Precision,
-        /// Clips without audio files are silent, instead of an error
-        #[arg(long)]
-        absent_is_silent: bool,
-    },
+    /// Turn a folder of per-clip arrays (clips.csv, features/CLIP_NAME.npy) into a data set
+    ///
+    /// Files may also lie in folders (NAME/CLIP.npy, CLIP/NAME.npy, MODEL/CLIP_NAME.npy) and in archives (CLIP.npz). What was
+    /// used and what was not is told at the end.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Count clips and classes, sounded and silent; list streams and widths
     Stats {
         /// The data set's folder
@@ -470,6 +464,51 @@ pub(super) enum DataWhat {
         json: bool,
     },
 }
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The folder to read
+    pub src: PathBuf,
+    /// The new folder
+    pub dst: PathBuf,
+    /// Frames per clip, T, taken at the centres of T equal segments
+    #[arg(long, default_value_t = 18)]
+    pub frames: usize,
+    /// An audio feature and how its rows become one vector: a number of rows laid side by side, or `mean`
+    /// [default: vggish=3 and aenet=mean, where they are there]
+    #[arg(long, value_name = "NAME=N")]
+    pub rows: Vec<String>,
+    /// The visual streams, with commas between; by default every feature that is not audio
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub streams: Option<Vec<String>>,
+    /// Features to leave out, with commas between
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// What becomes of a third axis, such as ten crops in (t, 10, D): mean, max or first; behind `:0` of the first axis instead of the
+    /// middle one; for one feature with its name
+    #[arg(long, value_name = "[NAME=]HOW[:AXIS]")]
+    pub reduce: Vec<String>,
+    /// Features whose arrays are (D, t) instead of (t, D), with commas between
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub transpose: Vec<String>,
+    /// The data set's name; the folder's by default
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Numbers on disk
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+    /// Clips without audio files, or with empty ones, are silent, instead of an error
+    #[arg(long)]
+    pub absent_is_silent: bool,
+    /// Fail, and write nothing, where anything was left out or looks doubtful
+    #[arg(long)]
+    pub strict: bool,
+}
+
+const IMPORT_EXAMPLES: &str = "Examples:
+  unmute data import path/to/corsmal data/corsmal
+  unmute data import i3d data/i3d --rows vggish=mean --skip raft --precision f16
+  unmute data import crops data/crops --rows vggish=3 --reduce rgb=mean --strict";
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {

@@ -7,6 +7,9 @@ mod diff;
 mod doctor;
 mod export;
 mod export_runs;
+mod extract;
+mod extract_args;
+mod extract_progress;
 mod gc;
 mod ls;
 mod merge;
@@ -19,6 +22,7 @@ mod report;
 mod run;
 mod sensitivity;
 mod show;
+mod signals;
 mod verify;
 
 pub use args::Cli;
@@ -29,6 +33,10 @@ use outcome::{print, print_json};
 
 /// Runs a command to its exit code.
 pub fn run(cli: Cli) -> i32 {
+    if let Err(failure) = threads() {
+        progress::say(&format!("error: {}", failure.message));
+        return failure.exit as i32;
+    }
     let result = match cli.command {
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => run::run(&args),
@@ -45,6 +53,7 @@ pub fn run(cli: Cli) -> i32 {
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Export(args) => export::export(&args),
+        Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),
     };
@@ -55,4 +64,30 @@ pub fn run(cli: Cli) -> i32 {
             failure.exit as i32
         }
     }
+}
+
+/// Starts the threads that all work is shared among, and sees whether there would be more: what is used below panics where the
+/// system starts none.
+fn threads() -> Result<(), Failure> {
+    let wanted = rayon::ThreadPoolBuilder::new().build_global().map_err(|e| e.to_string());
+    let more = || -> std::io::Result<()> {
+        // For the store, signals, signs of life, batches read ahead, and each worker's own.
+        let count = 8 + 2 * rayon::current_num_threads();
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        std::thread::scope(|scope| {
+            let _hold = hold;
+            for _ in 0..count {
+                let wait = || drop(held.lock().map(|held| held.recv()));
+                std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, wait)?;
+            }
+            Ok(())
+        })
+    };
+    wanted.and_then(|()| more().map_err(|e| e.to_string())).map_err(|why| Failure {
+        exit: Exit::Failed,
+        message: format!(
+            "the system starts too few threads: {why}\n  next: raise the limit (`ulimit -u`, or pids.max of the control group), or set RAYON_NUM_THREADS=1"
+        ),
+    })
 }

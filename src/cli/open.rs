@@ -30,9 +30,17 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
     let spinner = progress::spinner(&format!("checking {}", dir.display()));
     let dataset = Arc::new(Dataset::open(&dir)?);
     drop(spinner);
+    notes(&dataset);
     let seeds = experiment.config.seeds.clone();
     let plan = Plan::new(&experiment, dataset, &seeds)?;
     Ok((experiment, plan))
+}
+
+/// Says what whoever opens a data set should know of it.
+pub(super) fn notes(dataset: &Dataset) {
+    for note in &dataset.notes {
+        progress::say(&format!("note: {note}"));
+    }
 }
 
 /// The experiment that `what` (a folder, or a name in the store) means: the variant that was run last, or the one that is
@@ -63,6 +71,8 @@ pub(super) fn recorded(store: &Store, what: &Path, pick: &Pick) -> Result<Record
             record.ledger = ledger;
         }
     }
+    // Also what the run was set to beside the folder.
+    record.ledger.hold_against(&record.config);
     Ok(Recorded { variant, record, departures })
 }
 

@@ -4,8 +4,9 @@ use super::args::PlanArgs;
 use super::{Exit, Failure, open, print, print_json, run};
 use crate::device::choice::Choice;
 use crate::experiment::config::Engine;
-use crate::report::format::duration;
+use crate::report::format::{bytes, duration};
 use crate::runs::estimate::Estimates;
+use crate::runs::memory;
 use crate::runs::plan::Open;
 use crate::runs::plan::cost;
 use crate::runs::why::History;
@@ -31,14 +32,24 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         Some(_) => None,
         None => Some(Rates::measure(store.as_ref(), &runs, &plan)?),
     };
+    let free = memory::free();
+    let mut largest = 0;
     let mut cells = Vec::new();
     let mut seconds = rates.as_ref().map(|_| 0.0);
     let mut seen = std::collections::HashSet::new();
     for planned in &plan.cells {
         let done = planned.runs.iter().filter(|(_, id)| states.get(id) == Some(&State::Done)).count();
         let open: Vec<_> = planned.runs.iter().filter(|(_, id)| states.get(id) != Some(&State::Done)).collect();
+        let need = memory::need(planned);
+        let too_large = free.filter(|free| choice.gpu.is_none() && need > *free);
         // Nothing is timed for what is not going to run.
-        let nothing = open.is_empty() || planned.skipped.is_some();
+        let nothing = open.is_empty() || planned.skipped.is_some() || too_large.is_some();
+        if !nothing {
+            largest = largest.max(need);
+        }
+        let no_room = too_large.filter(|_| !open.is_empty()).map(|free| {
+            format!("fails: it needs {} of memory at the least, and {} are free", bytes(need), bytes(free))
+        });
         let estimate = rates.as_mut().map(|rates| if nothing { 0.0 } else { rates.seconds(planned) });
         if planned.skipped.is_none() {
             let new = open.iter().filter(|(_, id)| seen.insert(id.clone())).count() as f64;
@@ -53,7 +64,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "seeds": planned.runs.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
             "skipped": planned.skipped,
             "engine": planned.engine(),
-            "why": if open.is_empty() { None } else { history.why(planned) },
+            "why": if open.is_empty() { None } else { no_room.or_else(|| history.why(planned)) },
+            "memory_bytes": need,
             "seconds": estimate.map(|estimate| estimate * open.len() as f64),
         }));
     }
@@ -72,6 +84,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
             "to_do": to_do,
             "device": choice.device().name(),
             "seconds": seconds,
+            "free_memory_bytes": free,
             "side_by_side": groups.iter().map(|group| json!({
                 "name": queue::name(group),
                 "runs": group.iter().map(|run| run.id).collect::<Vec<_>>(),
@@ -114,6 +127,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     }
     let sizes: Vec<usize> = groups.iter().map(|group| group.len()).collect();
     out += &summary(to_do, seconds, threads, &choice, &sizes);
+    if largest > 0 && choice.gpu.is_none() {
+        let of = free.map_or_else(String::new, |free| format!(", of {} that are free", bytes(free)));
+        out +=
+            &format!("memory: {} for the largest run{of}; runs that fit beside each other share it\n", bytes(largest));
+    }
     print(&out)?;
     Ok(Exit::Done)
 }

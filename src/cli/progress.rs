@@ -10,7 +10,16 @@ use std::time::Duration;
 
 /// One line on stderr.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", harmless(text));
+}
+
+/// A text whose control characters are written out: names in strangers' files may hold sequences that a terminal would obey.
+fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
+    let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(acts) {
+        return text.into();
+    }
+    text.chars().flat_map(|c| if acts(c) { c.escape_default().collect() } else { vec![c] }).collect::<String>().into()
 }
 
 fn animated() -> bool {
@@ -121,6 +130,13 @@ impl RunProgress {
                 self.line(&format!("{name}: failed, trying again: {error}"));
             }
             Event::Failed { name, error } => self.end(&mut shown, &name, &format!("{name}: FAILED: {error}")),
+            Event::Kept { name, epochs, of } => {
+                self.take_away(&mut shown, &name);
+                self.line(&match epochs {
+                    Some(epochs) => format!("{name}: kept, with {epochs} of {of} epochs behind it"),
+                    None => format!("{name}: nothing is kept yet; it begins again"),
+                });
+            }
             Event::Theirs { name, host, pid } => {
                 self.line(&format!("{name}: process {pid} on {host} works on it; waiting"));
             }
@@ -161,7 +177,7 @@ impl RunProgress {
 
     fn line(&self, text: &str) {
         if animated() {
-            let _ = self.bars.println(text);
+            let _ = self.bars.println(harmless(text));
         } else {
             say(text);
         }
@@ -182,6 +198,12 @@ mod tests {
         let mut names: Vec<String> = progress.shown.lock().unwrap().bars.keys().cloned().collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out() {
+        assert_eq!(harmless("a\tb\né"), "a\tb\né");
+        assert_eq!(harmless("\u{1b}[2Jx\r\u{7}\u{9b}"), "\\u{1b}[2Jx\\r\\u{7}\\u{9b}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::args::{DeviceArgs, RunArgs};
 use super::progress::{RunProgress, say};
-use super::{Exit, Failure, open};
+use super::{Exit, Failure, open, signals};
 use crate::device::choice::{self, Choice};
 use crate::experiment::Experiment;
 use crate::gpu::probe::Wanted;
@@ -11,11 +11,7 @@ use crate::runs::why::{self, History};
 use crate::runs::{self, Options, Plan, Summary};
 use crate::store::{DatasetKey, NewRun, Selection, Store, Values};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
-static LISTENING: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     check(args)?;
@@ -33,6 +29,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 pub(super) fn check(args: &RunArgs) -> Result<(), Failure> {
     choose(&args.device)?;
     checkpoint_every(args)?;
+    grace(args)?;
     if args.workers == Some(0) {
         return Err(Failure::usage("--workers 0: at least one is needed"));
     }
@@ -43,6 +40,14 @@ fn checkpoint_every(args: &RunArgs) -> Result<Duration, Failure> {
     Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
         Failure::usage(format!("--checkpoint-every {}: should be seconds, 0 or more", args.checkpoint_every))
     })
+}
+
+/// The time that an epoch may take to end when the process is asked to stop, where the user gives one.
+fn grace(args: &RunArgs) -> Result<Option<Duration>, Failure> {
+    let seconds = |s: f64| {
+        Duration::try_from_secs_f64(s).map_err(|_| Failure::usage(format!("--grace {s}: should be seconds, 0 or more")))
+    };
+    args.grace.map(seconds).transpose()
 }
 
 /// Records an experiment and does what is not done of it.
@@ -84,7 +89,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         retries: args.retries,
         checkpoint_every: checkpoint_every(args)?,
     };
-    let interrupt = stop_on_interrupt()?;
+    let interrupt = signals::listen(grace(args)?)?;
     let progress = RunProgress::new(open);
     let command = std::env::args().map(|arg| quoted(&arg)).collect::<Vec<_>>().join(" ");
     let started = Instant::now();
@@ -94,7 +99,7 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     let Summary { finished, failed, interrupted } = result?;
     say(&format!("{finished} runs done in {}", duration(started.elapsed().as_secs_f64())));
     if interrupted {
-        say("interrupted; the same command goes on where it stopped");
+        say("interrupted; the same command goes on from what was kept");
         return Ok(Exit::Interrupted);
     }
     if failed > 0 {
@@ -127,20 +132,6 @@ fn quoted(arg: &str) -> String {
         true => arg.into(),
         false => format!("'{}'", arg.replace('\'', "'\\''")),
     }
-}
-
-/// From now on Ctrl-C sets a flag that workers look at; pressed again, it ends the program.
-pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool, Failure> {
-    if LISTENING.swap(true, Ordering::Relaxed) {
-        return Ok(&INTERRUPT);
-    }
-    ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-        say("\nstopping after the current step; once more stops at once");
-    })?;
-    Ok(&INTERRUPT)
 }
 
 /// Keeps the experiment as it was resolved.

@@ -43,6 +43,9 @@ pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     line("memory", run.peak_memory.map(|m| crate::report::format::bytes(m as u64)));
     line("call", run.command.clone());
     line("error", run.error.clone());
+    for remark in crate::score::quality::remarks(&run.values) {
+        line("note", Some(remark));
+    }
     out += "\n";
     for (name, value) in &run.values {
         out += &format!("{name:<24} {value:.6}\n");

@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::progress::{RunProgress, say, spinner};
-use super::{Exit, Failure, open, print, print_json, run};
+use super::{Exit, Failure, open, print, print_json, signals};
 use crate::dataset::Dataset;
 use crate::experiment::config::Engine;
 use crate::report::format::number;
@@ -48,6 +48,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
 /// Trains some runs again.
 fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, Failure> {
     let dataset = Arc::new(Dataset::open(dir)?);
+    open::notes(&dataset);
     let (experiments, runs) = candidates(args, store, &dataset)?;
     let runs = runs.iter().map(|r| store.run(&r.id)).collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<RunRecord> = runs.into_iter().flatten().collect();
@@ -61,7 +62,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         checkpoint_every: Duration::from_secs(u64::from(u32::MAX)),
     };
     let engine = args.engine.as_deref().and_then(Engine::of_word);
-    let interrupt = run::stop_on_interrupt()?;
+    let interrupt = signals::listen(Some(Duration::ZERO))?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
     let progress = RunProgress::new(runs.len());
     // The banks that they need are trained along, and not counted.
@@ -83,7 +84,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         &watch,
     );
     progress.finish();
-    if interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+    if interrupt.is_asked() {
         return Err(Failure { exit: Exit::Interrupted, message: "interrupted; nothing was changed".into() });
     }
     Ok(verified?)

@@ -1,16 +1,19 @@
-//! Reads every number of a data set once: all finite? and what is their hash?
+//! Reads every number of a data set once: all finite and within range? and what is their hash?
 
+use super::identity::{Identity, now_ns};
+use super::range::SMALLEST;
 use super::{Dataset, Error, Features};
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
-/// What was found in a feature file of this length and modification time.
+/// What was found in a feature file in this state.
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 struct Seen {
-    length: u64,
-    modified_ns: u128,
+    identity: Identity,
+    /// When the state was asked for, before the contents were read.
+    at_ns: i64,
     hash: String,
 }
 
@@ -21,28 +24,29 @@ struct Memory {
 }
 
 const FILE: &str = ".unmute-check.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const LARGEST_FILE: u64 = 1 << 20;
 
-/// Checks that all numbers are finite and hashes each part of the data set:
+/// Checks that all numbers are finite and within range, and hashes each part of the data set:
 /// `[("dataset.yaml", ...), ("clips.csv", ...), ("rgb.safetensors", ...), ...]`.
 pub(super) fn contents(dataset: &Dataset) -> Result<Vec<(String, String)>, Error> {
     let memory_path = dataset.dir.join(FILE);
-    let before: Memory = std::fs::read_to_string(&memory_path)
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .filter(|m: &Memory| m.version == VERSION)
-        .unwrap_or_default();
+    let before = remembered(&memory_path);
     let mut after = Memory { version: VERSION, files: BTreeMap::new() };
     let mut hashes =
         vec![("dataset.yaml".to_string(), manifest_hash(dataset)), ("clips.csv".to_string(), clips_hash(dataset))];
-    for features in dataset.streams.iter().chain(&dataset.audio) {
+    for features in dataset.features() {
         let file = format!("{}.safetensors", features.name());
-        let (length, modified_ns) = stamp(features.path())?;
+        let (identity, at_ns) = (features.identity(), now_ns());
         let seen = match before.files.get(&file) {
-            Some(seen) if seen.length == length && seen.modified_ns == modified_ns => seen.clone(),
+            Some(seen) if seen.identity == identity && identity.settled(seen.at_ns) => seen.clone(),
             _ => {
-                finite(dataset, features)?;
-                Seen { length, modified_ns, hash: hash(features) }
+                in_range(dataset, features)?;
+                let hash = hash(features);
+                if features.identity_now()? != Some(identity) {
+                    return Err(Error::Changed { path: features.path().into(), what: "changed" });
+                }
+                Seen { identity, at_ns, hash }
             }
         };
         hashes.push((file.clone(), seen.hash.clone()));
@@ -50,9 +54,44 @@ pub(super) fn contents(dataset: &Dataset) -> Result<Vec<(String, String)>, Error
     }
     if after.files != before.files {
         // A memory only: a read-only folder just means that the numbers are read again next time.
-        let _ = std::fs::write(&memory_path, serde_json::to_string_pretty(&after).unwrap_or_default());
+        let _ = files::replace(&memory_path, serde_json::to_string_pretty(&after).unwrap_or_default().as_bytes());
     }
     Ok(hashes)
+}
+
+/// What an earlier opening found.
+fn remembered(path: &Path) -> Memory {
+    let whole = |seen: &Seen| seen.hash.len() == 64 && seen.hash.bytes().all(|b| b.is_ascii_hexdigit());
+    files::read_own(path, LARGEST_FILE)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .filter(|m: &Memory| m.version == VERSION && m.files.values().all(whole))
+        .unwrap_or_default()
+}
+
+/// Fails where a feature file is not what it was when it was hashed.
+///
+/// What was written to since is refused whatever it holds now, for it may have held something else in between. Where only a
+/// name, link or right changed, the contents are hashed once more.
+pub(super) fn unchanged(dataset: &Dataset) -> Result<(), Error> {
+    for features in dataset.features() {
+        let changed = |what| Error::Changed { path: features.path().into(), what };
+        let now = features.identity_now()?.ok_or_else(|| changed("was cut short or could not be read"))?;
+        let mut confirmed = features.confirmed();
+        if now == *confirmed {
+            continue;
+        }
+        if !confirmed.same_writing(&now) {
+            return Err(changed("was changed"));
+        }
+        let file = format!("{}.safetensors", features.name());
+        let before = dataset.file_hashes.iter().find(|(name, _)| *name == file).map(|(_, hash)| hash);
+        if before != Some(&hash(features)) || features.identity_now()? != Some(now) {
+            return Err(changed("was changed"));
+        }
+        *confirmed = now;
+    }
+    Ok(())
 }
 
 /// One hash over the parts' hashes.
@@ -64,19 +103,22 @@ pub(super) fn fingerprint(hashes: &[(String, String)]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn stamp(path: &Path) -> Result<(u64, u128), Error> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let meta = std::fs::metadata(path).map_err(io)?;
-    let modified = meta.modified().map_err(io)?.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-    Ok((meta.len(), modified))
-}
-
-fn finite(dataset: &Dataset, features: &Features) -> Result<(), Error> {
-    let Some((row, place, value)) = features.first_not_finite() else { return Ok(()) };
-    let is_audio = dataset.audio.iter().any(|a| a.name() == features.name());
-    let clip = if is_audio { dataset.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
-    let clip = clip.map_or_else(String::new, |i| dataset.clips[i].name.clone());
-    Err(Error::NotFinite { path: features.path().into(), clip, row, place, value })
+fn in_range(dataset: &Dataset, features: &Features) -> Result<(), Error> {
+    let survey = features.survey();
+    let path = features.path().to_path_buf();
+    if let Some((row, place, value)) = survey.refused {
+        let is_audio = dataset.audio.iter().any(|a| a.name() == features.name());
+        let clip = if is_audio { dataset.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
+        let clip = clip.map_or_else(String::new, |i| dataset.clips[i].name.clone());
+        return Err(match value.is_finite() {
+            true => Error::TooLarge { path, clip, row, place, value },
+            false => Error::NotFinite { path, clip, row, place, value },
+        });
+    }
+    if survey.largest > 0.0 && survey.largest < SMALLEST {
+        return Err(Error::TooSmall { path, largest: survey.largest });
+    }
+    Ok(())
 }
 
 fn hash(features: &Features) -> String {

@@ -1,27 +1,54 @@
 //! `clips.csv`: one line for each clip, `clip,label,split,has_audio`.
 
 use super::Error;
+use super::manifest::plain_text;
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The half of the data a clip belongs to.
+/// The part of the data a clip belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     /// Used to fit.
     Train,
-    /// Used to score.
+    /// Used to choose, and to score where there is no test split.
     Val,
+    /// Kept from fitting and choosing.
+    Test,
 }
 
 impl Split {
-    /// `train` or `val`.
+    /// All of them.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Val, Split::Test];
+
+    /// `train`, `val` or `test`.
     pub fn name(self) -> &'static str {
         match self {
             Split::Train => "train",
             Split::Val => "val",
+            Split::Test => "test",
         }
+    }
+
+    /// Reads a split, by any of the names that data sets use.
+    pub(super) fn parse(text: &str) -> Option<Split> {
+        match text.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Split::Train),
+            "val" | "valid" | "validation" | "dev" | "development" => Some(Split::Val),
+            "test" | "testing" => Some(Split::Test),
+            _ => None,
+        }
+    }
+}
+
+/// Reads yes or no as Python, R, spreadsheets and people write it.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "1" | "1.0" => Some(true),
+        "false" | "f" | "no" | "n" | "0" | "0.0" => Some(false),
+        _ => None,
     }
 }
 
@@ -32,7 +59,7 @@ pub struct Clip {
     pub name: String,
     /// Index into the manifest's classes.
     pub label: usize,
-    /// Train or val.
+    /// Train, val or test.
     pub split: Split,
     /// Whether the data set holds audio features of this clip.
     pub has_audio: bool,
@@ -48,21 +75,56 @@ pub(super) struct Row {
     pub has_audio: Option<bool>,
 }
 
+/// The lines of a `clips.csv`, and its columns that mean nothing here.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub rows: Vec<Row>,
+    pub unused_columns: Vec<String>,
+    /// The file's text, as it was read.
+    pub text: String,
+}
+
+/// The columns that are read.
+const COLUMNS: [&str; 4] = ["clip", "label", "split", "has_audio"];
+
+/// Bytes of `clips.csv` that are read: some million clips.
+const LARGEST_FILE: u64 = 1 << 30;
+
 /// Reads the lines of a `clips.csv`; `has_audio` may be left out (in folders to import).
-pub(super) fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
+pub(super) fn read_rows(path: &Path) -> Result<Rows, Error> {
+    let text = files::read_text(path, LARGEST_FILE).map_err(|source| Error::Io { path: path.into(), source })?;
+    parse_rows(path, text)
+}
+
+pub(super) fn parse_rows(path: &Path, text: String) -> Result<Rows, Error> {
     let bad = |line: u64, message: String| Error::Clips { path: path.into(), line, message };
-    let mut reader =
-        csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|e| bad(0, e.to_string()))?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|e| bad(1, e.to_string()))?.clone();
-    let column = |name: &str| header.iter().position(|h| h.trim_start_matches('\u{feff}') == name);
+    let found = || header.iter().collect::<Vec<_>>().join(",");
+    for name in COLUMNS {
+        if header.iter().filter(|h| *h == name).count() > 1 {
+            return Err(bad(1, format!("column {name:?} stands twice (found: {}); which one counts?", found())));
+        }
+        let alike = header.iter().find(|h| *h != name && same_but_for_style(h, name));
+        if let Some(alike) = alike
+            && !header.iter().any(|h| h == name)
+        {
+            return Err(bad(1, format!("column {alike:?} should be called {name:?}")));
+        }
+    }
+    let column = |name: &str| header.iter().position(|h| h == name);
     let need = |name: &str| {
         column(name).ok_or_else(|| {
-            let found: Vec<&str> = header.iter().collect();
-            bad(1, format!("no column {name:?} (found: {}); expected clip,label,split,has_audio", found.join(",")))
+            let other = [";", "\t"].into_iter().find(|s| header.len() == 1 && header[0].contains(s));
+            let hint = other.map_or_else(String::new, |s| {
+                format!("\n  next: fields seem to be separated by {s:?}; save the file with commas")
+            });
+            bad(1, format!("no column {name:?} (found: {}); expected clip,label,split,has_audio{hint}", found()))
         })
     };
     let (clip, label, split) = (need("clip")?, need("label")?, need("split")?);
     let has_audio = column("has_audio");
+    let unused_columns = header.iter().filter(|h| !COLUMNS.contains(h)).map(str::to_string).collect();
     let mut rows = Vec::new();
     let mut seen: HashMap<String, u64> = HashMap::new();
     for record in reader.records() {
@@ -71,26 +133,40 @@ pub(super) fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
             bad(line, e.to_string())
         })?;
         let line = record.position().map_or(0, |p| p.line());
+        if let Some((at, field)) = record.iter().enumerate().find(|(_, f)| f.contains(['\n', '\r'])) {
+            let start: String = field.chars().take_while(|c| !c.is_control()).take(40).collect();
+            let more = 1 + field.matches('\n').count();
+            return Err(bad(
+                line,
+                format!(
+                    "a quote opens in column {:?} ({start:?}...) and closes {more} lines further on, so that these lines would be one clip's\n  next: close the quote, or take the line break out of the field",
+                    header.get(at).unwrap_or_default()
+                ),
+            ));
+        }
         let field = |i: usize| record.get(i).unwrap_or_default().to_string();
         let row = Row {
             line,
             clip: field(clip),
             label: field(label),
-            split: match field(split).as_str() {
-                "train" => Split::Train,
-                "val" => Split::Val,
-                other => return Err(bad(line, format!("split {other:?} should be train or val"))),
-            },
-            has_audio: match has_audio.map(field).as_deref() {
+            split: Split::parse(&field(split)).ok_or_else(|| {
+                bad(line, format!("split {:?} should be train or val (or test, where there is one)", field(split)))
+            })?,
+            has_audio: match has_audio.map(field) {
                 None => None,
-                Some("true" | "1" | "yes") => Some(true),
-                Some("false" | "0" | "no") => Some(false),
-                Some(other) => return Err(bad(line, format!("has_audio {other:?} should be true or false"))),
+                Some(text) => Some(
+                    parse_bool(&text)
+                        .ok_or_else(|| bad(line, format!("has_audio {text:?} should be true or false")))?,
+                ),
             },
         };
         if row.clip.is_empty() {
             return Err(bad(line, "the clip has no name".into()));
         }
+        if row.label.is_empty() {
+            return Err(bad(line, format!("clip {:?} has no label", row.clip)));
+        }
+        plain_text("clip", &row.clip).and_then(|()| plain_text("label", &row.label)).map_err(|m| bad(line, m))?;
         if let Some(first) = seen.insert(row.clip.clone(), line) {
             return Err(bad(line, format!("clip {:?} stands twice, first on line {first}", row.clip)));
         }
@@ -99,13 +175,20 @@ pub(super) fn read_rows(path: &Path) -> Result<Vec<Row>, Error> {
     if rows.is_empty() {
         return Err(bad(1, "no clips; one line for each clip should follow the header".into()));
     }
-    Ok(rows)
+    Ok(Rows { rows, unused_columns, text })
+}
+
+/// `Has-Audio` and `has_audio`.
+fn same_but_for_style(a: &str, b: &str) -> bool {
+    let plain = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    plain(a) == plain(b)
 }
 
 /// Reads `clips.csv` of a data set and looks every label up among `classes`.
 pub(super) fn read(path: &Path, classes: &[String]) -> Result<Vec<Clip>, Error> {
     let index: HashMap<&str, usize> = classes.iter().enumerate().map(|(i, c)| (c.as_str(), i)).collect();
     read_rows(path)?
+        .rows
         .into_iter()
         .map(|row| {
             let bad = |message: String| Error::Clips { path: path.into(), line: row.line, message };
@@ -138,20 +221,28 @@ pub(super) fn write(path: &Path, clips: &[Clip], classes: &[String]) -> Result<(
 /// Every split has clips, and every val class has train clips (nothing could be learned of it otherwise).
 pub(super) fn check(path: &Path, clips: &[Clip], classes: &[String]) -> Result<(), Error> {
     let bad = |message: String| Error::Clips { path: path.into(), line: 0, message };
-    let mut count = [vec![0usize; classes.len()], vec![0usize; classes.len()]];
-    for c in clips {
-        count[c.split as usize][c.label] += 1;
-    }
-    let [train, val] = count;
+    let count = |split: Split| {
+        let mut counts = vec![0usize; classes.len()];
+        clips.iter().filter(|c| c.split == split).for_each(|c| counts[c.label] += 1);
+        counts
+    };
+    let [train, val, test] = Split::ALL.map(count);
+    let none = |counts: &[usize]| counts.iter().all(|&n| n == 0);
     for (split, counts) in [("train", &train), ("val", &val)] {
-        if counts.iter().all(|&n| n == 0) {
-            return Err(bad(format!("no {split} clips; both splits are needed")));
+        if none(counts) {
+            let hint = match none(&test) {
+                true => "",
+                false => "\n  next: call the clips val that choices are made on; test clips are kept for the end",
+            };
+            return Err(bad(format!("no {split} clips; both splits are needed{hint}")));
         }
     }
-    for (class, (&train, &val)) in classes.iter().zip(train.iter().zip(&val)) {
-        if train == 0 && val > 0 {
+    for (split, counts) in [("val", &val), ("test", &test)] {
+        let untrained = (0..classes.len()).find(|&k| train[k] == 0 && counts[k] > 0);
+        if let Some(k) = untrained {
             return Err(bad(format!(
-                "class {class:?} has {val} val clip(s) but no train clip; nothing could be learned of it"
+                "class {:?} has {} {split} clip(s) but no train clip; nothing could be learned of it",
+                classes[k], counts[k]
             )));
         }
     }
@@ -160,4 +251,41 @@ pub(super) fn check(path: &Path, clips: &[Clip], classes: &[String]) -> Result<(
         return Err(bad(format!("train clips of {present} class only; recognition needs at least 2")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Rows, String> {
+        parse_rows(Path::new("clips.csv"), text.into()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn splits_and_truths_are_read_as_people_write_them() {
+        let text = "clip,label,split,has_audio\na,x,Training,True\nb,x,valid,FALSE\nc,x,dev,1\nd,x,validation,no\ne,x,test,1.0\n";
+        let rows = parse(text).unwrap().rows;
+        let splits: Vec<&str> = rows.iter().map(|r| r.split.name()).collect();
+        assert_eq!(splits, ["train", "val", "val", "val", "test"]);
+        let audio: Vec<bool> = rows.iter().filter_map(|r| r.has_audio).collect();
+        assert_eq!(audio, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn what_would_change_meaning_in_silence_is_refused() {
+        for (text, says) in [
+            ("clip,label,split,label\na,x,train,y\n", "\"label\" stands twice"),
+            ("clip,label,split,Has-Audio\na,x,train,false\n", "\"Has-Audio\" should be called \"has_audio\""),
+            ("clip;label;split\na;x;train\n", "separated by \";\""),
+            ("clip,label,split,remark\na,x,train,\"loud\nb,x,train,\nc,x,val,\n", "closes 3 lines further on"),
+            ("clip,label,split\n\"a\nb\",x,train\n", "clips.csv:2"),
+            ("clip,label,split\na\u{1b}[2J,x,train\n", "control character"),
+            ("clip,label,split\na,,train\n", "\"a\" has no label"),
+            ("clip,label,split\na,x,trian\n", "\"trian\" should be train or val"),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains(says), "{message}");
+        }
+        assert_eq!(parse("clip,label,split,remark\na,x,train,loud\n").unwrap().unused_columns, ["remark"]);
+    }
 }

@@ -1,14 +1,17 @@
 //! One memory-mapped `NAME.safetensors`: the features of all clips, f32 or f16, read row by row.
 
 use super::Error;
+use super::guard::GuardedMap;
+use super::identity::Identity;
+use super::range::LARGEST;
+use crate::files;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How numbers lie on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -20,7 +23,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn bytes(self) -> usize {
+    pub(super) fn bytes(self) -> usize {
         match self {
             Precision::F32 => 4,
             Precision::F16 => 2,
@@ -28,16 +31,35 @@ impl Precision {
     }
 }
 
+/// The key of the header's metadata under which the clips' names stand, one a line, in the order of the rows.
+pub(super) const CLIPS_KEY: &str = "clips";
+
+/// A header may have this many bytes, and as many more for the name of each clip.
+const HEADER_BYTES: usize = 64 * 1024;
+const HEADER_BYTES_PER_CLIP: usize = 1024;
+
 /// A matrix of rows on disk: a row is one clip's (T, D) of a stream, or its D_a audio numbers.
 #[derive(Debug)]
 pub struct Features {
     name: String,
     path: PathBuf,
-    map: Mmap,
+    file: File,
+    identity: Identity,
+    confirmed: Mutex<Identity>,
+    map: GuardedMap,
     start: usize,
     rows: usize,
     row_len: usize,
     precision: Precision,
+}
+
+/// What reading every number of a file found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Survey {
+    /// The first number that is not finite or too large, as (row, place in the row, value).
+    pub refused: Option<(usize, usize, f32)>,
+    /// The largest magnitude of all, where nothing was refused.
+    pub largest: f32,
 }
 
 impl Features {
@@ -45,10 +67,11 @@ impl Features {
     pub fn open(dir: &Path, name: &str, shape: &[usize]) -> Result<Features, Error> {
         let path = dir.join(format!("{name}.safetensors"));
         let bad = |message: String| Error::Feature { path: path.clone(), message };
-        let file = File::open(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        // SAFETY: the map is read only; a data set is not rewritten in place while it is open (importing and
-        // synthesising write a new folder and rename it).
-        let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::Io { path: path.clone(), source })?;
+        let io = |source| Error::Io { path: path.clone(), source };
+        let file = files::open(&path).map_err(io)?;
+        let identity = Identity::of(&file.metadata().map_err(io)?);
+        let map = GuardedMap::new(&file).map_err(io)?;
+        check_header_length(&map, shape[0]).map_err(bad)?;
         let (start, found, dtype) = {
             let tensors = SafeTensors::deserialize(&map)
                 .map_err(|e| bad(format!("not a whole safetensors file ({e}); it may be truncated, make it again")))?;
@@ -74,7 +97,25 @@ impl Features {
         }
         let rows = shape[0];
         let row_len = shape[1..].iter().product();
-        Ok(Features { name: name.into(), path, map, start, rows, row_len, precision })
+        Ok(Features {
+            name: name.into(),
+            path,
+            file,
+            identity,
+            confirmed: Mutex::new(identity),
+            map,
+            start,
+            rows,
+            row_len,
+            precision,
+        })
+    }
+
+    /// The names of the clips that the rows belong to, where the file has them.
+    pub(super) fn clip_names(&self) -> Option<Vec<String>> {
+        let (_, metadata) = SafeTensors::read_metadata(&self.map).ok()?;
+        let names = metadata.metadata().as_ref()?.get(CLIPS_KEY)?;
+        Some(names.split('\n').map(str::to_string).collect())
     }
 
     /// The feature's name.
@@ -102,7 +143,24 @@ impl Features {
         self.precision
     }
 
-    /// The tensor's bytes, little-endian, row after row.
+    /// The file's state when it was opened.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The last state in which the contents are known to be those that were hashed.
+    pub(super) fn confirmed(&self) -> MutexGuard<'_, Identity> {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file's state now; none where a part of it could not be read since it was opened.
+    pub(super) fn identity_now(&self) -> Result<Option<Identity>, Error> {
+        let meta = self.file.metadata().map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        Ok((!self.map.damaged()).then(|| Identity::of(&meta)))
+    }
+
+    /// The tensor's bytes, little-endian, row after row. A part that the file no longer has reads as zeros
+    /// ([`Dataset::check_unchanged`](super::Dataset::check_unchanged) tells).
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.start..self.start + self.rows * self.row_len * self.precision.bytes()]
     }
@@ -128,14 +186,39 @@ impl Features {
         self.read(row, 0, out);
     }
 
-    /// The first number that is not finite, as (row, place in the row, value).
-    pub fn first_not_finite(&self) -> Option<(usize, usize, f32)> {
-        (0..self.rows).into_par_iter().find_map_first(|row| {
-            let mut values = vec![0.0; self.row_len];
+    /// Reads every number once.
+    pub fn survey(&self) -> Survey {
+        let largest_of = |row: usize| {
+            let mut values = vec![0.0f32; self.row_len];
             self.read_row(row, &mut values);
-            values.iter().position(|v| !v.is_finite()).map(|at| (row, at, values[at]))
-        })
+            // Magnitudes are ordered as their bits are, and what is not finite comes last.
+            let largest = values.iter().map(|v| v.abs().to_bits()).max().unwrap_or(0);
+            let place = (largest > LARGEST.to_bits())
+                .then(|| values.iter().position(|v| v.abs().to_bits() > LARGEST.to_bits()))
+                .flatten();
+            (place.map(|at| (row, at, values[at])), f32::from_bits(largest))
+        };
+        let nothing = || (None, 0.0f32);
+        let (refused, largest) = (0..self.rows).into_par_iter().map(largest_of).reduce(nothing, |a, b| {
+            let first = match (a.0, b.0) {
+                (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
+                (a, b) => a.or(b),
+            };
+            (first, a.1.max(b.1))
+        });
+        Survey { refused, largest }
     }
+}
+
+/// A header is read into memory as a whole, so its length is bounded before.
+fn check_header_length(bytes: &[u8], rows: usize) -> Result<(), String> {
+    let Some(length) = bytes.first_chunk::<8>().map(|b| u64::from_le_bytes(*b)) else { return Ok(()) };
+    let most = HEADER_BYTES.saturating_add(rows.saturating_mul(HEADER_BYTES_PER_CLIP)) as u64;
+    // A header longer than the file is told as a truncated file.
+    if length > most && length <= bytes.len() as u64 {
+        return Err(format!("its header has {length} bytes; at most {most} are read for {rows} rows"));
+    }
+    Ok(())
 }
 
 /// Turns little-endian bytes into f32.
@@ -157,76 +240,17 @@ fn decode(bytes: &[u8], precision: Precision, out: &mut [f32]) {
     }
 }
 
-/// Writes a `NAME.safetensors` row by row, in constant memory; the shape is fixed when it begins.
-pub struct Writer {
-    path: PathBuf,
-    out: BufWriter<File>,
-    precision: Precision,
-    missing: usize,
-}
-
-impl Writer {
-    /// Begins `DIR/NAME.safetensors` with a tensor of `shape`.
-    pub fn create(dir: &Path, name: &str, shape: &[usize], precision: Precision) -> Result<Writer, Error> {
-        let path = dir.join(format!("{name}.safetensors"));
-        let numbers: usize = shape.iter().product();
-        let dtype = match precision {
-            Precision::F32 => "F32",
-            Precision::F16 => "F16",
-        };
-        let info =
-            serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": [0, numbers * precision.bytes()] });
-        let mut header = serde_json::json!({ name: info }).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let write = || {
-            let mut out = BufWriter::with_capacity(1 << 20, File::create(&path)?);
-            out.write_all(&(header.len() as u64).to_le_bytes())?;
-            out.write_all(&header)?;
-            Ok(out)
-        };
-        let out = write().map_err(|source| Error::Io { path: path.clone(), source })?;
-        Ok(Writer { path, out, precision, missing: numbers })
-    }
-
-    /// Appends numbers; f16 rounds to the nearest.
-    pub fn push(&mut self, values: &[f32]) -> Result<(), Error> {
-        self.missing = self.missing.checked_sub(values.len()).ok_or_else(|| Error::Feature {
-            path: self.path.clone(),
-            message: "more numbers than its shape holds".into(),
-        })?;
-        let result = match self.precision {
-            Precision::F32 if cfg!(target_endian = "little") => self.out.write_all(bytemuck::cast_slice(values)),
-            Precision::F32 => values.iter().try_for_each(|v| self.out.write_all(&v.to_le_bytes())),
-            Precision::F16 => {
-                let mut halves = vec![f16::ZERO; values.len()];
-                halves.convert_from_f32_slice(values);
-                halves.iter().try_for_each(|v| self.out.write_all(&v.to_le_bytes()))
-            }
-        };
-        result.map_err(|source| Error::Io { path: self.path.clone(), source })
-    }
-
-    /// Flushes and checks that every number came.
-    pub fn finish(mut self) -> Result<(), Error> {
-        if self.missing > 0 {
-            let message = format!("{} numbers fewer than its shape holds", self.missing);
-            return Err(Error::Feature { path: self.path, message });
-        }
-        let flush = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
-        flush.map_err(|source| Error::Io { path: self.path, source })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::writer::Writer;
 
     #[test]
     fn rows_come_back_in_both_precisions() {
         let dir = tempfile::tempdir().unwrap();
         let values: Vec<f32> = (0..24).map(|i| i as f32 / 8.0).collect();
         for (name, precision) in [("a", Precision::F32), ("b", Precision::F16)] {
-            let mut w = Writer::create(dir.path(), name, &[4, 2, 3], precision).unwrap();
+            let mut w = Writer::create(dir.path(), name, &[4, 2, 3], precision, ["w", "x", "y", "z"]).unwrap();
             w.push(&values[..7]).unwrap();
             w.push(&values[7..]).unwrap();
             w.finish().unwrap();
@@ -236,18 +260,19 @@ mod tests {
             assert_eq!(row, &values[12..18]);
             f.read(1, 3, &mut row[..3]);
             assert_eq!(&row[..3], &values[9..12]);
-            assert_eq!(f.first_not_finite(), None);
+            assert_eq!(f.survey(), Survey { refused: None, largest: 23.0 / 8.0 });
+            assert_eq!(f.clip_names().unwrap(), ["w", "x", "y", "z"]);
         }
     }
 
     #[test]
     fn wrong_shape_truncation_and_infinity_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let mut w = Writer::create(dir.path(), "a", &[2, 3], Precision::F32).unwrap();
+        let mut w = Writer::create(dir.path(), "a", &[2, 3], Precision::F32, ["x", "y"]).unwrap();
         w.push(&[0.0, 1.0, 2.0, 3.0, f32::INFINITY, 5.0]).unwrap();
         w.finish().unwrap();
         let f = Features::open(dir.path(), "a", &[2, 3]).unwrap();
-        assert_eq!(f.first_not_finite(), Some((1, 1, f32::INFINITY)));
+        assert_eq!(f.survey().refused, Some((1, 1, f32::INFINITY)));
         let message = Features::open(dir.path(), "a", &[3, 3]).unwrap_err().to_string();
         assert!(message.contains("[2, 3]") && message.contains("[3, 3]"), "{message}");
         let path = dir.path().join("a.safetensors");
@@ -255,5 +280,29 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
         let message = Features::open(dir.path(), "a", &[2, 3]).unwrap_err().to_string();
         assert!(message.contains("truncated"), "{message}");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_found_in_row_order() {
+        for (value, refused) in
+            [(f32::NAN, true), (f32::NEG_INFINITY, true), (-1e20, true), (3e37, true), (9e17, false)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let mut w = Writer::create(dir.path(), "a", &[3, 2], Precision::F32, ["x", "y", "z"]).unwrap();
+            w.push(&[0.0, 1.0, 2.0, value, value, 5.0]).unwrap();
+            w.finish().unwrap();
+            let survey = Features::open(dir.path(), "a", &[3, 2]).unwrap().survey();
+            assert_eq!(survey.refused.map(|(row, place, _)| (row, place)), refused.then_some((1, 1)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_bounded_by_the_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = (200_000u64).to_le_bytes().to_vec();
+        bytes.resize(300_000, b' ');
+        std::fs::write(dir.path().join("a.safetensors"), bytes).unwrap();
+        let message = Features::open(dir.path(), "a", &[3, 2]).unwrap_err().to_string();
+        assert!(message.contains("200000 bytes") && message.contains("at most 68608"), "{message}");
     }
 }

@@ -1,8 +1,25 @@
 //! `dataset.yaml`: what a data set calls itself and what it holds.
 
 use super::Error;
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// Bytes of `dataset.yaml` that are read.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Frames per clip at most: hours of video at one frame a second.
+pub(super) const MOST_FRAMES: usize = 65_536;
+
+/// Numbers per frame, and per clip, at most.
+const MOST_WIDTH: usize = 1 << 24;
+const MOST_ROW: usize = 1 << 28;
+
+/// Classes at most.
+const MOST_CLASSES: usize = 100_000;
+
+/// Streams and audio features at most.
+const MOST_FEATURES: usize = 64;
 
 /// Whether the features were measured or made up. Synthetic numbers are labelled wherever they appear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,13 +72,18 @@ impl Manifest {
     /// Reads and checks `DIR/dataset.yaml`.
     pub fn read(dir: &Path) -> Result<Manifest, Error> {
         let path = dir.join(Self::FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+        let text = files::read_text(&path, LARGEST_FILE).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => Error::NotADataset { dir: dir.into() },
             _ => Error::Io { path: path.clone(), source },
         })?;
-        let manifest: Manifest =
-            serde_yaml::from_str(&text).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
-        manifest.check().map_err(|message| Error::Manifest { path, message })?;
+        Manifest::parse(&text).map_err(|message| Error::Manifest { path, message })
+    }
+
+    /// Reads and checks the text of a manifest.
+    pub(super) fn parse(text: &str) -> Result<Manifest, String> {
+        shallow(text)?;
+        let manifest: Manifest = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+        manifest.check()?;
         Ok(manifest)
     }
 
@@ -69,6 +91,16 @@ impl Manifest {
     pub fn check(&self) -> Result<(), String> {
         if self.frames == 0 {
             return Err("frames is 0; a clip needs at least one".into());
+        }
+        if self.frames > MOST_FRAMES {
+            return Err(format!("frames is {}; at most {MOST_FRAMES} are possible", self.frames));
+        }
+        if self.classes.len() > MOST_CLASSES {
+            return Err(format!("{} classes; at most {MOST_CLASSES} are possible", self.classes.len()));
+        }
+        let features = self.streams.len() + self.audio.len();
+        if features > MOST_FEATURES {
+            return Err(format!("{features} streams and audio features; at most {MOST_FEATURES} are possible"));
         }
         if self.classes.len() < 2 {
             return Err(format!("{} class(es); recognition needs at least 2", self.classes.len()));
@@ -84,6 +116,7 @@ impl Manifest {
             if class.trim().is_empty() {
                 return Err("a class has an empty name".into());
             }
+            plain_text("class", class)?;
             if !seen.insert(class.as_str()) {
                 return Err(format!("class {class:?} is listed twice"));
             }
@@ -97,6 +130,18 @@ impl Manifest {
             }
             if *width == 0 {
                 return Err(format!("{name} has width 0"));
+            }
+            if *width > MOST_WIDTH {
+                return Err(format!("{name} has width {width}; at most {MOST_WIDTH} is possible"));
+            }
+        }
+        for Feature { name, width } in &self.streams {
+            let row = self.frames * width;
+            if row > MOST_ROW {
+                return Err(format!(
+                    "{name} has {} frames of {width} numbers, {row} a clip; at most {MOST_ROW} are possible",
+                    self.frames
+                ));
             }
         }
         Ok(())
@@ -124,5 +169,76 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || !name.chars().all(plain) {
         return Err(format!("feature name {name:?} should be letters, digits, '_' and '-' only"));
     }
+    if name == "__metadata__" || name.len() > 64 {
+        return Err(format!("feature name {name:?} is kept for the file's own use, or too long (64 letters at most)"));
+    }
     Ok(())
+}
+
+/// The name of a clip or class is one line of a table, a CSV and a terminal: no control characters, and a bounded length.
+pub(super) fn plain_text(what: &str, name: &str) -> Result<(), String> {
+    const MOST_BYTES: usize = 400;
+    if let Some(c) = name.chars().find(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        let start: String = name.chars().take(40).collect();
+        return Err(format!("{what} {start:?} holds a control character or line break ({c:?})"));
+    }
+    if name.len() > MOST_BYTES {
+        let start: String = name.chars().take(40).collect();
+        return Err(format!("{what} {start:?}... has {} bytes; at most {MOST_BYTES} are possible", name.len()));
+    }
+    Ok(())
+}
+
+/// Deep nesting costs a YAML parser time that grows with its square; a manifest nests three levels.
+fn shallow(text: &str) -> Result<(), String> {
+    const DEEPEST: usize = 64;
+    let mut open = 0usize;
+    for (number, line) in text.lines().enumerate() {
+        let mut dashes = 0;
+        for c in line.chars() {
+            match c {
+                '[' | '{' => open += 1,
+                ']' | '}' => open = open.saturating_sub(1),
+                '-' | '?' | ' ' | '\t' => dashes += usize::from(c == '-' || c == '?'),
+                _ => dashes = 0,
+            }
+            if open > DEEPEST || dashes > DEEPEST {
+                return Err(format!("nested more than {DEEPEST} levels deep on line {}", number + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name: x\nkind: real\nframes: 3\nclasses: [a, b]\nstreams: [{name: rgb, width: 6}]\naudio: [{name: vggish, width: 3}]\n";
+
+    #[test]
+    fn sizes_and_names_are_bounded() {
+        assert!(Manifest::parse(GOOD).is_ok());
+        for (from, to, says) in [
+            ("frames: 3", "frames: 4611686018427387904", "at most 65536"),
+            ("width: 6", "width: 999999999999", "at most 16777216"),
+            ("frames: 3", "frames: 60000", "at most"),
+            ("[a, b]", "[a, \"b\\e[2J\"]", "control character"),
+            ("[a, b]", "[a, \"b\\nc\"]", "line break"),
+            ("name: rgb", "name: __metadata__", "__metadata__"),
+        ] {
+            let text = GOOD
+                .replace(from, to)
+                .replace("width: 6", if to.contains("60000") { "width: 8000000" } else { "width: 6" });
+            let message = Manifest::parse(&text).unwrap_err();
+            assert!(message.contains(says), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_at_once() {
+        for text in ["[".repeat(1 << 20), "- ".repeat(1 << 20), "{a: ".repeat(1 << 20), "? ".repeat(1 << 20)] {
+            assert!(Manifest::parse(&text).unwrap_err().contains("levels deep"));
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn sounded(dataset: &Dataset, missing: Option<&Missing>) -> Result<Ve
         MissingBy::Random => vec![missing.rate; classes],
         MissingBy::Class => class_rates(missing.rate, classes, missing.seed),
     };
-    for split in [Split::Train, Split::Val] {
+    for split in Split::ALL {
         let mut order = Rng::new(missing.seed, &format!("missing/{}", split.name())).permutation(sounded.len());
         order.retain(|&i| sounded[i] && dataset.clips[i].split == split);
         match missing.by {

@@ -28,18 +28,24 @@ mod check;
 pub mod clips;
 mod error;
 pub mod features;
+mod folder;
+mod guard;
+mod identity;
 pub mod import;
 pub mod manifest;
 mod missing;
-mod npy;
+mod order;
+mod range;
 pub mod standardise;
 pub mod stats;
 pub mod synth;
 mod view;
+mod writer;
 
 pub use clips::{Clip, Split};
 pub use error::Error;
 pub use features::{Features, Precision};
+pub use folder::stop_on_signals;
 pub use manifest::{Feature, Kind, Manifest};
 pub use missing::{Missing, MissingBy};
 pub use standardise::Standardiser;
@@ -54,7 +60,7 @@ pub struct Dataset {
     pub dir: PathBuf,
     /// `dataset.yaml`.
     pub manifest: Manifest,
-    /// `clips.csv`, in file order.
+    /// `clips.csv`, in the order of the features' rows.
     pub clips: Vec<Clip>,
     /// The streams in the manifest's order, one row a clip.
     pub streams: Vec<Features>,
@@ -66,28 +72,22 @@ pub struct Dataset {
     pub fingerprint: String,
     /// The hash of each file's contents, so that a change can be named.
     pub file_hashes: Vec<(String, String)>,
+    /// What whoever opened it should be told: rows that were put in order, files that do not name their rows.
+    pub notes: Vec<String>,
 }
 
 impl Dataset {
     /// Opens a data set and checks shapes, labels, splits and that every number is finite.
     ///
-    /// Numbers are read once: the result is remembered in a small file beside them (`.unmute-check.json`) for as
-    /// long as sizes and modification times stay.
+    /// Rows belong to clips by name: where `clips.csv` was sorted in another way, its lines are put back in the order of
+    /// the rows. Numbers are read once: the result is remembered in a small file beside them (`.unmute-check.json`) for as
+    /// long as the files stay what they are (device, inode, length, times of writing and of change).
     pub fn open(dir: &Path) -> Result<Dataset, Error> {
         let manifest = Manifest::read(dir)?;
         let clips_path = dir.join("clips.csv");
-        let clips = clips::read(&clips_path, &manifest.classes)?;
+        let mut clips = clips::read(&clips_path, &manifest.classes)?;
         clips::check(&clips_path, &clips, &manifest.classes)?;
-        let mut audio_rows = 0;
-        let audio_row: Vec<Option<usize>> = clips
-            .iter()
-            .map(|c| {
-                c.has_audio.then(|| {
-                    audio_rows += 1;
-                    audio_rows - 1
-                })
-            })
-            .collect();
+        let audio_rows = clips.iter().filter(|c| c.has_audio).count();
         let streams = manifest
             .streams
             .iter()
@@ -98,6 +98,9 @@ impl Dataset {
             .iter()
             .map(|a| Features::open(dir, &a.name, &[audio_rows, a.width]))
             .collect::<Result<Vec<_>, _>>()?;
+        let notes = order::by_name(&clips_path, &mut clips, &streams, &audio)?;
+        let mut rows = 0..;
+        let audio_row = clips.iter().map(|c| c.has_audio.then(|| rows.next()).flatten()).collect();
         let mut dataset = Dataset {
             dir: dir.into(),
             manifest,
@@ -107,10 +110,23 @@ impl Dataset {
             audio_row,
             fingerprint: String::new(),
             file_hashes: Vec::new(),
+            notes,
         };
         dataset.file_hashes = check::contents(&dataset)?;
         dataset.fingerprint = check::fingerprint(&dataset.file_hashes);
         Ok(dataset)
+    }
+
+    /// Fails where a feature file was written to, cut short or could not be read since the data set was opened: whatever
+    /// was computed from it may not be kept under its fingerprint. Costs a system call for each file; to be asked before
+    /// a result is stored.
+    pub fn check_unchanged(&self) -> Result<(), Error> {
+        check::unchanged(self)
+    }
+
+    /// The streams, then the audio features.
+    fn features(&self) -> impl Iterator<Item = &Features> {
+        self.streams.iter().chain(&self.audio)
     }
 
     /// The audio feature `name`'s rows.
@@ -134,28 +150,115 @@ impl Dataset {
     }
 }
 
-/// Builds a data set in a temporary folder beside `dst` and renames it when `fill` succeeded, so that `dst` is whole or
-/// not there.
-fn write_folder(dst: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    let io = |source| Error::Io { path: dst.into(), source };
-    let name = dst.file_name().ok_or_else(|| Error::Usage(format!("{}: not a name for a folder", dst.display())))?;
-    let parent = match dst.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(parent).map_err(io)?;
-    let part = parent.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    std::fs::create_dir(&part).map_err(io)?;
-    let result = fill(&part).and_then(|()| std::fs::rename(&part, dst).map_err(io));
-    if result.is_err() {
-        let _ = std::fs::remove_dir_all(&part);
-    }
-    result
-}
-
 fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     let path = dir.join(Manifest::FILE);
     let text =
         serde_yaml::to_string(manifest).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
     std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+
+    fn mini(dir: &Path) -> Dataset {
+        let options = synth::Options {
+            preset: synth::Preset::Mini,
+            seed: 0,
+            train_clips: Some(40),
+            val_clips: Some(20),
+            sounded: true,
+        };
+        synth::synth(dir, &options, &|_, _| ()).unwrap();
+        Dataset::open(dir).unwrap()
+    }
+
+    /// Overwrites the last four bytes of a file in place.
+    fn poke(path: &Path, value: f32) {
+        let mut file = File::options().write(true).open(path).unwrap();
+        file.seek(SeekFrom::End(-4)).unwrap();
+        file.write_all(&value.to_le_bytes()).unwrap();
+    }
+
+    /// Gives a file a modification time of long ago.
+    fn set_back(path: &Path) {
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+
+    #[test]
+    fn contents_decide_whatever_size_and_time_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let dst = dir.path().join("mini");
+        mini(&dst);
+        let path = dst.join("vggish.safetensors");
+        set_back(&path);
+        let first = Dataset::open(&dst).unwrap().fingerprint;
+        assert_eq!(Dataset::open(&dst).unwrap().fingerprint, first);
+        poke(&path, 0.25);
+        set_back(&path);
+        assert_ne!(Dataset::open(&dst).unwrap().fingerprint, first, "same length, same time of writing");
+        poke(&path, f32::NAN);
+        set_back(&path);
+        assert!(matches!(Dataset::open(&dst), Err(Error::NotFinite { .. })));
+    }
+
+    #[test]
+    fn a_change_while_it_is_open_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let dst = dir.path().join("mini");
+        let dataset = mini(&dst);
+        dataset.check_unchanged().unwrap();
+        // Renaming, another link, other rights: the contents are still those that were hashed.
+        std::fs::rename(&dst, dir.path().join("moved")).unwrap();
+        std::fs::hard_link(dir.path().join("moved/rgb.safetensors"), dir.path().join("link")).unwrap();
+        dataset.check_unchanged().unwrap();
+        dataset.check_unchanged().unwrap();
+        let path = dir.path().join("moved/rgb.safetensors");
+        poke(&path, 0.25);
+        let message = dataset.check_unchanged().unwrap_err().to_string();
+        assert!(message.contains("rgb.safetensors: was changed") && message.contains("next:"), "{message}");
+    }
+
+    #[test]
+    fn writing_with_the_old_time_restored_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let dst = dir.path().join("mini");
+        mini(&dst);
+        let path = dst.join("flow.safetensors");
+        set_back(&path);
+        let dataset = Dataset::open(&dst).unwrap();
+        poke(&path, 0.25);
+        set_back(&path);
+        assert!(matches!(dataset.check_unchanged(), Err(Error::Changed { .. })));
+    }
+
+    #[test]
+    fn a_file_cut_short_is_an_error_and_no_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let dst = dir.path().join("mini");
+        let dataset = mini(&dst);
+        File::options().write(true).open(dst.join("rgb.safetensors")).unwrap().set_len(4096).unwrap();
+        let rgb = &dataset.streams[0];
+        let mut row = vec![1.0; rgb.row_len()];
+        rgb.read_row(rgb.rows() - 1, &mut row);
+        assert!(row.iter().all(|&x| x == 0.0));
+        let message = dataset.check_unchanged().unwrap_err().to_string();
+        assert!(message.contains("rgb.safetensors: was cut short"), "{message}");
+    }
+
+    #[test]
+    fn the_memory_is_not_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let dst = dir.path().join("mini");
+        mini(&dst);
+        let (victim, memory) = (dir.path().join("victim"), dst.join(".unmute-check.json"));
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::remove_file(&memory).unwrap();
+        std::os::unix::fs::symlink(&victim, &memory).unwrap();
+        Dataset::open(&dst).unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    }
 }

@@ -31,7 +31,7 @@ impl Standardiser {
             squares += row.iter().zip(&each.mean).map(|(x, m)| f64::from(x - m).powi(2)).sum::<f64>();
         }
         let sd = (squares / values.len().max(1) as f64).sqrt();
-        let inverse = if sd > 0.0 { (1.0 / sd) as f32 } else { 1.0 };
+        let inverse = if sd > 1e-37 { (1.0 / sd) as f32 } else { 1.0 };
         Standardiser { inverse_sd: vec![inverse; width], mean: each.mean }
     }
 
@@ -78,7 +78,8 @@ impl Standardiser {
         let inverse = |(&v, &m): (&f64, &f64)| {
             let sd = v.sqrt();
             // A constant dimension keeps a deviation of rounding size, relative to its value: not to be blown up.
-            if sd > 1e-7 * m.abs() && sd > 1e-20 { (1.0 / sd) as f32 } else { 1.0 }
+            // Its inverse has to fit into single precision too.
+            if sd > 1e-7 * m.abs() && sd > 1e-37 { (1.0 / sd) as f32 } else { 1.0 }
         };
         Standardiser {
             inverse_sd: var.iter().zip(&mean).map(inverse).collect(),

@@ -35,6 +35,8 @@ pub struct ClassCounts {
     pub train: Counts,
     /// Val clips.
     pub val: Counts,
+    /// Test clips; none where the data set has no such split.
+    pub test: Counts,
 }
 
 /// A stream's or audio feature's shape.
@@ -67,6 +69,8 @@ pub struct Stats {
     pub train: Counts,
     /// Val clips.
     pub val: Counts,
+    /// Test clips; none where the data set has no such split.
+    pub test: Counts,
     /// Visual streams.
     pub streams: Vec<Shape>,
     /// Audio features.
@@ -82,14 +86,20 @@ impl Stats {
         let mut per_class: Vec<ClassCounts> = m
             .classes
             .iter()
-            .map(|class| ClassCounts { class: class.clone(), train: Counts::default(), val: Counts::default() })
+            .map(|class| ClassCounts {
+                class: class.clone(),
+                train: Counts::default(),
+                val: Counts::default(),
+                test: Counts::default(),
+            })
             .collect();
-        let (mut train, mut val) = (Counts::default(), Counts::default());
+        let (mut train, mut val, mut test) = (Counts::default(), Counts::default(), Counts::default());
         for clip in &dataset.clips {
             let class = &mut per_class[clip.label];
             let (all, of_class) = match clip.split {
                 Split::Train => (&mut train, &mut class.train),
                 Split::Val => (&mut val, &mut class.val),
+                Split::Test => (&mut test, &mut class.test),
             };
             all.add(clip.has_audio);
             of_class.add(clip.has_audio);
@@ -112,6 +122,7 @@ impl Stats {
             classes: m.classes.len(),
             train,
             val,
+            test,
             streams: dataset.streams.iter().zip(&m.streams).map(|(f, s)| shape(f, s.width)).collect(),
             audio: dataset.audio.iter().zip(&m.audio).map(|(f, a)| shape(f, a.width)).collect(),
             per_class,

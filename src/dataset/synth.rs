@@ -35,9 +35,10 @@
 //! **Silence** depends on the class: whistling is nearly always filmed for its sound, floating seldom.
 
 use super::clips::{self, Clip, Split};
-use super::features::{Features, Writer};
+use super::features::Features;
 use super::manifest::{Feature, Kind, Manifest};
-use super::{Error, write_folder, write_manifest};
+use super::writer::Writer;
+use super::{Error, folder, write_manifest};
 use compute::rng::Rng;
 use rayon::prelude::*;
 use recipe::Recipe;
@@ -48,8 +49,11 @@ mod recipe;
 mod verbs;
 mod world;
 
-/// Raised whenever the same options would give other bytes than before.
+/// Raised whenever the same options would give other numbers than before.
 const GENERATOR: u32 = 1;
+
+/// Clips of a split at most.
+const MOST_CLIPS: usize = 10_000_000;
 
 /// Clips made at once; bounds memory (two blocks of the paper's widths are 40 MB).
 const BLOCK: usize = 128;
@@ -118,7 +122,7 @@ pub fn synth(dst: &Path, options: &Options, progress: &dyn Fn(usize, usize)) -> 
         plan.matches(dst, &found).map_err(|why| occupied(format!("was changed since it was made ({why})")))?;
         return Ok(Outcome::AlreadyThere(found));
     }
-    write_folder(dst, |dir| plan.write(dir, progress))?;
+    folder::write(dst, |dir| plan.write(dir, progress))?;
     Ok(Outcome::Made(plan.manifest))
 }
 
@@ -143,6 +147,12 @@ impl Plan {
                 let (split, classes) = (split.name(), recipe.classes);
                 return Err(Error::Usage(format!(
                     "{clips} {split} clips are too few: each of the {classes} classes needs one\n  next: ask for {classes} or more"
+                )));
+            }
+            if clips > MOST_CLIPS {
+                return Err(Error::Usage(format!(
+                    "{clips} {} clips are too many; at most {MOST_CLIPS} are possible",
+                    split.name()
                 )));
             }
             if clips != preset {
@@ -199,7 +209,11 @@ impl Plan {
         let mut writers = self
             .shapes()
             .into_iter()
-            .map(|(feature, shape)| Writer::create(dir, &feature.name, &shape, self.recipe.precision))
+            .map(|(feature, shape)| {
+                let of_stream = self.manifest.stream(&feature.name).is_some();
+                let clips = self.clips.iter().filter(|c| of_stream || c.has_audio).map(|c| c.name.as_str());
+                Writer::create(dir, &feature.name, &shape, self.recipe.precision, clips)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let make = |start: usize| -> Vec<[Vec<f32>; 4]> {
             let end = (start + BLOCK).min(self.clips.len());
@@ -207,6 +221,7 @@ impl Plan {
         };
         let (mut ready, mut done) = (make(0), 0);
         while !ready.is_empty() {
+            folder::go_on()?;
             done += ready.len();
             // The next block is made while this one is written.
             let (written, next) = rayon::join(

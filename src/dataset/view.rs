@@ -16,6 +16,8 @@ pub struct View {
     pub train: Vec<usize>,
     /// Val clips, in file order. Scores have one row for each of them.
     pub val: Vec<usize>,
+    /// Test clips, in file order; none where the data set has no such split.
+    pub test: Vec<usize>,
     /// Train clips that sound here: what generators and SVMs are fitted on.
     pub train_sounded: Vec<usize>,
     /// The view's fingerprint: the data set's, and which clips sound.
@@ -29,7 +31,7 @@ impl View {
         let of = |split: Split| -> Vec<usize> {
             (0..dataset.clips.len()).filter(|&i| dataset.clips[i].split == split).collect()
         };
-        let (train, val) = (of(Split::Train), of(Split::Val));
+        let (train, val, test) = (of(Split::Train), of(Split::Val), of(Split::Test));
         let train_sounded: Vec<usize> = train.iter().copied().filter(|&i| sounded[i]).collect();
         let name = &dataset.manifest.name;
         if train_sounded.is_empty() {
@@ -54,7 +56,7 @@ impl View {
         hasher.update(dataset.fingerprint.as_bytes());
         hasher.update(&sounded.iter().map(|&s| s as u8).collect::<Vec<_>>());
         let fingerprint = hasher.finalize().to_hex().to_string();
-        Ok(View { missing: missing.cloned(), dataset, sounded, train, val, train_sounded, fingerprint })
+        Ok(View { missing: missing.cloned(), dataset, sounded, train, val, test, train_sounded, fingerprint })
     }
 
     /// Labels of the given clips.
@@ -67,6 +69,7 @@ impl View {
         let clips = match split {
             Split::Train => &self.train,
             Split::Val => &self.val,
+            Split::Test => &self.test,
         };
         let sounded = clips.iter().filter(|&&i| self.sounded[i]).count();
         (sounded, clips.len() - sounded)

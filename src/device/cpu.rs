@@ -29,7 +29,7 @@ impl Device for OnTheCpu {
         from: Vec<Option<Checkpoint>>,
         _: MemoryPlan,
     ) -> Result<Box<dyn Trainer>, Error> {
-        cells(tasks, from, |task| network(task))
+        cells(tasks, from, network)
     }
 
     fn head(

@@ -6,11 +6,17 @@
 //! `**` for anything, controls are left out, and where both sides of a comparison have stars, rows with equal words
 //! in their place are compared: the matched cells. `best PATTERN` is the best of a group.
 
-use super::document::Problem;
 use super::layers::Layers;
+use super::problem::Problem;
 use super::tables::{Table, TableId, Tables};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// Stars of a pattern.
+const STARS: usize = 16;
+/// Pairs of rows that a comparison stands for.
+const PAIRS: usize = 10_000;
 
 /// An accuracy that claims are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -187,6 +193,14 @@ impl Comparison {
         let (key, other) = self.other()?;
         let left = Named::of(table, "rows", &self.rows)?;
         let right = Named::of(table, key, other)?;
+        if left.found.len().saturating_mul(right.found.len()) > PAIRS {
+            let message = format!(
+                "{} rows with {} others; at most {PAIRS} pairs are compared",
+                left.found.len(),
+                right.found.len()
+            );
+            return Err(Mismatch::new("rows", message));
+        }
         let pairs = match_up(&left, &right);
         if pairs.is_empty() {
             let message = format!("no row of {:?} has a counterpart in {other:?}", self.rows);
@@ -274,6 +288,9 @@ impl Named {
         };
         let parts = parts(pattern);
         let stars = parts.iter().filter(|p| !matches!(p, Piece::Text(_))).count();
+        if stars > STARS {
+            return Err(Mismatch::new(key, format!("a pattern of {stars} stars; at most {STARS} are read")));
+        }
         let rows = table.accuracy.iter().filter(|row| stars == 0 || !row.control);
         let found: Vec<(String, Vec<String>)> =
             rows.filter_map(|row| captures(&parts, &row.key).map(|words| (row.key.clone(), words))).collect();
@@ -342,20 +359,52 @@ fn parts(pattern: &str) -> Vec<Piece> {
     out
 }
 
-/// What stands in `text` in place of the stars; `None` where the pattern does not fit.
+/// What stands in `text` in place of the stars; `None` where the pattern does not fit. Each star takes as much as it can.
 fn captures(parts: &[Piece], text: &str) -> Option<Vec<String>> {
-    let Some((first, rest)) = parts.split_first() else { return text.is_empty().then(Vec::new) };
-    let longest = match first {
-        Piece::Text(piece) => return captures(rest, text.strip_prefix(piece.as_str())?),
-        Piece::Word => text.find(|c: char| !c.is_alphanumeric() && !"_-".contains(c)).unwrap_or(text.len()),
-        Piece::Anything => text.len(),
-    };
-    let ends = (1..=longest).rev().filter(|end| text.is_char_boundary(*end));
-    ends.into_iter().find_map(|end| {
-        let mut words = captures(rest, &text[end..])?;
-        words.insert(0, text[..end].to_string());
-        Some(words)
-    })
+    /// Ends of the stars from piece `piece` on, the last first. `failed` holds the places from which nothing fits, so that no
+    /// place is tried twice and the time is bounded by pieces times letters.
+    fn fit(
+        parts: &[Piece],
+        piece: usize,
+        text: &str,
+        at: usize,
+        failed: &mut HashSet<(usize, usize)>,
+    ) -> Option<Vec<usize>> {
+        let Some(first) = parts.get(piece) else { return (at == text.len()).then(Vec::new) };
+        if failed.contains(&(piece, at)) {
+            return None;
+        }
+        let rest = &text[at..];
+        let longest = match first {
+            Piece::Text(literal) => {
+                let fits = rest.starts_with(literal.as_str());
+                return if fits { fit(parts, piece + 1, text, at + literal.len(), failed) } else { None };
+            }
+            Piece::Word => rest.find(|c: char| !c.is_alphanumeric() && !"_-".contains(c)).unwrap_or(rest.len()),
+            Piece::Anything => rest.len(),
+        };
+        for end in (1..=longest).rev().map(|length| at + length).filter(|end| text.is_char_boundary(*end)) {
+            if let Some(mut ends) = fit(parts, piece + 1, text, end, failed) {
+                ends.push(end);
+                return Some(ends);
+            }
+        }
+        failed.insert((piece, at));
+        None
+    }
+    let ends = fit(parts, 0, text, 0, &mut HashSet::new())?;
+    let (mut at, mut words, mut ends) = (0, Vec::new(), ends.into_iter().rev());
+    for piece in parts {
+        match piece {
+            Piece::Text(literal) => at += literal.len(),
+            Piece::Word | Piece::Anything => {
+                let end = ends.next()?;
+                words.push(text[at..end].to_string());
+                at = end;
+            }
+        }
+    }
+    Some(words)
 }
 
 impl Claims {
@@ -363,10 +412,15 @@ impl Claims {
     /// column and table is one of theirs.
     pub fn read(layers: &Layers, tables: Option<&Tables>) -> Result<Claims, Problem> {
         let claims: Claims = layers.read()?;
+        let mut ids = HashSet::new();
         for (i, claim) in claims.claims.iter().enumerate() {
             let at = format!("claims[{i}]");
-            if claims.claims[..i].iter().any(|c| c.id == claim.id) {
+            if !ids.insert(&claim.id) {
                 return Err(layers.at(&format!("{at}.id"), format!("{} stands twice", claim.id)));
+            }
+            if let Some(place) = (1..claim.metrics.len()).find(|i| claim.metrics[..*i].contains(&claim.metrics[*i])) {
+                let message = format!("{}: {} stands twice", claim.id, claim.metrics[place].word());
+                return Err(layers.at(&format!("{at}.metrics[{place}]"), message));
             }
             if claim.metrics.is_empty() {
                 return Err(layers.at(&format!("{at}.metrics"), format!("{}: name a metric: top1, top5", claim.id)));
@@ -426,7 +480,7 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::Document;
+    use super::super::yaml::Document;
     use super::*;
     use std::path::Path;
 
@@ -476,6 +530,16 @@ mod tests {
             named("baseline", "best **"),
             [pair("baseline", "lstm/l2/with | lstm/kl/with | autoencoder/l2/with")]
         );
+    }
+
+    #[test]
+    fn a_pattern_of_many_stars_takes_no_longer_than_its_letters() {
+        let pattern = "**a".repeat(16) + "b";
+        assert_eq!(captures(&parts(&pattern), &"a".repeat(200)), None);
+        assert_eq!(captures(&parts("*é*"), "aéb"), Some(vec!["a".into(), "b".into()]));
+        let p =
+            problem(&format!("    compare:\n      - {{table: 2, rows: \"{}\", beat: baseline}}\n", "*/".repeat(17)));
+        assert!(p.to_string().contains("17 stars; at most 16"), "{p}");
     }
 
     #[test]

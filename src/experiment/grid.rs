@@ -1,11 +1,13 @@
 //! From the declared axes to cells: every point of the grid, and the stream heads, SVM banks and controls they need.
 
 use super::config::{Architecture, Classifier, Config, Control, Loss};
-use super::document::Problem;
 use super::layers::{Layers, plain};
+use super::problem::Problem;
+use super::problem::shortened;
+use super::same::{normal, same};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// What one cell trains.
@@ -101,6 +103,9 @@ impl Cell {
     }
 }
 
+/// Cells of a grid, at most; each is at least one training.
+pub const MOST_CELLS: usize = 20_000;
+
 /// The four axes that have a meaning of their own.
 pub const AXES: [&str; 4] = ["audio", "generator", "loss", "classifier"];
 
@@ -118,16 +123,17 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
         if values.is_empty() {
             return Err(empty(axis));
         }
-        let mut words = Vec::new();
+        let (mut words, mut seen) = (Vec::new(), HashSet::new());
         for (i, value) in values.iter().enumerate() {
             let path = format!("grid.{axis}[{i}]");
             let Value::String(word) = value else {
+                let value = shortened(&value.to_string(), 60);
                 return Err(layers.at(&path, format!("{path}: {value} should be a word")));
             };
             if !valid.is_empty() && !valid.contains(&word.as_str()) {
                 return Err(layers.at(&path, format!("{axis} {word:?} is not known")).suggest(word, valid));
             }
-            if words.contains(word) {
+            if !seen.insert(word.clone()) {
                 return Err(layers.at(&path, format!("{word:?} stands twice")));
             }
             words.push(word.clone());
@@ -138,7 +144,9 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
     let generators = words("generator", &Architecture::words())?;
     let losses = words("loss", &Loss::words())?;
     let classifiers = words("classifier", &Classifier::words())?;
+    check_size(config, layers)?;
     check_excludes(config, layers)?;
+    check_weights(config, layers, streams, &audios)?;
     let mut cells: Vec<Cell> = Vec::new();
     for (overrides, config) in variants(config, layers)? {
         let mut add = |part: Part| {
@@ -169,6 +177,42 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
     Ok(cells)
 }
 
+/// The number of cells, before any is made: those that `exclude` leaves out count as well.
+fn check_size(config: &Config, layers: &Layers) -> Result<(), Problem> {
+    let mut sizes = BTreeMap::new();
+    for (axis, values) in &config.grid {
+        sizes.insert(axis.as_str(), values.len());
+    }
+    let of = |axis: &str| sizes.get(axis).copied().unwrap_or(1);
+    let networks = of("generator").saturating_mul(of("loss")).saturating_mul(of("classifier"));
+    let of_an_audio = networks.saturating_add(config.controls.len()).saturating_add(1);
+    let further = config.grid.keys().filter(|axis| !AXES.contains(&axis.as_str()));
+    let points = further.fold(1usize, |points, axis| points.saturating_mul(of(axis)));
+    let cells = points.saturating_mul(of("audio").saturating_mul(of_an_audio));
+    if cells <= MOST_CELLS {
+        return Ok(());
+    }
+    let axes: Vec<String> = sizes.iter().map(|(axis, values)| format!("{axis} {values}")).collect();
+    let message = format!("the grid has {cells} cells; at most {MOST_CELLS} are made (values: {})", axes.join(", "));
+    Err(layers.at_key("grid", message).help("take values off an axis, or divide the grid into several experiments"))
+}
+
+/// Weights are of streams and audio features that there are; which streams, a data set tells.
+fn check_weights(config: &Config, layers: &Layers, streams: &[String], audios: &[String]) -> Result<(), Problem> {
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<&String> = streams.iter().chain(audios).collect();
+    match config.fusion.weights.keys().find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let path = format!("fusion.weights.{name}");
+            let message = format!("{name:?} is neither a stream of the data set nor an audio feature of the grid");
+            Err(layers.at_key(&path, message).suggest(name, &known))
+        }
+    }
+}
+
 /// Values of the further axes, and the configuration that they give.
 type Variant = (BTreeMap<String, Value>, Arc<Config>);
 
@@ -179,6 +223,15 @@ fn variants(config: &Config, layers: &Layers) -> Result<Vec<Variant>, Problem> {
         let path = format!("grid.{axis}");
         if values.is_empty() {
             return Err(layers.at(&path, format!("{path} is empty; a grid needs a value on every axis")));
+        }
+        let mut seen = HashSet::new();
+        if let Some(i) = values.iter().position(|value| !seen.insert(normal(value).to_string())) {
+            let value = shortened(&values[i].to_string(), 60);
+            return Err(layers.at(&format!("{path}[{i}]"), format!("{value} stands twice on the axis {axis}")));
+        }
+        let inside = |other: &&String| other.strip_prefix(axis.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        if let Some(other) = config.grid.keys().find(inside) {
+            return Err(layers.at_key(&path, format!("the axis {axis} holds all of {other}, which is an axis too")));
         }
         points = points
             .into_iter()
@@ -241,10 +294,10 @@ fn check_excludes(config: &Config, layers: &Layers) -> Result<(), Problem> {
             let Some(values) = config.grid.get(axis) else {
                 return Err(layers.at_key(&path, format!("{axis:?} is not an axis of the grid")).suggest(axis, &axes));
             };
-            if !values.contains(value) {
+            if !values.iter().any(|v| same(v, value)) {
                 let valid: Vec<String> =
                     values.iter().map(|v| v.as_str().map_or(v.to_string(), String::from)).collect();
-                let wrong = value.as_str().map_or(value.to_string(), String::from);
+                let wrong = shortened(&value.as_str().map_or(value.to_string(), String::from), 60);
                 return Err(layers.at(&path, format!("{wrong} is not on the axis {axis:?}")).suggest(&wrong, &valid));
             }
         }
@@ -263,5 +316,56 @@ fn excluded(config: &Config, part: &Part, overrides: &BTreeMap<String, Value>) -
             _ => overrides.get(name).cloned(),
         }
     };
-    config.exclude.iter().any(|entry| entry.iter().all(|(name, value)| axis(name).as_ref() == Some(value)))
+    config.exclude.iter().any(|entry| entry.iter().all(|(name, value)| axis(name).is_some_and(|own| same(&own, value))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::yaml::Document;
+    use std::path::Path;
+
+    fn grid(axes: &str, more: &str, streams: &[&str]) -> Result<Vec<Cell>, Problem> {
+        let text = format!(
+            "name: x\ngrid:\n  audio: [a]\n  generator: [lstm]\n  loss: [l2]\n  classifier: [with]\n{axes}\n{more}"
+        );
+        let layers = Layers::new(vec![Document::parse(Path::new("experiment.yaml"), &text).unwrap()]);
+        let streams: Vec<String> = streams.iter().map(|s| s.to_string()).collect();
+        cells(&layers.read().unwrap(), &layers, &streams)
+    }
+
+    #[test]
+    fn a_value_twice_on_an_axis_is_told_however_it_is_written() {
+        for axis in ["train.lr: [0.001, 1e-3]", "svm.c: [1, 10, 1.0]", "autoencoder.encoder: [[8, 4], [8, 4.0]]"] {
+            let p = grid(&format!("  {axis}"), "", &[]).unwrap_err();
+            assert!(p.message.contains("stands twice") && p.line == 7, "{axis}: {p}");
+        }
+        assert_eq!(grid("  svm.c: [1, 10]", "", &[]).unwrap().len(), 4);
+        let p = grid("  train.lr: [0.1]\n  train: [{lr: 0.2}]", "", &[]).unwrap_err();
+        assert!(p.message.contains("holds all of train.lr"), "{p}");
+    }
+
+    #[test]
+    fn an_exclude_finds_its_value_however_it_is_written() {
+        let cells = grid("  svm.c: [1, 10]", "exclude: [{svm.c: 1.0}]", &[]).unwrap();
+        assert!(cells.iter().all(|c| c.overrides["svm.c"] == 10) && cells.len() == 2);
+    }
+
+    #[test]
+    fn a_grid_that_is_too_large_is_told_before_it_is_made() {
+        let values: String = (1..=20).map(|i| format!("{i}, ")).collect();
+        let axes = ["train.lr", "train.w_cls", "train.w_rec", "svm.c", "train.eps", "ridge.lambda"];
+        let axes: String = axes.iter().map(|axis| format!("  {axis}: [{values}]\n")).collect();
+        let p = grid(&axes, "", &[]).unwrap_err();
+        assert!(p.message.contains("128000000 cells; at most 20000") && p.line == 2, "{p}");
+    }
+
+    #[test]
+    fn a_weight_of_no_stream_is_told_once_the_streams_are_known() {
+        let weights = "fusion: {weights: {rbg: 2}}";
+        assert!(grid("", weights, &[]).is_ok());
+        let p = grid("", weights, &["rgb", "flow"]).unwrap_err();
+        assert!(p.to_string().contains("did you mean \"rgb\"?"), "{p}");
+        assert!(grid("", "fusion: {weights: {flow: 2, a: 0.5}}", &["rgb", "flow"]).is_ok());
+    }
 }

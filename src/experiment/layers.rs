@@ -1,6 +1,7 @@
 //! Documents laid over each other: `extends` first, the folder's own file over it, `--set` on top.
 
-use super::document::{Document, Problem, join};
+use super::problem::Problem;
+use super::yaml::{Document, join};
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
@@ -32,6 +33,11 @@ impl Layers {
     /// The documents, bottom first.
     pub fn documents(&self) -> &[Document] {
         &self.documents
+    }
+
+    /// The value at `path` as it is written in the document that has the last word on it.
+    pub(super) fn written(&self, path: &str) -> Option<&str> {
+        self.documents.iter().rev().find_map(|document| document.written(path))
     }
 
     /// A problem with the value at `path`, told in the document that has the last word on it.

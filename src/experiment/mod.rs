@@ -2,26 +2,30 @@
 //! `ledger.yaml`. It may extend another folder and be changed from the command line; whatever is wrong is told with file,
 //! line, column and the nearest valid name.
 
+mod bounds;
 pub mod claims;
 pub mod config;
-pub mod document;
+pub mod fusion_expr;
 pub mod grid;
 pub mod layers;
 pub mod ledger;
+mod limits;
+mod problem;
+pub mod same;
 pub mod schema;
 pub mod tables;
-pub mod term;
+pub mod yaml;
 
 pub use claims::Claims;
 pub use config::Config;
-pub use document::Problem;
 pub use grid::{Cell, Part};
 pub use ledger::Ledger;
+pub use problem::Problem;
 pub use tables::{Table, TableId, Tables};
 
-use document::Document;
 use layers::Layers;
 use std::path::{Path, PathBuf};
+use yaml::Document;
 
 /// A resolved experiment.
 #[derive(Clone, Debug)]
@@ -71,6 +75,7 @@ impl Experiment {
         }
         let config: Config = layers.read()?;
         config.check().map_err(|(path, message)| layers.at(&path, format!("{path}: {message}")))?;
+        sets_beside_axes(&config, &layers)?;
         let audios = axis_words(&config, "audio");
         // Problems with the grid show before any data set is opened.
         grid::cells(&config, &layers, &[])?;
@@ -79,14 +84,25 @@ impl Experiment {
             let path = folder_of(file).map(|dir| dir.join(file));
             path.map(|path| Ok(Layers::new(vec![Document::read(&path)?]))).transpose()
         };
-        let tables = beside("tables.yaml")?
+        let mut tables = beside("tables.yaml")?
             .map_or(Ok(Tables::default()), |l| Tables::read(&l, &known_audios(&audios, &chain)))?;
+        // Inherited tables were written for another grid, and --set may have changed this one.
+        let own = folder_of("tables.yaml").is_some_and(|of| of == dir) && !sets.iter().any(|s| s.starts_with("grid"));
+        if let Some(layers) = beside("tables.yaml")? {
+            tables.at_points_of(&config.grid, &layers, own)?;
+        }
         // Claims that are inherited while the tables are the folder's own may name rows that these do not have.
         let of_these = folder_of("claims.yaml") == folder_of("tables.yaml");
         let known = Some(&tables).filter(|_| of_these);
         let claims = beside("claims.yaml")?.map_or(Ok(Claims::default()), |l| Claims::read(&l, known))?;
         let json = serde_json::to_value(&config).unwrap_or_default();
-        let ledger = beside("ledger.yaml")?.map_or(Ok(Ledger::default()), |l| Ledger::read(&l, &json))?;
+        let mut ledger = beside("ledger.yaml")?.map_or(Ok(Ledger::default()), |l| Ledger::read(&l, &json))?;
+        if let Some(place) = chain.iter().position(|(dir, _)| Some(dir) == folder_of("ledger.yaml")) {
+            // What the folder says that the ledger was written in, without what was laid over it since.
+            let below = Layers::new(chain[..=place].iter().map(|(_, document)| document.clone()).collect());
+            ledger.written_for(&below.read::<Config>().map_or(json, |c| serde_json::to_value(c).unwrap_or_default()));
+            ledger.hold_against(&config);
+        }
         let declared_seeds = config.seeds.clone();
         Ok(Experiment { dir: dir.into(), config, tables, claims, ledger, sets: sets.to_vec(), declared_seeds, layers })
     }
@@ -113,6 +129,23 @@ impl Experiment {
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
         self.layers.at(path, message)
     }
+}
+
+/// A `--set` of a key that the grid varies would say nothing: every cell has a value of the axis.
+fn sets_beside_axes(config: &Config, layers: &Layers) -> Result<(), Problem> {
+    for axis in config.grid.keys().filter(|axis| !grid::AXES.contains(&axis.as_str())) {
+        let sets = layers.documents().iter().filter(|document| document.path() == Path::new("--set"));
+        for document in sets {
+            let key = document.text().split('=').next().unwrap_or_default();
+            let key = &key.split('.').map(str::trim).collect::<Vec<_>>().join(".");
+            if key == axis || axis.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with('.')) {
+                let message = format!("{axis} is an axis of the grid, which has the last word on it");
+                let help = format!("change the axis: --set 'grid.{axis}=[...]'");
+                return Err(document.at_key(key, message).help(help));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The words on an axis.

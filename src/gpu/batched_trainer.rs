@@ -493,7 +493,7 @@ pub fn side_by_side(tasks: &[Task], free_bytes: u64) -> Result<MemoryPlan, Error
 
 /// What tasks ask of the device.
 pub fn demand(tasks: &[Task]) -> Result<Demand, Error> {
-    let first = tasks.first().ok_or_else(|| Error::Nothing)?;
+    let first = tasks.first().ok_or(Error::Nothing)?;
     let dataset = &first.view.dataset;
     let mut audio: Vec<&str> = tasks.iter().map(|t| t.audio.as_str()).collect();
     audio.sort_unstable();

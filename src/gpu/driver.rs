@@ -1,7 +1,7 @@
 //! The engine that runs on a GPU, with cudarc: kernels compiled by NVRTC for the GPU at hand, products by cuBLAS in full
 //! single precision, all in the default stream.
 
-use super::api::{Argument, Factor, GpuApi, KERNELS, Kernel, Product, Transfer, View};
+use super::api::{Argument, Factor, GpuApi, KERNELS, Kernel, Product, Transfer};
 use super::feature_cache::FeatureCache;
 use super::load::load;
 use super::probe::{Found, Gpu, LEAST_FREE, Version, Wanted};

@@ -70,7 +70,7 @@ pub fn train<E: GpuApi>(
         }
         let losses = losses.all().read(engine)?;
         if let Some(&value) = losses.iter().find(|loss| !loss.is_finite()) {
-            return Err(Error::Diverged { epoch, value, lr: tsn.lr });
+            return Err(Error::Diverged { quantity: "the loss", epoch, value, key: "tsn.lr", lr: tsn.lr });
         }
         mean_loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / n as f64;
     }

@@ -11,6 +11,7 @@ use super::binary_classifiers::{BinaryClassifiers, Learned, losses, lossy};
 use super::column_matrix::{ColumnMatrix, Index, Sums, sums_bytes};
 use super::memory::budget;
 use super::memory::gib;
+use crate::score;
 use crate::score::solver::{InMemory, Loaded, Rows, Solver};
 use crate::train::Error;
 use compute::svm::{Fit, MAX_CG, MAX_NEWTON, PATIENCE, Problem, SOLVED, for_the_dual, inverse_level, preconditioner};
@@ -35,11 +36,11 @@ impl<E: GpuApi> OnDevice<E> {
 const PIECE: usize = 1 << 25;
 
 impl<E: GpuApi> Solver for OnDevice<E> {
-    fn load<'a>(&'a self, rows: Rows) -> Result<Box<dyn Loaded + 'a>, Error> {
+    fn load<'a>(&'a self, rows: Rows) -> Result<Box<dyn Loaded + 'a>, score::Error> {
         Ok(Box::new(OnRows::new(&*self.engine, rows, self.free)?))
     }
 
-    fn decisions(&self, x: &[f32], width: usize, weights: &[f32]) -> Result<Vec<f32>, Error> {
+    fn decisions(&self, x: &[f32], width: usize, weights: &[f32]) -> Result<Vec<f32>, score::Error> {
         let (engine, problems) = (&*self.engine, weights.len() / width.max(1));
         let rows = x.len() / width.max(1);
         let mut all = vec![0.0; problems * rows];
@@ -176,7 +177,12 @@ struct OnRows<'a, E: GpuApi> {
 }
 
 impl<E: GpuApi> Loaded for OnRows<'_, E> {
-    fn train(&mut self, out: Range<usize>, problems: &[Problem], weights: &mut [f32]) -> Result<Vec<Fit>, Error> {
+    fn train(
+        &mut self,
+        out: Range<usize>,
+        problems: &[Problem],
+        weights: &mut [f32],
+    ) -> Result<Vec<Fit>, score::Error> {
         let pieces: Vec<Range<usize>> =
             [0..out.start, out.end..self.rows].into_iter().filter(|piece| !piece.is_empty()).collect();
         let block = block(self.rows, self.width, problems.len(), self.free).map_err(Error::Memory)?;
@@ -202,7 +208,7 @@ impl<E: GpuApi> Loaded for OnRows<'_, E> {
         Ok(fits)
     }
 
-    fn decisions(&mut self, rows: Range<usize>, weights: &[f32]) -> Result<Vec<f32>, Error> {
+    fn decisions(&mut self, rows: Range<usize>, weights: &[f32]) -> Result<Vec<f32>, score::Error> {
         let problems = weights.len() / self.width.max(1);
         let w = Buffer::of(self.engine, &transposed(weights, self.width))?;
         let z = Buffer::zeros(self.engine, rows.len() * problems)?;

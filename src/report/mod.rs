@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod answer;
+mod banks;
 pub mod charts;
 pub mod claims;
 pub mod coverage;

@@ -4,8 +4,9 @@ use super::departures::Departures;
 pub use super::ranks::right_by_class;
 use super::ranks::{all_finite, ranks};
 use crate::experiment::config::{Architecture, SelectOn, Sounded};
+use crate::experiment::fusion_expr::{Choice, Fusion, Term};
+use crate::experiment::same::same;
 use crate::experiment::tables::Table;
-use crate::experiment::term::{Choice, Fusion, Term};
 use crate::experiment::{Part, TableId};
 use crate::score::Scores;
 use crate::score::fusion::{fill, fuse};
@@ -186,7 +187,7 @@ impl<'a> Results<'a> {
 
     fn find(&self, scope: &Scope, part: &Part) -> Result<&CellRecord, Skipped> {
         let same = |c: &&CellRecord| {
-            c.part == *part && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
+            c.part == *part && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| same(v, value)))
         };
         let cell = self.experiment.cells.iter().find(same).ok_or_else(|| match part {
             Part::Stream { stream } => {
@@ -216,7 +217,7 @@ impl<'a> Results<'a> {
         let group = |architecture: Option<Architecture>| -> Vec<&CellRecord> {
             let fits = |c: &&CellRecord| {
                 matches!(&c.part, Part::Generator { audio: a, generator: g, .. } if a == audio && architecture.is_none_or(|w| w == *g))
-                    && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| v == value))
+                    && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| same(v, value)))
             };
             self.experiment.cells.iter().filter(fits).collect()
         };

@@ -1,4 +1,5 @@
-//! Checkpoints: a training between two epochs as a safetensors file beside the store, written whole or not at all.
+//! Checkpoints: a training between two epochs as a safetensors file beside the store, written whole or not at all. Its
+//! metadata holds a hash of everything else, so that one that was damaged is not gone on from.
 
 use crate::train::Checkpoint;
 use crate::train::trainer::SavedParam;
@@ -42,6 +43,7 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
         ("epoch".to_string(), checkpoint.epoch.to_string()),
         ("step".to_string(), checkpoint.step.to_string()),
         ("order".to_string(), order.join(" ")),
+        ("blake3".to_string(), digest(checkpoint)),
     ]);
     let bytes = safetensors::serialize(views, Some(meta)).map_err(other)?;
     if let Some(parent) = path.parent() {
@@ -52,7 +54,6 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
         use std::io::Write;
         let mut file = std::fs::File::create(&part)?;
         file.write_all(&bytes)?;
-        file.write_all(blake3::hash(&bytes).as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&part, path)
     };
@@ -63,17 +64,16 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
 
 /// Reads a checkpoint; `None` where there is none, or one that is not whole (training then begins anew).
 pub fn load(path: &Path) -> Option<Checkpoint> {
-    let file = std::fs::read(path).ok()?;
-    let (bytes, hash) = file.split_at_checked(file.len().checked_sub(32)?)?;
-    if blake3::hash(bytes).as_bytes() != hash {
-        return None;
-    }
-    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    let bytes = std::fs::read(path).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let meta = header.metadata().as_ref()?;
-    let tensors = SafeTensors::deserialize(bytes).ok()?;
+    let tensors = SafeTensors::deserialize(&bytes).ok()?;
     let numbers = |name: String| -> Option<(Vec<f32>, (usize, usize))> {
         let view = tensors.tensor(&name).ok()?;
         let &[rows, cols] = view.shape() else { return None };
+        if view.dtype() != Dtype::F32 {
+            return None;
+        }
         let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         Some((values, (rows, cols)))
     };
@@ -87,7 +87,25 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
             Some(SavedParam { name: name.into(), shape, state: ParamState { value, moment1, moment2 } })
         })
         .collect::<Option<Vec<_>>>()?;
-    Some(Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params })
+    let checkpoint =
+        Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params };
+    (*meta.get("blake3")? == digest(&checkpoint)).then_some(checkpoint)
+}
+
+/// The hash of all that a checkpoint says.
+fn digest(checkpoint: &Checkpoint) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("epoch {} step {}\n", checkpoint.epoch, checkpoint.step).as_bytes());
+    for p in &checkpoint.params {
+        hasher.update(format!("{} {:?}\n", p.name, p.shape).as_bytes());
+        for values in [&p.state.value, &p.state.moment1, &p.state.moment2] {
+            for chunk in values.chunks(4096) {
+                let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+                hasher.update(&bytes);
+            }
+        }
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// The epoch of a checkpoint, of which only the head is read; the rest may turn out not to be whole.
@@ -126,6 +144,13 @@ mod tests {
         assert_eq!(load(&path).unwrap(), checkpoint);
         assert_eq!((epoch(&path), epoch(&path.with_extension("none"))), (Some(3), None));
         let mut bytes = std::fs::read(&path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).expect("any reader of safetensors takes it");
+        assert_eq!(tensors.tensor("z/value").unwrap().shape(), [2, 2]);
+        let another = String::from_utf8_lossy(&bytes[..300]).find("\"3\"").unwrap() + 1;
+        bytes[another] = b'4';
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(load(&path).is_none(), "of another epoch than it says");
+        bytes[another] = b'3';
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&path, &bytes).unwrap();

@@ -62,7 +62,8 @@ impl EngineDifference {
     pub fn see_curves(&mut self, a: &[Epoch], b: &[Epoch]) {
         for (a, b) in a.iter().zip(b) {
             for (split, x, y) in [("train", &a.train, &b.train), ("val", &a.val, &b.val)] {
-                let losses: [(&str, fn(&Measures) -> f64); 3] =
+                type Of = fn(&Measures) -> f64;
+                let losses: [(&str, Of); 3] =
                     [("loss", |m| m.loss), ("loss_cls", |m| m.loss_cls), ("loss_rec", |m| m.loss_rec)];
                 for (name, of) in losses {
                     self.losses.see(of(x), of(y), || format!("{split} {name}, epoch {}", a.epoch));

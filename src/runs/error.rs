@@ -1,16 +1,23 @@
 //! Why a run failed.
 
-use crate::{store, train};
+use crate::report::format::bytes;
+use crate::{dataset, score, store, train};
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its training or scoring.
+    /// Its training.
     #[error(transparent)]
     Train(#[from] train::Error),
+    /// Its scoring.
+    #[error(transparent)]
+    Score(#[from] score::Error),
     /// What it reads from the store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Its data, which are not those any more that it began with.
+    #[error(transparent)]
+    Data(#[from] dataset::Error),
     /// The SVM bank that it is scored with.
     #[error("the SVM bank of {audio}: {why}")]
     Bank {
@@ -22,6 +29,17 @@ pub enum Error {
     /// A cell without data, which the plan leaves out.
     #[error("a skipped cell")]
     Skipped,
+    /// A run that asks for more memory than there is.
+    #[error(
+        "it needs {} of memory at the least, and {} are free\n  next: make the network narrower or train.batch smaller, or run it where there is more memory; the other runs go on",
+        bytes(*need), bytes(*free)
+    )]
+    TooLarge {
+        /// Bytes that it needs.
+        need: u64,
+        /// Bytes that there are.
+        free: u64,
+    },
     /// A panic.
     #[error("a bug in unmute: {0}\n  next: report it, with this message")]
     Bug(String),

@@ -92,8 +92,9 @@ fn step_seconds(planned: &Planned, architecture: Architecture, loss: Loss, audio
     };
     let alone = || rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()?.install(|| timed().ok());
     let all: Vec<Option<f64>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(alone)).collect();
-        workers.into_iter().map(|w| w.join().ok().flatten()).collect()
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, alone).ok();
+        let workers: Vec<_> = (0..threads).map(start).collect();
+        workers.into_iter().map(|w| w.and_then(|w| w.join().ok().flatten())).collect()
     });
     let all: Option<Vec<f64>> = all.into_iter().collect();
     all.map(|all| all.iter().sum::<f64>() / all.len().max(1) as f64)

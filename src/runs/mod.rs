@@ -8,25 +8,28 @@ mod error;
 pub mod estimate;
 pub mod fingerprint;
 pub mod grouping;
+pub mod memory;
 pub mod plan;
 pub mod queue;
 mod run_recorder;
+mod stop;
 pub mod verify;
 pub mod why;
 pub mod work;
 mod worker;
 
+pub use error::Error;
 pub use plan::{Plan, Planned};
+pub use stop::Stop;
 
 use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
-use crate::experiment::config::Probability;
 use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
 use crate::train::{Checkpoint, Vision};
-pub use error::Error;
+use memory::Memory;
 use plan::Open;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -96,6 +99,15 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// A run was stopped; what is kept of it.
+    Kept {
+        /// Cell and seed.
+        name: String,
+        /// Epochs that its checkpoint has behind it; none where it begins again.
+        epochs: Option<usize>,
+        /// Epochs in all; 0 where it has none.
+        of: usize,
+    },
     /// A run is left to another process that works on it.
     Theirs {
         /// Cell and seed.
@@ -119,6 +131,7 @@ impl Event {
             | Event::Finished { name, .. }
             | Event::Retried { name, .. }
             | Event::Failed { name, .. }
+            | Event::Kept { name, .. }
             | Event::Theirs { name, .. } => name,
         }
     }
@@ -172,7 +185,8 @@ struct RunContext<'a> {
     plan: &'a Plan,
     worker: Worker,
     options: &'a Options,
-    interrupt: &'a AtomicBool,
+    interrupt: &'a Stop,
+    memory: Memory,
     /// Set by a failure under `fail_fast`, or by a store that cannot be written any more.
     stop: AtomicBool,
     fatal: Mutex<Option<store::Error>>,
@@ -192,7 +206,7 @@ pub fn run_all(
     plan: &Plan,
     options: &Options,
     command: &str,
-    interrupt: &AtomicBool,
+    interrupt: &Stop,
     watch: &(dyn Fn(Event) + Sync),
 ) -> Result<Summary, store::Error> {
     let dataset_id = store.put_dataset(&plan.dataset)?;
@@ -209,6 +223,8 @@ pub fn run_all(
         command: command.into(),
         environment: record.to_string(),
     };
+    // A GPU counts its own.
+    let free_memory = if which == Which::Cpu { memory::free() } else { None };
     let shared = RunContext {
         which,
         store,
@@ -216,6 +232,7 @@ pub fn run_all(
         worker,
         options,
         interrupt,
+        memory: Memory::new(free_memory),
         stop: AtomicBool::new(false),
         fatal: Mutex::new(None),
         vision: OnceLock::new(),
@@ -228,14 +245,15 @@ pub fn run_all(
     std::thread::scope(|scope| {
         // Dropped when the work ends, however it ends; the heart then stops.
         let (_working, ended) = std::sync::mpsc::channel::<()>();
-        scope.spawn(|| shared.beat(ended));
+        let beat = std::thread::Builder::new().spawn_scoped(scope, || shared.beat(ended));
+        beat.map_err(|e| store::Error::of_file(store.path(), &e))?;
         shared.work_through()
     })?;
     let counts = shared.summary.into_inner().unwrap_or_default();
     if let Some(error) = shared.fatal.into_inner().unwrap_or_default() {
         return Err(error);
     }
-    Ok(Summary { interrupted: interrupt.load(Ordering::Relaxed), ..counts })
+    Ok(Summary { interrupted: interrupt.is_asked(), ..counts })
 }
 
 impl<'a> RunContext<'a> {
@@ -260,25 +278,27 @@ impl<'a> RunContext<'a> {
             let (next, put_off) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
             let workers = self.options.workers.min(groups.len()).max(1);
             let threads = (self.options.threads / workers).max(1);
+            let body = || {
+                while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if self.stopped() {
+                        return;
+                    }
+                    self.do_group(group, &put_off);
+                }
+                let next = || put_off.lock().ok().and_then(|mut runs: std::sync::MutexGuard<Vec<Open>>| runs.pop());
+                while let Some(run) = next().filter(|_| !self.stopped()) {
+                    self.wait_for(run, self.options.retries);
+                }
+            };
+            let on_a_pool = || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                Ok(pool) => pool.install(&body),
+                Err(_) => body(),
+            };
             std::thread::scope(|scope| {
-                for _ in 0..workers {
-                    let body = || {
-                        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            if self.stopped() {
-                                return;
-                            }
-                            self.do_group(group, &put_off);
-                        }
-                        let next =
-                            || put_off.lock().ok().and_then(|mut runs: std::sync::MutexGuard<Vec<Open>>| runs.pop());
-                        while let Some(run) = next().filter(|_| !self.stopped()) {
-                            self.wait_for(run, self.options.retries);
-                        }
-                    };
-                    scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-                        Ok(pool) => pool.install(body),
-                        Err(_) => body(),
-                    });
+                let started = (0..workers).map(|_| std::thread::Builder::new().spawn_scoped(scope, &on_a_pool));
+                // Where the system starts no more threads, those that it has started do the work.
+                if started.filter(Result::is_ok).count() == 0 {
+                    body();
                 }
             });
         }
@@ -286,7 +306,12 @@ impl<'a> RunContext<'a> {
     }
 
     fn stopped(&self) -> bool {
-        self.interrupt.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
+        self.interrupt.is_asked() || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is under way is to be left where it is, and not at the end of its epoch.
+    fn has_to_leave(&self) -> bool {
+        self.interrupt.is_over() || self.stop.load(Ordering::Relaxed)
     }
 
     /// A store that cannot be written ends everything: what comes next could not be kept.
@@ -358,8 +383,7 @@ impl<'a> RunContext<'a> {
         }
         let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
         let scores = self.store.scores(id, "real")?.ok_or_else(|| missing("no scores"))?;
-        let probability: Probability = bank.cell.config.svm.probability;
-        let found = Arc::new((work::bank_of_record(record, probability), scores));
+        let found = Arc::new((work::bank_of_record(record, &bank.cell.config.svm), scores));
         self.banks.lock().map_err(|_| missing("lost"))?.insert(id.clone(), found.clone());
         Ok(found)
     }

@@ -14,20 +14,50 @@ pub(super) struct GroupProgress {
     /// The steps that were told last.
     told: Cell<Option<usize>>,
     saved: Cell<Instant>,
-    /// An epoch, and whether states are kept after it.
-    decided: Cell<(usize, bool)>,
+    /// When the epoch began that is under way, or nearly so.
+    began: Cell<Instant>,
+    /// An epoch, and what comes after it.
+    decided: Cell<(usize, After)>,
 }
+
+/// What comes after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The next.
+    Next,
+    /// The next, when the state is kept.
+    Keep,
+    /// The end, when the state is kept: the process was asked to stop.
+    Leave,
+}
+
+/// An epoch that takes longer is kept when it ends: should the process be asked to stop, the next may not end in time.
+const LONG: Duration = Duration::from_secs(15);
 
 impl GroupProgress {
     /// For a group, or a run, of this name.
     pub(super) fn new(name: String) -> GroupProgress {
-        GroupProgress { name, told: Cell::new(None), saved: Cell::new(Instant::now()), decided: Cell::new((0, false)) }
+        let now = Cell::new(Instant::now());
+        GroupProgress {
+            name,
+            told: Cell::new(None),
+            saved: now.clone(),
+            began: now,
+            decided: Cell::new((0, After::Next)),
+        }
     }
 
-    /// Whether states are kept after an epoch; the same for all that ask.
-    fn due(&self, epoch: usize, every: Duration) -> bool {
+    /// What comes after an epoch; the same for all that ask.
+    fn after(&self, epoch: usize, every: Duration, stopped: bool) -> After {
         if self.decided.get().0 != epoch {
-            self.decided.set((epoch, self.saved.get().elapsed() >= every));
+            let took = self.began.replace(Instant::now()).elapsed();
+            let due = self.saved.get().elapsed() >= every || took >= LONG;
+            let after = match (stopped, due) {
+                (true, _) => After::Leave,
+                (false, true) => After::Keep,
+                (false, false) => After::Next,
+            };
+            self.decided.set((epoch, after));
         }
         self.decided.get().1
     }
@@ -72,12 +102,17 @@ impl Listener for RunRecorder<'_, '_> {
         if self.progress.told.replace(Some(done)) != Some(done) {
             (self.shared.watch)(Event::Step { name: self.progress.name.clone(), done, total });
         }
-        if self.shared.stopped() { Err(Error::Interrupted) } else { Ok(()) }
+        if self.shared.has_to_leave() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn epoch(&mut self, epoch: &Epoch, checkpoint: &dyn Fn() -> Result<Checkpoint, Error>) -> Result<(), Error> {
         self.epochs.push(*epoch);
-        if self.progress.due(epoch.epoch, self.shared.options.checkpoint_every) {
+        let stopped = self.shared.interrupt.is_asked();
+        let after = self.progress.after(epoch.epoch, self.shared.options.checkpoint_every, stopped);
+        if after != After::Next {
+            // A state that was reached with other data is not gone on from once the old ones are back.
+            let data = self.shared.plan.dataset.check_unchanged();
+            data.map_err(|changed| Error::Unsupported(changed.to_string()))?;
             // The epochs first: a checkpoint whose epochs are lost would leave a hole in the curve.
             self.shared.store.put_epochs(self.id, self.new_epochs()).map_err(|e| self.give_up(e))?;
             self.kept = self.epochs.len();
@@ -85,7 +120,7 @@ impl Listener for RunRecorder<'_, '_> {
             written.map_err(|e| self.give_up(store::Error::of_file(&self.checkpoint, &e)))?;
             self.progress.saved.set(Instant::now());
         }
-        Ok(())
+        if after == After::Leave { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -97,8 +132,12 @@ mod tests {
     fn all_of_a_group_keep_their_states_after_the_same_epochs() {
         let progress = GroupProgress::new("2 cells".into());
         let (soon, late) = (Duration::ZERO, Duration::from_secs(3600));
-        assert!(!progress.due(1, late) && !progress.due(1, soon), "decided by the first that asks");
-        assert!(progress.due(2, soon) && progress.due(2, late));
-        assert!(!progress.due(3, late));
+        let after = |epoch, every, stopped| progress.after(epoch, every, stopped);
+        assert_eq!([after(1, late, false), after(1, soon, true)], [After::Next; 2], "decided by the first that asks");
+        assert_eq!([after(2, soon, false), after(2, late, false)], [After::Keep; 2]);
+        assert_eq!(after(3, late, false), After::Next);
+        assert_eq!([after(4, late, true), after(4, late, false)], [After::Leave; 2], "nobody is left behind");
+        progress.began.set(Instant::now() - LONG);
+        assert_eq!([after(5, late, false), after(6, late, false)], [After::Keep, After::Next], "a long epoch is kept");
     }
 }

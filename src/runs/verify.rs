@@ -2,7 +2,7 @@
 
 use super::engines::EngineDifference;
 use super::why::without_code;
-use super::{Event, Options, Plan, Planned, environment, run_all, run_name};
+use super::{Event, Options, Plan, Planned, Stop, environment, run_all, run_name};
 use crate::dataset::Dataset;
 use crate::device::Which;
 use crate::experiment::config::Engine;
@@ -14,7 +14,6 @@ use crate::store::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// What training a run again came to.
@@ -100,7 +99,7 @@ pub fn verify(
     dataset: Arc<Dataset>,
     runs: &[RunRecord],
     options: &Options,
-    interrupt: &AtomicBool,
+    interrupt: &Stop,
     watch: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Verified>, Error> {
     let folder = tempfile::tempdir().map_err(Error::Folder)?;

@@ -1,9 +1,10 @@
 //! One run: train what its cell says, score it, and hand back what the store keeps. Generators are trained elsewhere, side by
 //! side where the device can; here is what each trains on ([`task`]) and what comes of it ([`score`]).
 
+use super::Error;
 use crate::dataset::{Standardiser, View};
 use crate::device::Device;
-use crate::experiment::config::{Control, Match, SvmTraining};
+use crate::experiment::config::{Control, Match, Svm, SvmTraining};
 use crate::experiment::{Cell, Part};
 use crate::score::bank::Bank;
 use crate::score::controls::{self, Material};
@@ -14,7 +15,7 @@ use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
 use crate::train::heads::{Head, HeadData};
-use crate::train::{Checkpoint, Error, Task, Trainer, Vision};
+use crate::train::{self, Checkpoint, Task, Trainer, Vision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,13 +46,13 @@ impl Job<'_> {
 pub fn run(
     device: &dyn Device,
     job: &Job,
-    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), train::Error>,
 ) -> Result<RunResult, Error> {
     match &job.cell.part {
         Part::Stream { stream } => run_stream(device, job, stream, step),
         Part::Bank { audio } => run_bank(&*device.solver()?, job, audio),
         Part::Control { audio, control } => run_control(&*device.solver()?, job, audio, *control),
-        Part::Generator { .. } => Err(Error::Unsupported("a generator is trained with its group".into())),
+        Part::Generator { .. } => Err(train::Error::Unsupported("a generator is trained with its group".into()).into()),
     }
 }
 
@@ -59,7 +60,7 @@ fn run_stream(
     device: &dyn Device,
     job: &Job,
     stream: &str,
-    step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
+    step: &mut dyn FnMut(usize, usize) -> Result<(), train::Error>,
 ) -> Result<RunResult, Error> {
     let config = &job.cell.config;
     let HeadData { train, labels, val } = HeadData::of(&job.view, &job.vision, stream)?;
@@ -67,6 +68,7 @@ fn run_stream(
     let head = Head { stream, train: &train, labels: &labels, val: &val, classes, tsn: &config.tsn, seed: job.seed };
     let (p, loss) = device.head(&head, config.train.engine, step)?;
     let scores = Scores::complete(p, classes);
+    scores.check("lower tsn.lr")?;
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
     Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None })
@@ -78,7 +80,7 @@ fn sounded_val(view: &View) -> (Vec<usize>, Vec<usize>) {
 }
 
 fn real_rows(view: &View, audio: &str, clips: &[usize]) -> Result<Vec<f32>, Error> {
-    let missing = || Error::NoSuchFeature { kind: "audio feature", name: audio.into() };
+    let missing = || train::Error::NoSuchFeature { kind: "audio feature", name: audio.into() };
     Ok(audio_rows(view, view.dataset.audio(audio).ok_or_else(missing)?, clips))
 }
 
@@ -103,17 +105,14 @@ fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Er
     let bank = Bank::train(&x, &labels, classes, &job.cell.config.svm, solver)?;
     let scores = real_scores(&bank, view, audio, solver)?;
     let mut values = accuracies(&scores, view);
-    let quality = bank.quality();
-    values.insert("duality_gap".into(), quality.worst_gap);
-    values.insert("newton_steps".into(), quality.newton_steps as f64);
-    values.insert("cg_steps".into(), quality.cg_steps as f64);
+    values.extend(bank.quality().values());
     Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)) })
 }
 
 /// What a generator's training begins with.
-pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result<Task, Error> {
+pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result<Task, train::Error> {
     let Part::Generator { audio, generator, loss, classifier } = &cell.part else {
-        return Err(Error::Unsupported("not a generator".into()));
+        return Err(train::Error::Unsupported("not a generator".into()));
     };
     Ok(Task {
         view: view.clone(),
@@ -130,7 +129,7 @@ pub fn task(cell: &Cell, seed: u64, view: &Arc<View>, vision: &Vision) -> Result
 /// Scores a trained generator, the one of this place in its trainer.
 pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver) -> Result<RunResult, Error> {
     let Part::Generator { audio, .. } = &job.cell.part else {
-        return Err(Error::Unsupported("not a generator".into()));
+        return Err(train::Error::Unsupported("not a generator".into()).into());
     };
     let (view, config) = (&job.view, &job.cell.config);
     let classes = view.dataset.classes();
@@ -152,7 +151,7 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     let silent_train: Vec<usize> = view.train.iter().copied().filter(|&c| !view.sounded[c]).collect();
     let on_silent_train = matched(trainer.generate(cell, &silent_train)?);
     let silent_labels = view.labels(&silent_train);
-    let shared = job.bank.as_ref().ok_or_else(|| Error::NoBank)?;
+    let shared = job.bank.as_ref().ok_or(train::Error::NoBank)?;
     let own = match config.svm.train_on {
         SvmTraining::Real => None,
         SvmTraining::RealAndGenerated => {
@@ -166,6 +165,7 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     let (bank, real) = &**own.as_ref().unwrap_or(shared);
     let scores = Scores::complete(bank.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, real, view);
+    values.extend(own.iter().flat_map(|own| own.0.quality().values()));
     if !silent_train.is_empty() {
         let on_train = Scores::complete(bank.probabilities(&on_silent_train, classes, solver)?, classes);
         values.extend(top_k(&on_train, &silent_labels, 1, |_| true).map(|v| ("top1/silent_train".to_string(), v)));
@@ -196,7 +196,7 @@ fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) ->
         audio_width: train_audio.len() / view.train_sounded.len().max(1),
     };
     let generated = controls::generate(control, &material, &config.knn, &config.ridge);
-    let shared = job.bank.clone().ok_or_else(|| Error::NoBank)?;
+    let shared = job.bank.clone().ok_or(train::Error::NoBank)?;
     let classes = view.dataset.classes();
     let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);
@@ -241,7 +241,8 @@ fn feature_errors(
         scale.apply(&mut ours);
         if let Some(FeatureError { cosine, r2, mse, .. }) = feature_error(&ours, &truth, width) {
             values.insert(format!("cosine/{name}"), cosine);
-            values.insert(format!("r2/{name}"), r2);
+            // Where the truth does not vary there is nothing to explain.
+            values.extend(r2.map(|r2| (format!("r2/{name}"), r2)));
             values.insert(format!("mse/{name}"), mse);
         }
     }
@@ -260,13 +261,15 @@ fn bank_record(bank: &Bank) -> BankRecord {
 }
 
 /// A stored bank, ready to score.
-pub fn bank_of_record(record: BankRecord, probability: crate::experiment::config::Probability) -> Bank {
+pub fn bank_of_record(record: BankRecord, svm: &Svm) -> Bank {
     let d = record.width;
     Bank {
         scale: Standardiser { mean: record.numbers[..d].to_vec(), inverse_sd: record.numbers[d..2 * d].to_vec() },
         weights: record.numbers[2 * d..].to_vec(),
         sigmoids: record.sigmoids.iter().map(|&(a, b)| Sigmoid { a, b }).collect(),
-        probability,
+        probability: svm.probability,
         fits: record.fits,
+        fitted_on: Vec::new(),
+        tolerance: svm.tolerance,
     }
 }

@@ -1,10 +1,11 @@
 //! From a group of runs to what the store keeps of each: claimed run by run, trained side by side, scored one by one.
 
+use super::memory::{self, Share, TooLarge};
 use super::plan::Open;
 use super::queue::{evenly, name};
 use super::run_recorder::{GroupProgress, RunRecorder};
 use super::work::{self, Job};
-use super::{Error, Event, RunContext, alive, environment};
+use super::{Error, Event, RunContext, alive, checkpoint, environment};
 use crate::device::Device;
 use crate::experiment::Part;
 use crate::store::{Claim, State};
@@ -99,6 +100,13 @@ impl<'a> RunContext<'a> {
         }
     }
 
+    /// The memory of runs that are worked on together, once there is room for it.
+    fn share(&self, runs: &[Open]) -> Result<Share<'_>, Error> {
+        let need = runs.iter().fold(0u64, |sum, run| sum.saturating_add(memory::need(run.planned)));
+        let share = self.memory.share(need, || self.stopped());
+        share.map_err(|TooLarge { need, free }| Error::TooLarge { need, free })
+    }
+
     /// Tells what a device has to say of a group, once.
     fn tell(&self, group: &str, words: Vec<String>) {
         let Ok(mut told) = self.told.lock() else { return };
@@ -173,10 +181,17 @@ impl<'a> RunContext<'a> {
         let started = Instant::now();
         let progress = GroupProgress::new(run.open.name());
         let mut recorder = RunRecorder::new(self, &progress, run.open.id);
-        let result = caught(|| {
-            let device = self.which.open()?;
-            let job = self.job(&run.open)?;
-            Ok(work::run(&*device, &job, &mut |done, total| recorder.step(done, total))?)
+        let result = self.share(&[run.open]).and_then(|_share| {
+            caught(|| {
+                let device = self.which.open()?;
+                let job = self.job(&run.open)?;
+                // It has no epochs to end at.
+                let mut step = |done, total| match self.stopped() {
+                    true => Err(train::Error::Interrupted),
+                    false => recorder.step(done, total),
+                };
+                work::run(&*device, &job, &mut step)
+            })
         });
         compute::buffer_pool::clear();
         run.spent += started.elapsed().as_secs_f64();
@@ -224,7 +239,12 @@ impl<'a> RunContext<'a> {
         let mut recorders: Vec<_> =
             group.iter().map(|(run, _)| RunRecorder::new(self, &progress, run.open.id)).collect();
         let started = Instant::now();
-        let trained = caught(|| self.train(&mut group, &mut recorders));
+        let share = self.share(&group.iter().map(|(run, _)| run.open).collect::<Vec<_>>());
+        // Kept until they are scored as well.
+        let (memory, trained) = match share {
+            Ok(share) => (Some(share), caught(|| self.train(&mut group, &mut recorders))),
+            Err(error) => (None, Err(error)),
+        };
         let share = started.elapsed().as_secs_f64() / group.len().max(1) as f64;
         group.iter_mut().for_each(|(run, _)| run.spent += share);
         let ended = match trained {
@@ -240,6 +260,7 @@ impl<'a> RunContext<'a> {
             Err(error) if group.len() > 1 && !error.is_interruption() && !self.stopped() => {
                 (self.watch)(Event::Divided { name, error: error.to_string() });
                 compute::buffer_pool::clear();
+                drop(memory);
                 let mut first: Vec<Claimed> = group.into_iter().map(|(run, _)| run).collect();
                 let second = first.split_off(first.len().div_ceil(2));
                 [first, second].into_iter().flat_map(|half| self.generators(half)).collect()
@@ -283,7 +304,7 @@ impl<'a> RunContext<'a> {
         cell: usize,
     ) -> (Open<'a>, Ended) {
         let started = Instant::now();
-        let result = caught(|| Ok(work::score(job, trainer, cell, &*device.solver()?)?));
+        let result = caught(|| work::score(job, trainer, cell, &*device.solver()?));
         run.spent += started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => self.finish(&run, recorder, &result),
@@ -293,6 +314,11 @@ impl<'a> RunContext<'a> {
     }
 
     fn finish(&self, run: &Claimed, recorder: &RunRecorder<'_, 'a>, result: &crate::store::RunResult) -> Ended {
+        // Numbers are kept under the fingerprint of the data that were there at the beginning.
+        if let Err(error) = self.plan.dataset.check_unchanged() {
+            recorder.forget();
+            return self.fail(run, &error.into());
+        }
         let (id, seconds) = (run.open.id, run.spent);
         let stored = self.store.finish(id, recorder.new_epochs(), result, seconds, environment::peak_memory());
         if let Err(error) = stored {
@@ -300,6 +326,9 @@ impl<'a> RunContext<'a> {
             return Ended::Failed;
         }
         recorder.forget();
+        for text in crate::score::quality::remarks(&result.values) {
+            (self.watch)(Event::Note { name: run.open.name(), text });
+        }
         let top1 = result.values.get("top1").copied();
         (self.watch)(Event::Finished { name: run.open.name(), top1, seconds });
         Ended::Finished
@@ -318,7 +347,13 @@ impl<'a> RunContext<'a> {
         }
         let name = run.open.name();
         match error {
-            error if error.is_interruption() => Ended::Elsewhere,
+            error if error.is_interruption() => {
+                let epochs = checkpoint::epoch(&checkpoint::path(self.store.path(), run.open.id));
+                let cell = &run.open.planned.cell;
+                let of = if matches!(cell.part, Part::Generator { .. }) { cell.config.train.epochs } else { 0 };
+                (self.watch)(Event::Kept { name, epochs, of });
+                Ended::Elsewhere
+            }
             _ if run.retries > 0 && !self.stopped() => {
                 (self.watch)(Event::Retried { name, error: text });
                 Ended::Again(run.retries - 1)

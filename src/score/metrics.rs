@@ -1,5 +1,6 @@
 //! Top-k accuracy, per class and in all, and feature errors.
 
+use super::error::{Error, finite};
 use serde::{Deserialize, Serialize};
 
 /// Class probabilities of the val clips, (N, K); rows of clips that could not be scored count as wrong.
@@ -20,6 +21,11 @@ impl Scores {
         Scores { classes, values, present: vec![true; clips] }
     }
 
+    /// The first score that is not finite, as an error; `next` says what to change.
+    pub fn check(&self, next: &'static str) -> Result<(), Error> {
+        finite(&self.values, self.classes, "the probability", ("val clip", "class"), next)
+    }
+
     /// Number of clips.
     pub fn clips(&self) -> usize {
         self.present.len()
@@ -31,13 +37,17 @@ impl Scores {
     }
 
     /// Whether the label is among the k highest. Equal scores rank in the order of classes, so the answer is unique. A clip
-    /// without scores is wrong, whatever k.
+    /// without scores is wrong, whatever k, and so is one whose own score is not finite: NaN compares with nothing, and would
+    /// rank first.
     pub fn right(&self, clip: usize, label: usize, k: usize) -> bool {
         if !self.present[clip] {
             return false;
         }
         let row = self.row(clip);
         let own = row[label];
+        if !own.is_finite() {
+            return false;
+        }
         let before = row.iter().enumerate().filter(|&(c, &s)| s > own || (s == own && c < label)).count();
         before < k
     }
@@ -71,8 +81,9 @@ pub struct FeatureError {
     pub clips: usize,
     /// Mean over clips of cos(generated, true).
     pub cosine: f64,
-    /// 1 - sum of squared errors / sum of squared deviations of the truth from its own mean, over all dimensions.
-    pub r2: f64,
+    /// 1 - sum of squared errors / sum of squared deviations of the truth from its own mean, over all dimensions; `None`
+    /// where the truth does not vary (one clip, say), which leaves nothing to explain.
+    pub r2: Option<f64>,
     /// Mean squared error over clips and dimensions; 1 is what the train mean would score on train clips.
     pub mse: f64,
 }
@@ -104,7 +115,7 @@ pub fn feature_error(generated: &[f32], truth: &[f32], width: usize) -> Option<F
     Some(FeatureError {
         clips,
         cosine: cosine / clips as f64,
-        r2: 1.0 - squared / deviation.max(f64::MIN_POSITIVE),
+        r2: (deviation > 0.0).then(|| 1.0 - squared / deviation),
         mse: squared / (clips * width) as f64,
     })
 }
@@ -131,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_finite_never_ranks() {
+        let [nan, inf] = [f32::NAN, f32::INFINITY];
+        let s = Scores::complete(vec![nan, nan, nan, 0.1, nan, 0.2, inf, 0.1, 0.2, -inf, 0.3, 0.4], 3);
+        for k in 1..=3 {
+            assert_eq!(top_k(&s, &[0; 4], k, |_| true), Some(if k == 1 { 0.0 } else { 25.0 }), "top {k}");
+        }
+        assert!(s.right(1, 2, 1) && s.right(1, 0, 2), "the others of a row rank among themselves");
+        assert!(!s.right(2, 0, 3) && !s.right(3, 0, 3), "an infinity is no score either");
+        assert_eq!(per_class(&s, &[1, 1, 1, 1])[1], Some(0.0));
+    }
+
+    #[test]
     fn classes_without_clips_have_no_accuracy() {
         let s = Scores::complete(vec![0.9, 0.1, 0.0, 0.4, 0.6, 0.0], 3);
         assert_eq!(per_class(&s, &[0, 0]), [Some(50.0), None, None]);
@@ -140,12 +163,13 @@ mod tests {
     fn feature_errors_of_hand_computed_cases() {
         let truth = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -1.0];
         let e = feature_error(&truth, &truth, 2).unwrap();
-        assert_eq!((e.clips, e.cosine, e.r2, e.mse), (4, 1.0, 1.0, 0.0));
+        assert_eq!((e.clips, e.cosine, e.r2, e.mse), (4, 1.0, Some(1.0), 0.0));
         let e = feature_error(&[0.0; 8], &truth, 2).unwrap();
-        assert_eq!((e.cosine, e.r2, e.mse), (0.0, 0.0, 0.5));
+        assert_eq!((e.cosine, e.r2, e.mse), (0.0, Some(0.0), 0.5));
         let doubled: Vec<f32> = truth.iter().map(|t| 2.0 * t).collect();
         let e = feature_error(&doubled, &truth, 2).unwrap();
-        assert!((e.cosine - 1.0).abs() < 1e-12 && e.r2.abs() < 1e-12 && (e.mse - 0.5).abs() < 1e-12);
+        assert!((e.cosine - 1.0).abs() < 1e-12 && e.r2.unwrap().abs() < 1e-12 && (e.mse - 0.5).abs() < 1e-12);
         assert!(feature_error(&[], &[], 2).is_none());
+        assert_eq!(feature_error(&[3.0, 4.0], &[1.0, 0.0], 2).unwrap().r2, None, "one clip has nothing to explain");
     }
 }

@@ -1,5 +1,10 @@
 //! Platt's sigmoid, P(y = 1 | f) = 1 / (1 + exp(a f + b)), fitted by the Newton method of Lin, Lin and Weng (A note on
 //! Platt's probabilistic outputs for support vector machines, 2007).
+//!
+//! A machine gives its own class the larger decision values, so the slope a is negative. Where a class has few clips,
+//! cross-validation can turn it round: the machine of a fold has seen fewer of them, or none, and gives those that were held
+//! out the smallest values of all. Such a sigmoid ranks the best clip last, so it is never used; [`super::bank`] says what
+//! takes its place.
 
 /// The two parameters.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -20,6 +25,41 @@ impl Sigmoid {
         } else {
             1.0 / (1.0 + z.exp())
         }
+    }
+
+    /// The same probability for every decision value, (n+ + 1) / (n + 2): what is left where decision values tell nothing.
+    pub fn flat(clips: usize, positives: usize) -> Sigmoid {
+        let negatives = clips.saturating_sub(positives);
+        Sigmoid { a: 0.0, b: ((negatives as f64 + 1.0) / (positives as f64 + 1.0)).ln() }
+    }
+
+    /// Whether larger decision values mean the class, as they should.
+    pub fn rises(&self) -> bool {
+        self.a < 0.0 && self.a.is_finite() && self.b.is_finite()
+    }
+
+    /// [`Sigmoid::fit`]; where that does not rise, the same on decision values shifted and scaled to mean 0 and deviation 1.
+    /// Newton's method starts at slope 0 and stops at a gradient of fixed size, so that it finds nothing where decision
+    /// values are very large, or all but equal.
+    pub fn fit_at_any_scale(decisions: &[f32], positive: impl Fn(usize) -> bool) -> Sigmoid {
+        let (least, most) =
+            decisions.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, m), f| (l.min(*f), m.max(*f)));
+        // All the same but for rounding: nothing can be read off them, and the slope would be rounding too.
+        if most - least <= 8.0 * f32::EPSILON * least.abs().max(most.abs()) {
+            return Sigmoid::flat(decisions.len(), (0..decisions.len()).filter(|i| positive(*i)).count());
+        }
+        let plain = Sigmoid::fit(decisions, &positive);
+        if plain.rises() {
+            return plain;
+        }
+        let n = decisions.len() as f64;
+        let mean = decisions.iter().map(|f| f64::from(*f)).sum::<f64>() / n;
+        let variance = decisions.iter().map(|f| (f64::from(*f) - mean).powi(2)).sum::<f64>() / n;
+        let sd = variance.sqrt();
+        let scaled: Vec<f32> = decisions.iter().map(|f| ((f64::from(*f) - mean) / sd) as f32).collect();
+        let found = Sigmoid::fit(&scaled, &positive);
+        let a = found.a / sd;
+        Sigmoid { a, b: found.b - a * mean }
     }
 
     /// Minimises the cross-entropy to the smoothed targets (n+ + 1)/(n+ + 2) and 1/(n- + 2).
@@ -78,5 +118,36 @@ impl Sigmoid {
             }
         }
         s
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sigmoid_rises_where_the_positives_have_the_larger_values_at_any_scale() {
+        for (scale, shift) in [(1.0, 0.0), (1e6, 0.0), (1e-7, 0.0), (1e-3, -1.0), (1e15, 1e15)] {
+            let decisions: Vec<f32> = (0..40).map(|i| (shift + scale * (f64::from(i) / 20.0 - 1.5)) as f32).collect();
+            let s = Sigmoid::fit_at_any_scale(&decisions, |i| i >= 30);
+            assert!(s.rises(), "{scale} {shift}: {s:?}");
+            let (low, high) = (s.probability(f64::from(decisions[0])), s.probability(f64::from(decisions[39])));
+            assert!(low < 0.1 && high > 0.8, "{scale} {shift}: {low} {high}");
+        }
+    }
+
+    #[test]
+    fn a_sigmoid_of_positives_with_the_smaller_values_does_not_rise() {
+        let decisions = [0.5, 0.4, 0.6, -0.5, 0.5, 0.45];
+        assert!(!Sigmoid::fit_at_any_scale(&decisions, |i| i == 3).rises());
+        assert!(!Sigmoid::fit_at_any_scale(&[1.0; 6], |i| i == 3).rises(), "nothing tells them apart");
+        assert!(!Sigmoid::fit_at_any_scale(&[], |_| true).rises());
+    }
+
+    #[test]
+    fn a_flat_sigmoid_is_the_share_of_the_class() {
+        let s = Sigmoid::flat(98, 9);
+        assert!((s.probability(-3.0) - 0.1).abs() < 1e-12 && s.probability(7.0) == s.probability(-3.0));
+        assert!(!s.rises());
     }
 }

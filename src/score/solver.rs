@@ -1,6 +1,6 @@
 //! What trains the machines of a bank: the CPU ([`OnCpu`]), or an engine ([`crate::gpu::svm`]).
 
-use crate::train::Error;
+use super::error::Error;
 use compute::svm::{self, Fit, Prepared, Problem, TrainingSet};
 use std::ops::Range;
 

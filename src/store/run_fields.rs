@@ -113,7 +113,7 @@ pub struct Names {
 
 impl Names {
     /// With the values that a store has.
-    pub(super) fn new(values: Vec<String>) -> Names {
+    pub fn new(values: Vec<String>) -> Names {
         let mut defaults = json!({
             "train": config::Train::default(),
             "svm": config::Svm::default(),

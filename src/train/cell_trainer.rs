@@ -100,7 +100,8 @@ impl CellTrainer {
         prefetch(&order.chunks(train.batch).collect::<Vec<_>>(), gather, |i, batch| {
             let outcome = network.step(&adam, &objective, batch)?;
             if !outcome.loss.is_finite() {
-                return Err(Error::Diverged { epoch, value: outcome.loss, lr: train.lr });
+                let (quantity, key) = ("the loss", "train.lr");
+                return Err(Error::Diverged { quantity, epoch, value: outcome.loss, key, lr: train.lr });
             }
             let clips = batch.labels.len() as f64;
             tally.clips += clips;

@@ -8,13 +8,17 @@ pub enum Error {
     /// The device refused: out of memory, driver trouble.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The loss is no longer a number.
-    #[error("the loss became {value} in epoch {epoch}; training diverged\n  next: lower train.lr (now {lr})")]
+    /// A number of the training is none any more.
+    #[error("{quantity} became {value} in epoch {epoch}; training diverged\n  next: lower {key} (now {lr})")]
     Diverged {
+        /// What it is, `the loss`.
+        quantity: &'static str,
         /// The epoch, from 1.
         epoch: usize,
         /// NaN or infinity.
         value: f32,
+        /// The key of the learning rate.
+        key: &'static str,
         /// The learning rate.
         lr: f64,
     },

@@ -112,7 +112,7 @@ pub fn train_head(
             let of_rows: Vec<usize> = rows.iter().map(|&r| labels[r]).collect();
             let value = network.step(&adam, &x, &of_rows)?;
             if !value.is_finite() {
-                return Err(Error::Diverged { epoch, value, lr: tsn.lr });
+                return Err(Error::Diverged { quantity: "the loss", epoch, value, key: "tsn.lr", lr: tsn.lr });
             }
             mean_loss += f64::from(value) * rows.len() as f64 / labels.len() as f64;
             step((epoch - 1) * steps + i + 1, steps * tsn.epochs)?;

@@ -4,7 +4,7 @@ use super::batches::Batch;
 use crate::experiment::config::{Classifier, Loss, Train};
 use crate::model::generator::Output;
 use crate::model::loss::cross_entropy;
-use crate::model::tensor::{DeviceError, matrix, one_hot, value};
+use crate::model::tensor::{DeviceError, Scalar, matrix, one_hot, value};
 use dfdx::prelude::*;
 
 /// What a step minimises.
@@ -24,7 +24,7 @@ pub(super) fn total_loss<D: Device<f32>, T: Tape<f32, D>>(
     output: Output<D, T>,
     objective: &Objective,
     batch: &Batch,
-) -> Result<(Tensor<(), f32, D, T>, [f32; 3]), DeviceError> {
+) -> Result<(Scalar<D, T>, [f32; 3]), DeviceError> {
     let e = DeviceError::of;
     let train = objective.train;
     let (clips, width) = *output.audio.shape();

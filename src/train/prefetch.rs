@@ -19,7 +19,7 @@ pub(super) fn prefetch<K: Sync, B: Default + Send>(
         for _ in 0..BUFFERS.min(keys.len()) {
             let _ = give_back.send(B::default());
         }
-        scope.spawn(move || {
+        let ahead = move || {
             for key in keys {
                 // Either end closes when the consumer has had enough.
                 let Ok(mut buffer) = free.recv() else { return };
@@ -28,7 +28,8 @@ pub(super) fn prefetch<K: Sync, B: Default + Send>(
                     return;
                 }
             }
-        });
+        };
+        std::thread::Builder::new().spawn_scoped(scope, ahead).map_err(|e| Error::refused(e.to_string()))?;
         for i in 0..keys.len() {
             // Nothing comes only where gathering panicked; the scope passes that on.
             let Ok(buffer) = ready.recv() else { break };

@@ -17,6 +17,9 @@ use compute::buffer_pool::Scratch;
 use compute::nn::{AdamConfig, InputBatch, ParamState, WeightDecay};
 use dfdx::prelude::*;
 
+/// Matrices' numbers by name, row-major.
+pub type ByName = Vec<(String, Vec<f32>)>;
+
 /// A device of dfdx whose memory can be read and written outside of tensors, where Adam's moments are.
 pub trait DfdxDevice: Device<f32> {
     /// A buffer's numbers, on the host.
@@ -118,11 +121,7 @@ impl<D: DfdxDevice> ReferenceNetwork<D> {
     }
 
     /// Losses of a batch and dL/dW of every parameter by name, row-major; nothing is updated.
-    pub fn gradients(
-        &self,
-        objective: &Objective,
-        batch: &Batch,
-    ) -> Result<([f32; 3], Vec<(String, Vec<f32>)>), Error> {
+    pub fn gradients(&self, objective: &Objective, batch: &Batch) -> Result<([f32; 3], ByName), Error> {
         let output = self.forward(&batch.x)?;
         let (total, losses) = total_loss(&self.device, output, objective, batch)?;
         let mut grads = total.try_backward().map_err(DeviceError::of)?;

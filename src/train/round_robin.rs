@@ -18,7 +18,7 @@ impl RoundRobin {
     }
 
     fn cell(&self, cell: usize) -> Result<&CellTrainer, Error> {
-        self.cells.get(cell).ok_or_else(|| Error::NoSuchCell(cell))
+        self.cells.get(cell).ok_or(Error::NoSuchCell(cell))
     }
 }
 

@@ -1,8 +1,7 @@
 //! The training loop. It emits events and prints nothing; whoever listens keeps metrics, shows a bar or saves checkpoints.
 
 use super::error::Error;
-use super::trainer::Trainer;
-use super::trainer::{Epoch, Listener};
+use super::trainer::{Epoch, Listener, Measures, SavedParam, Trainer};
 
 /// The way that cells of one program go together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,8 +16,9 @@ pub struct Schedule {
     pub lr: f64,
 }
 
-/// Trains every cell of a program, each with a listener of its own, and tells what came of each. A loss that is not finite
-/// ends its cell and no other, and so does an error of its listener's `epoch`. What ends all of them is the error: one of
+/// Trains every cell of a program, each with a listener of its own, and tells what came of each. A loss or an error of the
+/// feature that is not finite, on train or val clips, ends its cell and no other; so does a parameter that is none after the
+/// last step, and an error of its listener's `epoch`. What ends all of them is the error: one of
 /// the program, one of a `step`, or [`Error::Interrupted`], which is heeded when all have been told of the epoch.
 pub fn train(
     program: &mut dyn Trainer,
@@ -31,15 +31,19 @@ pub fn train(
     for epoch in schedule.done + 1..=schedule.epochs {
         let before = (epoch - 1) * schedule.steps;
         let on_train = program.epoch(epoch, &mut |done| tell(listeners, &ended, before + done, total))?;
+        let diverged = |quantity, value| Error::Diverged { quantity, epoch, value, key: "train.lr", lr: schedule.lr };
         for (ended, measures) in ended.iter_mut().zip(&on_train).filter(|(ended, _)| ended.is_none()) {
-            if !measures.loss.is_finite() {
-                *ended = Some(Error::Diverged { epoch, value: measures.loss as f32, lr: schedule.lr });
-            }
+            *ended = unbounded(measures, "the loss", "the error of the feature").map(|(what, at)| diverged(what, at));
         }
         if ended.iter().all(Option::is_some) {
             break;
         }
         let on_val = program.measure()?;
+        // The loss of a step is from before its update: what the last update did shows here first.
+        for (ended, measures) in ended.iter_mut().zip(&on_val).filter(|(ended, _)| ended.is_none()) {
+            let found = unbounded(measures, "the loss on val clips", "the error of the feature on val clips");
+            *ended = found.map(|(what, at)| diverged(what, at));
+        }
         let mut interrupted = false;
         let numbers = on_train.into_iter().zip(on_val).map(|(train, val)| Epoch { epoch, train, val });
         for (cell, numbers) in numbers.enumerate().take(ended.len()) {
@@ -56,7 +60,25 @@ pub fn train(
             return Err(Error::Interrupted);
         }
     }
+    for (cell, ended) in ended.iter_mut().enumerate().filter(|(_, ended)| ended.is_none()) {
+        let state = program.save(cell, schedule.epochs)?;
+        let numbers = |p: &SavedParam| [&p.state.value, &p.state.moment1, &p.state.moment2].map(|v| first_unbounded(v));
+        if let Some(value) = state.params.iter().find_map(|p| numbers(p).into_iter().flatten().next()) {
+            let (quantity, epoch, key) = ("a parameter", schedule.epochs, "train.lr");
+            *ended = Some(Error::Diverged { quantity, epoch, value, key, lr: schedule.lr });
+        }
+    }
     Ok(ended.into_iter().map(|error| error.map_or(Ok(()), Err)).collect())
+}
+
+/// What is not finite of a cell's measures. The classifier's own loss is not asked: one that nobody trains may say anything.
+fn unbounded(measures: &Measures, loss: &'static str, error: &'static str) -> Option<(&'static str, f32)> {
+    let found = [(loss, measures.loss), (error, measures.feature_error)];
+    found.into_iter().find(|(_, value)| !value.is_finite()).map(|(quantity, value)| (quantity, value as f32))
+}
+
+fn first_unbounded(numbers: &[f32]) -> Option<f32> {
+    numbers.iter().copied().find(|v| !v.is_finite())
 }
 
 /// Tells those that have not ended how far they are.
@@ -68,7 +90,8 @@ fn tell(listeners: &mut [&mut dyn Listener], ended: &[Option<Error>], done: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{Checkpoint, Measures};
+    use crate::train::Checkpoint;
+    use compute::nn::ParamState;
 
     const SCHEDULE: Schedule = Schedule { epochs: 4, done: 1, steps: 3, lr: 0.5 };
 
@@ -76,6 +99,10 @@ mod tests {
     struct Scripted {
         cells: usize,
         diverges: Option<(usize, usize)>,
+        /// A cell whose val error is none from an epoch on.
+        loses: Option<(usize, usize)>,
+        /// A cell that ends with such a parameter.
+        ends_with: Option<(usize, f32)>,
         fails: Option<usize>,
         passes: usize,
     }
@@ -101,11 +128,18 @@ mod tests {
         }
 
         fn measure(&mut self) -> Result<Vec<Measures>, Error> {
-            Ok((0..self.cells).map(|cell| Measures { loss: cell as f64, ..Measures::default() }).collect())
+            let lost = |cell| self.loses.is_some_and(|(which, from)| which == cell && from < self.passes + 2);
+            let feature_error = |cell| if lost(cell) { f64::NAN } else { 0.0 };
+            let measures =
+                |cell| Measures { loss: cell as f64, feature_error: feature_error(cell), ..Measures::default() };
+            Ok((0..self.cells).map(measures).collect())
         }
 
         fn save(&self, cell: usize, epoch: usize) -> Result<Checkpoint, Error> {
-            Ok(Checkpoint { epoch, step: cell as i32, params: Vec::new() })
+            let value = self.ends_with.filter(|(which, _)| *which == cell).map_or(0.0, |(_, value)| value);
+            let state = ParamState { value: vec![value], moment1: vec![0.0], moment2: vec![0.0] };
+            let params = vec![SavedParam { name: "w".into(), shape: (1, 1), state }];
+            Ok(Checkpoint { epoch, step: cell as i32, params })
         }
 
         fn generate(&self, _: usize, _: &[usize]) -> Result<Vec<f32>, Error> {
@@ -150,7 +184,7 @@ mod tests {
     }
 
     fn program() -> Scripted {
-        Scripted { cells: 3, diverges: None, fails: None, passes: 0 }
+        Scripted { cells: 3, diverges: None, loses: None, ends_with: None, fails: None, passes: 0 }
     }
 
     #[test]
@@ -169,7 +203,7 @@ mod tests {
     fn a_cell_that_diverges_ends_and_the_others_go_on() {
         let mut heard = <[Heard; 3]>::default();
         let came = go(&mut Scripted { diverges: Some((1, 3)), ..program() }, &mut heard).unwrap();
-        assert!(matches!(came[1], Err(Error::Diverged { epoch: 3, value: f32::INFINITY, lr: 0.5 })), "{came:?}");
+        assert!(matches!(came[1], Err(Error::Diverged { epoch: 3, value: f32::INFINITY, lr: 0.5, .. })), "{came:?}");
         assert!(came[0].is_ok() && came[2].is_ok());
         assert_eq!(heard[1].epochs.len(), 1, "no numbers of the epoch in which it diverged");
         assert_eq!(heard[1].steps.last(), Some(&9), "no steps after it");
@@ -178,6 +212,20 @@ mod tests {
         let came = train(&mut alone, &SCHEDULE, &mut [&mut Heard::default()]).unwrap();
         assert!(came[0].is_err());
         assert_eq!(alone.passes, 1, "nothing is left to train");
+    }
+
+    #[test]
+    fn a_cell_that_diverges_in_its_last_step_has_not_trained() {
+        let mut heard = <[Heard; 3]>::default();
+        let came = go(&mut Scripted { loses: Some((2, 4)), ..program() }, &mut heard).unwrap();
+        let told = came[2].as_ref().unwrap_err().to_string();
+        assert!(told.starts_with("the error of the feature on val clips became NaN in epoch 4"), "{told}");
+        assert!(told.ends_with("next: lower train.lr (now 0.5)") && came[0].is_ok() && came[1].is_ok(), "{told}");
+        for value in [f32::NAN, f32::NEG_INFINITY] {
+            let came = go(&mut Scripted { ends_with: Some((1, value)), ..program() }, &mut heard).unwrap();
+            let told = came[1].as_ref().unwrap_err().to_string();
+            assert!(told.starts_with("a parameter became") && came[0].is_ok() && came[2].is_ok(), "{told}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use unmute::device::choice::{choose, find};
 use unmute::device::{Device, Which};
 use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, Classifier, Engine, Loss, Svm, Tsn};
-use unmute::gpu::api::{Buffer, GpuApi};
+use unmute::gpu::api::Buffer;
 use unmute::gpu::batched_trainer::{BatchedTrainer, free_bytes, side_by_side};
 use unmute::gpu::driver::Driver;
 use unmute::gpu::feature_cache::Places;

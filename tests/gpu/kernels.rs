@@ -207,7 +207,7 @@ pub fn clips(precision: Precision) -> (tempfile::TempDir, Arc<Clips>) {
     let source = Source { clips: 24, streams, audio: vec![("vggish", 5)], ..Source::default() };
     source.write(&dir.path().join("source"));
     let rows = [("vggish".to_string(), Rows::Sample(3))].into();
-    let options = import::Options { frames: 4, rows, name: None, precision, absent_is_silent: false };
+    let options = import::Options { frames: 4, rows, name: None, precision, ..Default::default() };
     import::import(&dir.path().join("source"), &dir.path().join("data"), &options, &|_, _| ()).unwrap();
     let missing = Missing { rate: 0.4, by: MissingBy::Random, seed: 7 };
     let data = Dataset::open(&dir.path().join("data")).unwrap();

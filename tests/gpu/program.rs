@@ -23,7 +23,7 @@ pub fn data(precision: Precision) -> (tempfile::TempDir, Arc<View>) {
     let source = Source { clips: 48, streams, audio, silent_every: 7, ..Source::default() };
     source.write(&dir.path().join("source"));
     let rows = [("vggish".to_string(), Rows::Sample(3)), ("aenet".to_string(), Rows::Mean)].into();
-    let options = import::Options { frames: 4, rows, name: None, precision, absent_is_silent: false };
+    let options = import::Options { frames: 4, rows, name: None, precision, ..Default::default() };
     import::import(&dir.path().join("source"), &dir.path().join("data"), &options, &|_, _| ()).unwrap();
     let missing = Missing { rate: 0.4, by: MissingBy::Random, seed: 7 };
     let data = Dataset::open(&dir.path().join("data")).unwrap();

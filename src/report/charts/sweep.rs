@@ -3,9 +3,9 @@
 
 use super::svg::{Plot, STYLES, Series, anchor, wants_log};
 use crate::experiment::TableId;
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::grid::AXES;
 use crate::experiment::tables::{AccuracyRow, Table, Tables};
-use crate::experiment::term::Fusion;
 use crate::report::format::spreadsheet_safe;
 use crate::report::scores::{Results, Scope, point};
 use crate::report::words;

@@ -2,8 +2,8 @@
 
 use super::laid::{Collect, Laid, beside};
 use crate::experiment::claims::Metric;
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::{AccuracyRow, Published, Table};
-use crate::experiment::term::Fusion;
 use crate::report::measure::Measure;
 use crate::report::scores::{Results, Scope};
 use crate::report::table::{Entry, Row};

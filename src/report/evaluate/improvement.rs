@@ -1,8 +1,8 @@
 //! Most improved classes: per-class top-1 under one fusion minus that under another.
 
 use super::laid::Laid;
+use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::{ImprovementColumn, Table};
-use crate::experiment::term::Fusion;
 use crate::report::measure::Measure;
 use crate::report::scores::{Fused, Results, Scope, right_by_class};
 use crate::report::table::{Entry, Row};

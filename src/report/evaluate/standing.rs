@@ -1,8 +1,8 @@
 //! Which rows of a column are the best: by paired differences, so that a star is a finding and not the luck of a draw.
 
 use crate::experiment::config::Control;
+use crate::experiment::fusion_expr::{Choice, Fusion};
 use crate::experiment::tables::Table;
-use crate::experiment::term::{Choice, Fusion};
 use crate::report::measure::Direction;
 use crate::report::resample::{SEEDS, p_of_difference};
 use crate::report::stats::holm;

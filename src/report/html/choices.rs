@@ -22,12 +22,13 @@ pub(super) fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<V
                 json!({ "name": a.name, "in_force": in_force(&experiment.config, a), "moves": movement.map(told_moves), "flips": movement.map(told_flips) })
             })
             .collect();
+        let told = e.told();
         json!({
             "id": e.id, "question": e.question, "because": e.because,
-            "decision": with_values(&e.decision, &look_up),
+            "decision": with_values(&told, &look_up),
             // A text that has the values themselves says what is in force; one without them says what an alternative replaced.
             "instead": e.alternatives.iter().any(|a| {
-                in_force(&experiment.config, a) && !a.set.keys().all(|key| e.decision.contains(&format!("{{{key}}}")))
+                in_force(&experiment.config, a) && !a.set.keys().all(|key| told.contains(&format!("{{{key}}}")))
             }),
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
         })

@@ -76,6 +76,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
         "data": results.dataset.fingerprint,
         "damage": request.damage,
         "reductions": facts::reductions(&results)?,
+        "banks": super::banks::sentences(&results)?,
         "facts": facts::facts(experiment, &results, &runs)?,
         "within": number(experiment.tables.agree_within, 1),
         "tables": evaluated.iter().map(|t| tables::table(t, config, &notes)).collect::<Vec<_>>(),

@@ -66,6 +66,14 @@ pub struct Fit {
 }
 
 impl Fit {
+    /// The smaller of two upper bounds of the objective's relative error: the duality gap, and |gradient|^2 / 2 f(w), since f is
+    /// 1-strongly convex.
+    pub fn error_bound(&self) -> f64 {
+        let by_gradient = 0.5 * self.gradient_norm * self.gradient_norm / self.objective.max(f64::MIN_POSITIVE);
+        // Of two bounds one of which is no number, neither can be relied on.
+        if self.duality_gap.is_nan() || by_gradient.is_nan() { f64::NAN } else { self.duality_gap.min(by_gradient) }
+    }
+
     /// Of a problem that went on from where `before` left it.
     pub fn after(self, before: &Fit) -> Fit {
         Fit {
@@ -311,9 +319,11 @@ fn newton(
             };
             problem.fit.objective = objective;
             problem.fit.gradient_norm = g2.sqrt();
-            problem.fit.duality_gap = ((objective - dual) / objective.max(f64::MIN_POSITIVE)).max(0.0);
+            // Rounding may make it negative; what is no number has to stay none.
+            let gap = (objective - dual) / objective.max(f64::MIN_POSITIVE);
+            problem.fit.duality_gap = if gap < 0.0 { 0.0 } else { gap };
             problem.fit.newton_steps = newton;
-            let open = 0.5 * g2 > set.tolerance * objective && newton < MAX_NEWTON;
+            let open = objective.is_finite() && 0.5 * g2 > set.tolerance * objective && newton < MAX_NEWTON;
             let lossy = || a[i * n..][..n].iter().filter(|a| **a != 0.0).count();
             problem.done = !open || !for_the_dual(problem.fit.cg_steps, patience, lossy, d);
             open && problem.done

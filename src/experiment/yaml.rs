@@ -1,72 +1,13 @@
 //! One YAML file with the place of every key and value, so that an error can point at what it is about.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use super::limits;
+use super::problem::Problem;
 use saphyr_parser::{Event, Parser, Span};
 use serde_yaml::Value;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-/// A message about a place in a YAML file.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// The file, or `--set`.
-    pub file: PathBuf,
-    /// Line, from 1; 0 where no place is known.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead, if anything is near.
-    pub help: Option<String>,
-    excerpt: Option<Box<(String, Range<usize>)>>,
-}
-
-impl Problem {
-    /// A problem with a file as a whole.
-    pub fn of_file(file: &Path, message: impl Into<String>) -> Problem {
-        Problem { file: file.into(), line: 0, column: 0, message: message.into(), help: None, excerpt: None }
-    }
-
-    /// Adds what to do about it.
-    pub fn help(mut self, help: impl Into<String>) -> Problem {
-        self.help = Some(help.into());
-        self
-    }
-
-    /// Adds `did you mean ...?` where one of `valid` is near.
-    pub fn suggest<S: AsRef<str>>(self, wrong: &str, valid: &[S]) -> Problem {
-        let hint = crate::suggest::nearest(wrong, valid);
-        match hint.strip_prefix("; ") {
-            Some(hint) => self.help(hint),
-            None => self,
-        }
-    }
-}
-
-impl std::error::Error for Problem {}
-
-impl std::fmt::Display for Problem {
-    /// `FILE:LINE:COLUMN: message`, the lines around it, and the help.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = self.file.display().to_string();
-        if self.line == 0 {
-            write!(f, "{path}: {}", self.message)?;
-            return self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {help}"));
-        }
-        writeln!(f, "{path}:{}:{}: {}", self.line, self.column, self.message)?;
-        let Some((source, range)) = self.excerpt.as_deref() else { return Ok(()) };
-        let snippet = Snippet::source(source).path(&path).annotation(AnnotationKind::Primary.span(range.clone()));
-        let mut group = Group::with_title(Level::ERROR.primary_title(&self.message)).element(snippet);
-        if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help));
-        }
-        let drawn = Renderer::plain().render(&[group]);
-        let body = drawn.split_once('\n').map_or("", |(_, body)| body);
-        write!(f, "{}", body.trim_end())
-    }
-}
 
 /// Where a key and its value stand, in bytes.
 #[derive(Clone, Debug)]
@@ -87,7 +28,15 @@ pub struct Document {
 impl Document {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Document, Problem> {
-        let text = std::fs::read_to_string(path).map_err(|e| Problem::of_file(path, crate::explain_io(&e)))?;
+        let told = |e: std::io::Error| Problem::of_file(path, crate::explain_io(&e));
+        let mut text = String::new();
+        // Opening a pipe would wait for somebody to write into it.
+        if !std::fs::metadata(path).map_err(told)?.is_file() {
+            return Err(Problem::of_file(path, "not a file"));
+        }
+        let file = std::fs::File::open(path).map_err(told)?;
+        // One byte more than may be there, so that a file that is too large is known without its size.
+        file.take(limits::BYTES + 1).read_to_string(&mut text).map_err(told)?;
         Document::parse(path, &text)
     }
 
@@ -95,6 +44,13 @@ impl Document {
     pub fn parse(path: &Path, text: &str) -> Result<Document, Problem> {
         // Some editors begin a file with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.len() as u64 > limits::BYTES {
+            let message = format!("more than {} bytes, which is the most that is read of a YAML file", limits::BYTES);
+            return Err(Problem::of_file(path, message));
+        }
+        if let Some((at, message)) = limits::passed(text) {
+            return Err(Problem::in_text(path, text, at..at, message));
+        }
         let mut document =
             Document { path: path.into(), text: text.into(), places: BTreeMap::new(), value: Value::Null };
         document.value = serde_yaml::from_str(text).map_err(|e| {
@@ -102,26 +58,33 @@ impl Document {
             document.problem_in(at.map(|at| at..at), strip_location(&e.to_string()))
         })?;
         document.places = places(text);
+        if let Err(path) = merge_keys(&mut document.value, "") {
+            let message = "<<: a mapping, or a list of mappings, was expected to be merged";
+            return Err(document.at(&path, message));
+        }
         Ok(document)
     }
 
     /// `--set a.b=value` as a document of its own: `{a: {b: value}}`.
     pub fn of_set(setting: &str) -> Result<Document, Problem> {
         let path = Path::new("--set");
-        let whole = |message: &str| Problem {
-            file: path.into(),
-            line: 1,
-            column: 1,
-            message: message.into(),
-            help: Some("--set takes KEY=VALUE, such as --set train.epochs=5 or --set 'grid.audio=[vggish]'".into()),
-            excerpt: Some(Box::new((setting.to_string(), 0..setting.len()))),
+        let whole = |message: &str| {
+            Problem::in_text(path, setting, 0..setting.len(), message)
+                .help("--set takes KEY=VALUE, such as --set train.epochs=5 or --set 'grid.audio=[vggish]'")
         };
+        if setting.len() as u64 > limits::BYTES {
+            return Err(whole("longer than any YAML file may be"));
+        }
         let (key, text) = setting.split_once('=').ok_or_else(|| whole("no '=' in it"))?;
         let keys: Vec<&str> = key.trim().split('.').collect();
         if keys.iter().any(|k| k.trim().is_empty()) {
             return Err(whole("the key is empty or has an empty part"));
         }
-        let value: Value = serde_yaml::from_str(text).map_err(|e| whole(&strip_location(&e.to_string())))?;
+        if let Some((_, message)) = limits::passed(text).or_else(|| limits::passed_by_key(key)) {
+            return Err(whole(&message));
+        }
+        let mut value: Value = serde_yaml::from_str(text).map_err(|e| whole(&strip_location(&e.to_string())))?;
+        merge_keys(&mut value, "").map_err(|_| whole("<<: a mapping was expected to be merged"))?;
         let (start, end) = (key.len() + 1, setting.len());
         let mut places = BTreeMap::new();
         let mut joined = String::new();
@@ -187,21 +150,40 @@ impl Document {
     }
 
     fn problem_in(&self, range: Option<Range<usize>>, message: String) -> Problem {
-        let Some(range) = range else { return Problem::of_file(&self.path, message) };
-        let before = &self.text[..range.start];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        // A block's range runs over many lines; pointing at its first line says enough.
-        let first = self.text[range.clone()].lines().next().unwrap_or("").trim_end().len();
-        let range = range.start..range.start + first;
-        Problem {
-            file: self.path.clone(),
-            line,
-            column,
-            message,
-            help: None,
-            excerpt: Some(Box::new((self.text.clone(), range))),
+        match range {
+            Some(range) => Problem::in_text(&self.path, &self.text, range, message),
+            None => Problem::of_file(&self.path, message),
         }
+    }
+
+    /// The text of the value at `path`, as it is written; `None` where the file itself does not write it.
+    pub fn written(&self, path: &str) -> Option<&str> {
+        self.text.get(self.places.get(path)?.value.clone())
+    }
+}
+
+/// Puts the keys of what stands behind `<<` into the mapping around it, where that has none of its own of the same name; of
+/// several the first counts. The path of a `<<` that is followed by anything else, if there is one.
+fn merge_keys(value: &mut Value, path: &str) -> Result<(), String> {
+    match value {
+        Value::Mapping(map) => {
+            for (key, value) in map.iter_mut() {
+                merge_keys(value, &join(path, key.as_str().unwrap_or_default()))?;
+            }
+            let Some(merged) = map.remove("<<") else { return Ok(()) };
+            let merged = if let Value::Sequence(several) = merged { several } else { vec![merged] };
+            for part in merged {
+                let Value::Mapping(part) = part else { return Err(join(path, "<<")) };
+                for (key, value) in part {
+                    map.entry(key).or_insert(value);
+                }
+            }
+            Ok(())
+        }
+        Value::Sequence(items) => {
+            items.iter_mut().enumerate().try_for_each(|(i, item)| merge_keys(item, &format!("{path}[{i}]")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -313,6 +295,30 @@ mod tests {
         let d = Document::of_set("grid.train.lr=[1, 2]").unwrap();
         assert_eq!(d.value()["grid"]["train.lr"][1], Value::from(2));
         assert!(Document::of_set("train.lr").unwrap_err().to_string().contains("no '='"));
+    }
+
+    #[test]
+    fn merge_keys_are_followed_and_what_cannot_be_merged_is_told() {
+        let text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc:\n  <<: *b\n  z: 4\nd: {<<: [{x: 7}, *a]}\n";
+        let d = Document::parse(Path::new("f.yaml"), text).unwrap();
+        let json = serde_json::to_value(d.value()).unwrap();
+        assert_eq!(json["c"], serde_json::json!({ "z": 4, "x": 1, "y": 3 }));
+        assert_eq!(json["d"], serde_json::json!({ "x": 7, "y": 2 }));
+        for text in ["c: {<<: 3}", "c: {<<: [3]}", "c: {<<: }"] {
+            let p = Document::parse(Path::new("f.yaml"), text).unwrap_err();
+            assert!(p.line == 1 && p.message.contains("merged"), "{text}: {p}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_too_deep_is_told_at_once() {
+        let parse = |text: &str| Document::parse(Path::new("f.yaml"), text).unwrap_err();
+        assert!(parse(&"x".repeat(2 << 20)).message.contains("1048576 bytes"));
+        let p = parse(&format!("a: 1\nx: {}{}\n", "[".repeat(200_000), "]".repeat(200_000)));
+        assert!(p.line == 2 && p.message.contains("32 deep") && p.to_string().len() < 1000, "{p}");
+        let p = Document::of_set(&format!("x={}", "[".repeat(100_000))).unwrap_err();
+        assert!(p.message.contains("32 deep") && p.to_string().len() < 1000, "{p}");
+        assert!(Document::of_set(&format!("{}a=1", "a.".repeat(1000))).unwrap_err().message.contains("letters"));
     }
 
     #[test]

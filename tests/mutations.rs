@@ -1,0 +1,328 @@
+//! Files, flags and conditions that went wrong in every way: none may panic, hang, or be answered by pages.
+//!
+//! A mutation test that is the same on every machine: valid inputs, and what a seeded generator makes of them. What it has found
+//! stands in [`FOUND`] and is tried first.
+
+use compute::rng::Rng;
+use std::path::Path;
+use unmute::experiment::config::Config;
+use unmute::experiment::fusion_expr::Fusion;
+use unmute::experiment::layers::Layers;
+use unmute::experiment::tables::Published;
+use unmute::experiment::yaml::Document;
+use unmute::experiment::{Claims, Experiment, Ledger, Problem, Tables};
+use unmute::store::{Filter, Names};
+
+/// The generator's seed: another one tries other inputs.
+const SEED: u64 = 16;
+
+/// Letters and lines of an error, at most.
+const ERROR: usize = 4000;
+const LINES: usize = 30;
+
+const EXPERIMENT: &str = "name: tiny
+title: \"T\u{e9}st\"
+seeds: [0, 1]
+grid:
+  audio: [vggish, aenet]
+  generator: [lstm, autoencoder]
+  loss: [l2, kl]
+  classifier: [with, without]
+  missing.rate: [0.1, 0.2]
+exclude:
+  - {audio: aenet, loss: kl}
+controls: [mean, ridge, oracle]
+missing: {rate: 0.4, by: class, seed: 3}
+train: &t {epochs: 3, batch: 8, lr: 1e-3, kl_block: null}
+tsn: {epochs: 2, batch: 8}
+lstm: {hidden: 4}
+autoencoder: {encoder: [4, 2], decoder: [4], test_frame: mean}
+svm: {c: 0.5, folds: 2, probability: platt-raw}
+fusion: {weights: {rgb: 1.5}, sounded: generated}
+";
+
+const TABLES: &str = "tables:
+  - table: 1
+    title: counts
+    counts:
+      - {key: a, row: r, count: sounded, published: {train: \"55,196\", val: 10}}
+  - table: two
+    title: accuracies
+    audio: [vggish, aenet]
+    at: {missing.rate: 0.1}
+    accuracy:
+      - {key: lstm/l2/with, row: r, group: [x], fuse: rgb+flow+audio(lstm/l2/with), published: {top1: \"4.70\"}}
+      - {key: mean, control: true, row: m, fuse: audio(mean)}
+  - table: 3
+    title: classes
+    top: 2
+    improvement:
+      - {key: one, column: c, of: rgb+vggish, over: rgb, published: [clap, run]}
+      - {key: two, column: d, of: rgb+vggish(best), over: rgb}
+agree_within: 1.5
+";
+
+const CLAIMS: &str = "claims:
+  - id: C1
+    claim: words
+    metrics: [top1]
+    compare:
+      - {table: two, rows: \"best */*/*\", beat: mean, by: 0.5}
+      - {table: two, rows: \"**\", equal: mean, within: 2}
+    same_order:
+      - {first: {table: two, rows: mean, beat: lstm/l2/with}, then: {table: two, rows: lstm/l2/with, beat: mean}}
+    shared: [{table: 3, columns: [one, two], top: 2, at_least: 1}]
+    at_least: 2
+    beside: [{table: two, rows: mean, beat: lstm/l2/with}]
+";
+
+const LEDGER: &str = "ledger:
+  - id: A1
+    question: which?
+    decision: that.
+    because: so
+    keys: [train.epochs, lstm.hidden]
+    alternatives:
+      - {name: more, set: {train.epochs: 5, fusion.weights: {rgb: 2}}}
+      - {name: raw, set: {svm.probability: softmax, missing.rate: 0.2}}
+    touches: all
+";
+
+const SETS: [&str; 8] = [
+    "train.epochs=5",
+    "grid.audio=[vggish]",
+    "grid.train.lr=[0.1, 0.2]",
+    "missing={rate: 0.3, by: class}",
+    "fusion.weights.rgb=1.5",
+    "autoencoder.encoder=[8, 4]",
+    "seeds=[0, 1, 2]",
+    "title=\"a = b\"",
+];
+
+const FUSIONS: [&str; 6] = [
+    "rgb",
+    "rgb+flow+vggish(lstm/l2/with)",
+    "audio(best)",
+    "rgb + vggish( oracle )",
+    "a_b-c+d(autoencoder)",
+    "x(lstm/kl)",
+];
+
+const CONDITIONS: [&str; 6] = [
+    "generator=lstm and top1>30",
+    "state=failed or (train.lr>=0.01 and seed!=0)",
+    "key~'l2/With'",
+    "error!=none",
+    "((kind=bank))",
+    "r2/silent > -0.5 and started>\"2026-01-01\"",
+];
+
+const PUBLISHED: [&str; 6] = ["4.70", "55,196", "-1.5", "1,234,567.8", "100", ".5"];
+
+/// What is put into inputs, beside letters: what parsers stumble over.
+const PIECES: [&str; 40] = [
+    "\u{0}",
+    "\u{feff}",
+    "\u{e9}",
+    "\u{1f600}",
+    "\u{202e}",
+    "\t",
+    "\n",
+    "\r\n",
+    "\\",
+    "'",
+    "\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    ":",
+    ",",
+    "- ",
+    "? ",
+    "#",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!x ",
+    "|\n",
+    ">-\n",
+    "---\n",
+    "~",
+    ".nan",
+    ".inf",
+    "-0",
+    "1e999",
+    "18446744073709551616",
+    "99999999999",
+    "null",
+    "**",
+    "+",
+    "4,70",
+];
+
+/// Inputs that once went wrong, by what they are of.
+const FOUND: [(&str, &str); 8] = [
+    ("experiment", "name: x\ngrid: {audio: [a], svm.c: [1, 1.0]}\n"),
+    ("experiment", "x: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n"),
+    ("experiment", "a: &a [*a]\n"),
+    (
+        "claims",
+        "claims: [{id: C, claim: c, compare: [{table: two, rows: \"**a**a**a**a**a**a**a**a**b\", beat: mean}]}]\n",
+    ),
+    ("tables", "tables: [{table: \"4\", title: t}, {table: 4, title: t}]\n"),
+    (
+        "ledger",
+        "ledger: [{id: A, question: q, decision: d, keys: [\"\"], alternatives: [{name: n, set: {\"\": 1}}]}]\n",
+    ),
+    ("set", "=..=[*"),
+    ("set", "grid.=<<"),
+];
+
+/// A valid input, changed in one to four places.
+fn mutated(rng: &mut Rng, seeds: &[&str]) -> String {
+    let mut text: Vec<char> = seeds[rng.below(seeds.len())].chars().collect();
+    for _ in 0..1 + rng.below(4) {
+        let at = rng.below(text.len() + 1);
+        let end = (at + rng.below(12)).min(text.len());
+        match rng.below(8) {
+            0 => drop(text.drain(at..end)),
+            1 => text.splice(at..at, PIECES[rng.below(PIECES.len())].chars()).for_each(drop),
+            2 => text.splice(at..end, PIECES[rng.below(PIECES.len())].chars()).for_each(drop),
+            3 => {
+                let piece: Vec<char> = text[at..end].to_vec();
+                text.splice(at..at, piece).for_each(drop);
+            }
+            4 => text.truncate(at),
+            5 => {
+                // A piece of another input.
+                let other: Vec<char> = seeds[rng.below(seeds.len())].chars().collect();
+                let from = rng.below(other.len());
+                let to = (from + rng.below(40)).min(other.len());
+                text.splice(at..at, other[from..to].iter().copied()).for_each(drop);
+            }
+            6 => {
+                let many = ["[", "{a: ", "(", "*", "9", "a.", "- ", "  "][rng.below(8)].repeat(1 + rng.below(200));
+                text.splice(at..at, many.chars()).for_each(drop);
+            }
+            _ => {
+                // A word moved elsewhere.
+                let piece: Vec<char> = text.drain(at..end).collect();
+                let to = rng.below(text.len() + 1);
+                text.splice(to..to, piece).for_each(drop);
+            }
+        }
+    }
+    text.into_iter().collect()
+}
+
+/// An error has to be short, whatever the input.
+#[track_caller]
+fn short(error: impl std::fmt::Display, input: &str) {
+    let told = error.to_string();
+    let (letters, lines) = (told.chars().count(), told.lines().count());
+    assert!(
+        letters <= ERROR && lines <= LINES && !told.is_empty(),
+        "{letters} letters, {lines} lines for {input:?}:\n{told}"
+    );
+}
+
+/// Tries the inputs that were found, then so many new ones.
+fn try_all(what: &str, seeds: &[&str], times: usize, attempt: impl Fn(&str)) {
+    FOUND.iter().filter(|(of, _)| *of == what).for_each(|(_, text)| attempt(text));
+    seeds.iter().for_each(|text| attempt(text));
+    let mut rng = Rng::new(SEED, &format!("test/mutations/{what}"));
+    (0..times).for_each(|_| attempt(&mutated(&mut rng, seeds)));
+}
+
+fn layers(text: &str) -> Result<Layers, Problem> {
+    Ok(Layers::new(vec![Document::parse(Path::new("file.yaml"), text)?]))
+}
+
+fn told<T>(result: Result<T, Problem>, input: &str) {
+    if let Err(problem) = result {
+        short(problem, input);
+    }
+}
+
+#[test]
+fn the_inputs_that_are_changed_are_valid() {
+    let place = crate::support::call::Place::new();
+    let files = [("experiment", EXPERIMENT), ("tables", TABLES), ("claims", CLAIMS), ("ledger", LEDGER)];
+    files.iter().for_each(|(name, text)| place.write(&format!("e/{name}.yaml"), text));
+    Experiment::load(&place.path("e"), &[]).unwrap_or_else(|e| panic!("{e}"));
+    for set in SETS {
+        Experiment::load(&place.path("e"), &[set.to_string()]).unwrap_or_else(|e| panic!("{set}: {e}"));
+    }
+    assert!(
+        FUSIONS[..5].iter().all(|f| Fusion::parse(f).is_ok())
+            && PUBLISHED.iter().all(|p| Published::parse(p).is_some())
+    );
+}
+
+#[test]
+fn experiments() {
+    let streams = ["rgb".to_string(), "flow".to_string()];
+    let attempt = |text: &str| {
+        let whole = || -> Result<(), Problem> {
+            let layers = layers(text)?;
+            let config: Config = layers.read()?;
+            config.check().map_err(|(path, message)| layers.at(&path, message))?;
+            unmute::experiment::grid::cells(&config, &layers, &streams)?;
+            Ok(())
+        };
+        told(whole(), text);
+    };
+    try_all("experiment", &[EXPERIMENT], 1500, attempt);
+}
+
+#[test]
+fn tables_and_claims_and_ledgers() {
+    let audios = ["vggish".to_string(), "aenet".to_string()];
+    try_all("tables", &[TABLES], 800, |text| told(layers(text).and_then(|l| Tables::read(&l, &audios)), text));
+    let tables = Tables::read(&layers(TABLES).unwrap(), &audios).unwrap();
+    try_all("claims", &[CLAIMS], 800, |text| told(layers(text).and_then(|l| Claims::read(&l, Some(&tables))), text));
+    let config: Config = layers(EXPERIMENT).unwrap().read().unwrap();
+    let config = serde_json::to_value(config).unwrap();
+    try_all("ledger", &[LEDGER], 800, |text| told(layers(text).and_then(|l| Ledger::read(&l, &config)), text));
+}
+
+#[test]
+fn settings() {
+    let below = layers(EXPERIMENT).unwrap();
+    let attempt = |text: &str| {
+        let whole = || -> Result<(), Problem> {
+            let mut layers = below.clone();
+            layers.push(Document::of_set(text)?);
+            let config: Config = layers.read()?;
+            config.check().map_err(|(path, message)| layers.at(&path, message))?;
+            unmute::experiment::grid::cells(&config, &layers, &[])?;
+            Ok(())
+        };
+        told(whole(), text);
+    };
+    try_all("set", &SETS, 1500, attempt);
+}
+
+#[test]
+fn fusions_conditions_and_published_values() {
+    try_all("fusion", &FUSIONS, 3000, |text| {
+        if let Err(error) = Fusion::parse(text) {
+            short(error, text);
+        }
+    });
+    let names = Names::new(vec!["top1".into(), "r2/silent".into()]);
+    try_all("condition", &CONDITIONS, 3000, |text| {
+        if let Err(error) = Filter::parse(text, &names) {
+            short(error, text);
+        }
+    });
+    try_all("published", &PUBLISHED, 3000, |text| {
+        if let Some(p) = Published::parse(text) {
+            let again = Published::parse(&p.to_string());
+            assert!(p.value.is_finite() && again == Some(p.clone()), "{text:?}: {p:?} {again:?}");
+        }
+    });
+}
