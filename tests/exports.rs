@@ -221,7 +221,7 @@ fn an_alternative_that_is_the_setting_is_not_said_to_move_nothing() {
     assert_eq!(moved[0]["moves"], serde_json::json!([]));
     place.call("report experiment --out .").success();
     let page = place.read("small.html");
-    assert!(page.contains("not the one in force here") && page.contains("is what this experiment has"));
+    assert!(page.contains("Here fusion.sounded is generated") && page.contains("is what this experiment has"));
     // Inherited texts have the values of this experiment.
     assert!(page.contains("batches of 8, 2 epochs") && page.contains("Seeds 0, 1; mean"), "the ledger's texts");
 }

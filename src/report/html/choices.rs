@@ -27,7 +27,7 @@ pub(super) fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<V
             "id": e.id, "question": e.question, "because": e.because,
             "decision": with_values(&told, &look_up),
             // A text that has the values themselves says what is in force; one without them says what an alternative replaced.
-            "instead": e.alternatives.iter().any(|a| {
+            "instead": e.here.is_empty() && e.alternatives.iter().any(|a| {
                 in_force(&experiment.config, a) && !a.set.keys().all(|key| told.contains(&format!("{{{key}}}")))
             }),
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
