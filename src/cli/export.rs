@@ -12,10 +12,10 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
         ExportWhat::Tables { experiment, db, format, wide, pick } => {
             let store = open::store(&db.db)?;
             let recorded = open::recorded(&store, experiment, &pick.pick())?;
-            recorded.tell();
             let record = &recorded.record;
             let results = Results::new(&store, record)?.departing(recorded.departures.clone());
             let tables = evaluate_at(&results, &record.tables)?;
+            // Every format says it; stderr need not say it as well.
             let notes = recorded.departures.sentences();
             let document = Document { experiment: &record.name, tables: &tables, notes: &notes, wide: *wide };
             print(&export::tables(&document, *format))?;
