@@ -73,6 +73,39 @@ struct Reference {
 
 const HEADS: [(&str, &str); 4] = [("classify.w", "wp"), ("classify.b", "bp"), ("audio.w", "wr"), ("audio.b", "br")];
 
+/// Parameters of a transformer's trunk with two layers.
+const TRANSFORMER: [&str; 29] = [
+    "input.w",
+    "input.b",
+    "positions",
+    "layer0.norm0.g",
+    "layer0.norm0.b",
+    "layer0.qkv.w",
+    "layer0.qkv.b",
+    "layer0.out.w",
+    "layer0.out.b",
+    "layer0.norm1.g",
+    "layer0.norm1.b",
+    "layer0.up.w",
+    "layer0.up.b",
+    "layer0.down.w",
+    "layer0.down.b",
+    "layer1.norm0.g",
+    "layer1.norm0.b",
+    "layer1.qkv.w",
+    "layer1.qkv.b",
+    "layer1.out.w",
+    "layer1.out.b",
+    "layer1.norm1.g",
+    "layer1.norm1.b",
+    "layer1.up.w",
+    "layer1.up.b",
+    "layer1.down.w",
+    "layer1.down.b",
+    "norm.g",
+    "norm.b",
+];
+
 /// Every generator's fixture.
 fn references() -> Vec<Reference> {
     let dims =
@@ -95,7 +128,19 @@ fn references() -> Vec<Reference> {
     ];
     let between = ["latent", "decoded"];
     let autoencoder = Reference::new(autoencoder, Generator::Autoencoder, settings, 1, &names, between);
-    vec![lstm, autoencoder]
+
+    let mlp = fixture::read("mlp.json");
+    let (settings, frames) = (Mlp { width: dims(&mlp, &["h"])[0] }, dims(&mlp, &["t"])[0]);
+    let names = [("mlp0.w", "w0"), ("mlp0.b", "b0"), ("mlp1.w", "w1"), ("mlp1.b", "b1")];
+    let mlp = Reference::new(mlp, Generator::Mlp, settings, frames, &names, ["h"; 2]);
+
+    let transformer = fixture::read("transformer.json");
+    let [frames, layers, heads, width] = ["t", "layers", "heads", "width"].map(|d| dims(&transformer, &[d])[0]);
+    let settings = Transformer { layers, heads, width };
+    // The fixture calls the trunk's parameters what we call them.
+    let names = TRANSFORMER.map(|name| (name, name));
+    let transformer = Reference::new(transformer, Generator::Transformer, settings, frames, &names, ["z"; 2]);
+    vec![lstm, autoencoder, mlp, transformer]
 }
 
 impl Reference {
