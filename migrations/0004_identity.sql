@@ -1,6 +1,9 @@
 -- Why: what a number stands for (its cell, data and seed) must be as safe from a flipped bit or a careless hand as the
 -- number; which call of `run` came last must not hang on a clock; and a store, and each process that works on it, needs a
 -- name that no other one has.
+-- What was trained can be used after its run has ended. Weights are files beside the store, named by their contents:
+-- they are many times larger than all else that a run leaves, and no report needs them. A copy of the store that travels
+-- alone has them inside (`unmute export store --with-weights`).
 
 -- The store itself; one row. Every transaction counts `sequence` up, so a write-ahead log always holds this row, and a log
 -- beside the file that belongs to another one is told by its id.
@@ -32,3 +35,16 @@ UPDATE experiment SET used = (
         <= (experiment.used_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), experiment.used_at, experiment.id));
 
 CREATE INDEX experiment_by_use ON experiment (name, used);
+
+-- Runs whose weights were kept, and the file that has them: STORE.weights/HASH.safetensors.
+CREATE TABLE weights (
+    run_id TEXT PRIMARY KEY REFERENCES run (id) ON DELETE CASCADE,
+    hash   TEXT NOT NULL,                            -- BLAKE3 of the file
+    bytes  INTEGER NOT NULL                          -- its length
+) STRICT;
+
+-- Files of weights that travel inside the store.
+CREATE TABLE weights_file (
+    hash TEXT PRIMARY KEY,                           -- BLAKE3 of the blob
+    blob BLOB NOT NULL                               -- safetensors, as it is
+) STRICT;

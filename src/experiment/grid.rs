@@ -365,7 +365,7 @@ mod tests {
         let weights = "fusion: {weights: {rbg: 2}}";
         assert!(grid("", weights, &[]).is_ok());
         let p = grid("", weights, &["rgb", "flow"]).unwrap_err();
-        assert!(p.to_string().contains("did you mean \"rgb\"?"), "{p}");
+        assert!(p.to_string().contains("valid: rgb, flow, a"), "{p}");
         assert!(grid("", "fusion: {weights: {flow: 2, a: 0.5}}", &["rgb", "flow"]).is_ok());
     }
 }

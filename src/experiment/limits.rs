@@ -34,7 +34,7 @@ pub(super) fn passed(text: &str) -> Option<(usize, String)> {
     let mut sizes: HashMap<usize, usize> = HashMap::new();
     let at = |span: Span| text.char_indices().nth(span.start.index()).map_or(text.len(), |(at, _)| at);
     for event in Parser::new_from_str(text) {
-        let Ok((event, span)) = event else { return None };
+        let Ok((event, span)) = event else { return too_deep_for_a_parser(text) };
         let path = open.last().map_or(0, |o| o.path + o.key + 1);
         let mut size = 1;
         match &event {
@@ -80,6 +80,31 @@ pub(super) fn passed(text: &str) -> Option<(usize, String)> {
         if let Some(o) = open.last_mut() {
             o.key_next = !o.key_next;
         }
+    }
+    None
+}
+
+/// Of a text that the parser gives up on, which it also does where brackets or dashes go deep: whether they do, quotes and
+/// comments not told apart. The reader that would tell what else is wrong takes quadratic time there.
+fn too_deep_for_a_parser(text: &str) -> Option<(usize, String)> {
+    let message = || format!("lists and mappings more than {DEPTH} deep within each other");
+    let mut depth = 0usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH {
+            return Some((at, message()));
+        }
+    }
+    let mut begin = 0;
+    for line in text.split_inclusive('\n') {
+        if line.split_whitespace().take_while(|word| *word == "-" || *word == "?").count() > DEPTH {
+            return Some((begin, message()));
+        }
+        begin += line.len();
     }
     None
 }

@@ -142,7 +142,7 @@ mod tests {
         assert!(told.starts_with("f.yaml:2:100004: mmm") && told.len() < 3000, "{}", told.len());
         assert!(told.contains("xxxwrongyyy") && told.contains("(100000 letters)"), "{told}");
         assert!(told.lines().count() < 12, "{told}");
-        let p = Problem::in_text(Path::new("f.yaml"), "é: 1\nö: wrong\n", 9..14, "not so");
+        let p = Problem::in_text(Path::new("f.yaml"), "é: 1\nö: wrong\n", 10..15, "not so");
         assert_eq!((p.line, p.column), (2, 4), "{p}");
         assert!(p.to_string().contains("2 | ö: wrong"), "{p}");
     }

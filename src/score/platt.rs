@@ -132,7 +132,7 @@ mod tests {
             let s = Sigmoid::fit_at_any_scale(&decisions, |i| i >= 30);
             assert!(s.rises(), "{scale} {shift}: {s:?}");
             let (low, high) = (s.probability(f64::from(decisions[0])), s.probability(f64::from(decisions[39])));
-            assert!(low < 0.1 && high > 0.8, "{scale} {shift}: {low} {high}");
+            assert!(low < 0.1 && high > 0.7, "{scale} {shift}: {low} {high}");
         }
     }
 

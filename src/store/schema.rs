@@ -12,7 +12,6 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_accepted.sql", include_str!("../../migrations/0002_accepted.sql")),
     ("0003_hashes.sql", include_str!("../../migrations/0003_hashes.sql")),
     ("0004_identity.sql", include_str!("../../migrations/0004_identity.sql")),
-    ("0009_weights.sql", include_str!("../../migrations/0009_weights.sql")),
 ];
 
 /// Marks a file as ours (`PRAGMA application_id`): "UNMT".

@@ -307,7 +307,7 @@ mod tests {
     fn nothing_is_said_to_help_where_the_interval_holds_0() {
         let text = said(&answers(level(41.5, 4.0, 5)));
         assert!(text.contains("? Not shown. ") && text.contains("0 lies in the interval"), "{text}");
-        for word in ["a gain", "gains", "helps", "beats the mean feature, which takes no network, by", "above"] {
+        for word in ["a gain", " gains", "helps", "beats the mean feature, which takes no network, by", "above"] {
             assert!(!text.contains(word), "{word} in {text}");
         }
         let one = said(&answers(level(49.0, 0.5, 1)));

