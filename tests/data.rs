@@ -17,15 +17,16 @@ fn place() -> Place {
 /// Moves every file of the source to where `to` says, given clip and feature.
 fn rearrange(place: &Place, to: impl Fn(&str, &str) -> String) {
     let features = place.path("source/features");
-    for entry in std::fs::read_dir(&features).unwrap() {
-        let path = entry.unwrap().path();
+    let before: Vec<_> = std::fs::read_dir(&features).unwrap().map(|e| e.unwrap().path()).collect();
+    for path in before {
         let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
         let (clip, name) = stem.split_once('_').unwrap();
         let target = place.path("source").join(to(clip, name));
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::rename(path, target).unwrap();
     }
-    std::fs::remove_dir(features).unwrap();
+    // Where everything went to other folders, an empty one would hide them.
+    let _ = std::fs::remove_dir(features);
 }
 
 fn fingerprint(place: &Place, data: &str) -> String {

@@ -9,7 +9,7 @@ use std::path::Path;
 /// should be told.
 pub(super) fn by_name(
     clips_path: &Path,
-    clips: &mut Vec<Clip>,
+    clips: &mut [Clip],
     streams: &[Features],
     audio: &[Features],
 ) -> Result<Vec<String>, Error> {
@@ -67,7 +67,7 @@ pub(super) fn by_name(
 }
 
 /// Brings clips into the order of names.
-fn sort(clips: &mut Vec<Clip>, features: &Features, names: &[String]) -> Result<(), Error> {
+fn sort(clips: &mut [Clip], features: &Features, names: &[String]) -> Result<(), Error> {
     let place: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
     if let Some(clip) = clips.iter().find(|c| !place.contains_key(c.name.as_str())) {
         let listed: HashSet<&str> = clips.iter().map(|c| c.name.as_str()).collect();

@@ -10,8 +10,6 @@ mod findings;
 mod formats;
 mod half_loss;
 mod layout;
-#[cfg(test)]
-mod mutations;
 mod npy;
 mod npz;
 mod options;
@@ -86,3 +84,6 @@ pub fn import(src: &Path, dst: &Path, options: &Options, progress: &dyn Fn(usize
         }
     }
 }
+
+#[cfg(test)]
+mod mutations;
