@@ -144,3 +144,33 @@ schemas:
 # Take away what `reproduce` made
 clean-runs:
     rm -rf .unmute reports/out
+
+# From videos to a report: cut VIDEOS into clips of 3 s, extract features with two networks, train a small grid: `just demo-video VIDEOS MODELS` (MODELS holds effnet.onnx and yamnet.onnx)
+demo-video videos="../shared/extract/videos" models="../shared/extract/models" out=".unmute/demo-video":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v ffmpeg >/dev/null || { echo "ffmpeg is needed: apt-get install ffmpeg; docs/guide/videos.md" >&2; exit 1; }
+    [ -d "{{ videos }}" ] || { echo "no videos in {{ videos }}; give their folder: just demo-video VIDEOS MODELS" >&2; exit 1; }
+    cargo build --release --locked
+    mkdir -p "{{ out }}"
+    experiments/clips/cut.sh "{{ videos }}" "{{ out }}/videos"
+    {{ unmute }} extract "{{ out }}/videos" "{{ out }}/features" \
+        --net "rgb=imagenet,mean=127,std=128:{{ models }}/effnet.onnx" --net "yamnet=yamnet:{{ models }}/yamnet.onnx" \
+        --import "{{ out }}/data" --rows yamnet=mean --name clips
+    {{ unmute }} run experiments/clips --dataset "{{ out }}/data" --db "{{ db }}"
+    {{ unmute }} report experiments/clips --db "{{ db }}" --out reports/out
+
+# Time feature extraction beside the same in Python (ffmpeg, OpenCV, onnxruntime) and compare the features: `just bench-extract VIDEOS MODELS`
+bench-extract videos models="../shared/extract/models":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    test -d .venv/extract || python3 -m venv .venv/extract
+    .venv/extract/bin/pip install -q numpy opencv-python-headless pillow onnxruntime
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+    export VIRTUAL_ENV="$PWD/.venv/extract"
+    {{ unmute }} extract "{{ videos }}" "$out/ours" --json \
+        --net "rgb=imagenet,filter=cv2,mean=127,std=128:{{ models }}/effnet.onnx" --net "yamnet=yamnet:{{ models }}/yamnet.onnx" || [ $? = 3 ]
+    "$VIRTUAL_ENV/bin/python" benches/extract/pipeline.py "{{ videos }}" "$out/python" --rgb "{{ models }}/effnet.onnx" --sound "{{ models }}/yamnet.onnx"
+    "$VIRTUAL_ENV/bin/python" benches/extract/compare.py "$out/ours/features" "$out/python"

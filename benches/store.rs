@@ -77,6 +77,8 @@ impl Ours {
         let dataset = store.put_dataset(&view.dataset).unwrap();
         let view_id = store.put_view(&view, dataset).unwrap();
         let worker = Worker {
+            id: environment::worker_id(),
+            machine: environment::machine(),
             host: environment::host(),
             pid: std::process::id(),
             command: "bench".into(),
@@ -97,10 +99,10 @@ impl Ours {
             view_id: self.view_id,
             spec,
         };
-        assert_eq!(self.store.claim(&run, &self.worker, &|_, _, _| false).unwrap(), Claim::Ours(1));
+        assert_eq!(self.store.claim(&run, &self.worker, &|_| false).unwrap(), Claim::Ours(1));
         let values = (0..values).map(|i| (format!("value{i}"), i as f64)).collect();
         let result = RunResult { values, ..RunResult::default() };
-        self.store.finish(name, epochs, &result, 1.0, None).unwrap();
+        assert!(self.store.finish(name, &self.worker, epochs, &result, 1.0, None).unwrap());
     }
 }
 

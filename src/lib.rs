@@ -2,7 +2,7 @@
 //!
 //! Data moves in the order of the modules:
 //!
-//! [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
+//! [`extract`] (videos to features) -> [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
 //! middle; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
 //! them all.
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod dataset;
 pub mod device;
 pub mod experiment;
+pub mod extract;
 pub mod gpu;
 pub mod model;
 pub mod report;

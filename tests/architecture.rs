@@ -42,10 +42,6 @@ const KNOWN_IN_CIRCLES: &[&str] = &[
     "src/runs/queue.rs",
     "src/runs/run_recorder.rs",
     "src/runs/worker.rs",
-    "src/store/error.rs",
-    "src/store/mod.rs",
-    "src/store/schema.rs",
-    "src/store/vitals.rs",
 ];
 
 /// What the numeric folders use from outside them, and why no number depends on it.

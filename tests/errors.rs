@@ -460,7 +460,7 @@ fn damage_in_a_store_is_told_and_not_believed() {
     let scores = {
         let store = place.store("r.db");
         let bank = runs(&store).into_iter().find(|r| r.kind == "bank").unwrap();
-        unmute::store::blob::pack(&store.scores(&bank.id, "real").unwrap().unwrap().values).0
+        unmute::store::blob::pack(&store.scores(&bank.id, "real").unwrap().unwrap().values).unwrap().0
     };
     let mut bytes = std::fs::read(place.path("r.db")).unwrap();
     // A long blob lies in several pages; its first bytes lie together.

@@ -42,7 +42,7 @@ fn every_format_says_that_the_runs_were_changed() {
 fn fewer_seeds_than_declared_are_told_and_agree_with_nothing() {
     let place = Place::with_experiment(&Source::default());
     place.call("run experiment --seeds 1").success();
-    let csv = place.call("export tables experiment --format csv").stderr("1 of 2 declared seeds").success().stdout;
+    let csv = exported(&place, "csv");
     assert!(!csv.contains(",agrees") && csv.contains("1 of 2 declared seeds"), "{csv}");
     place.call("report experiment --out .").stderr("1 of 2 declared seeds").success();
     let page = place.read("small.html");
@@ -221,7 +221,7 @@ fn an_alternative_that_is_the_setting_is_not_said_to_move_nothing() {
     assert_eq!(moved[0]["moves"], serde_json::json!([]));
     place.call("report experiment --out .").success();
     let page = place.read("small.html");
-    assert!(page.contains("not the one in force here") && page.contains("is what this experiment has"));
+    assert!(page.contains("Here fusion.sounded is generated") && page.contains("is what this experiment has"));
     // Inherited texts have the values of this experiment.
     assert!(page.contains("batches of 8, 2 epochs") && page.contains("Seeds 0, 1; mean"), "the ledger's texts");
 }

@@ -89,6 +89,26 @@ fn a_run_that_needs_more_memory_than_there_is_fails_alone_and_plan_says_so() {
 }
 
 #[test]
+fn a_feature_file_that_is_written_to_during_a_run_fails_it_by_name() {
+    use std::io::{Seek, Write};
+    let tiny = Place::tiny(400);
+    let mut command = behind(&tiny, "true", &with(&["--workers", "1", "--seeds", "0"]));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    training(&tiny, &mut child);
+    let mut file = std::fs::OpenOptions::new().write(true).open(tiny.path("data/rgb.safetensors")).unwrap();
+    file.seek(std::io::SeekFrom::End(-4)).unwrap();
+    file.write_all(&1.5f32.to_le_bytes()).unwrap();
+    drop(file);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("rgb.safetensors"), "{said}");
+    assert!(states(&tiny, "generator").iter().all(|(state, _)| state == "failed"), "{said}");
+    let kept = std::fs::read_dir(tiny.path("r.db.checkpoints")).map_or(0, |files| files.count());
+    assert_eq!(kept, 0, "nothing to go on from");
+}
+
+#[test]
 fn a_hang_up_under_nohup_changes_nothing() {
     let tiny = Place::tiny(60);
     let mut command = behind(&tiny, "trap '' HUP", &with(&["--workers", "1", "--checkpoint-every", "0"]));

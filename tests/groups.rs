@@ -10,6 +10,7 @@ use std::time::Duration;
 use unmute::dataset::Dataset;
 use unmute::device::Which;
 use unmute::experiment::Experiment;
+use unmute::experiment::config::Keep;
 use unmute::runs::{Event, Options, Plan, Stop, Summary, run_all};
 use unmute::store::{RunRecord, State, Store};
 
@@ -44,7 +45,15 @@ impl Bench {
 
     fn options(&self, cells: usize) -> Options {
         let forever = Duration::from_secs(3600);
-        Options { workers: 1, cells: Some(cells), threads: 2, fail_fast: false, retries: 0, checkpoint_every: forever }
+        Options {
+            workers: 1,
+            cells: Some(cells),
+            threads: 2,
+            fail_fast: false,
+            retries: 0,
+            checkpoint_every: forever,
+            keep: Keep::Best,
+        }
     }
 
     fn run(&self, db: &str, options: &Options, interrupt: &Stop, watch: &(dyn Fn(&Event) + Sync)) -> Came {

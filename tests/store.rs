@@ -7,9 +7,43 @@ use crate::support::features::Source;
 use crate::support::random::Random;
 use crate::support::sqlite;
 use serde_json::Value;
+use std::path::Path;
+use unmute::store::{NewRun, RunResult, Store, Worker};
+use unmute::train::Epoch;
 
 fn json(out: &str) -> Value {
     serde_json::from_str(out).unwrap()
+}
+
+/// Finishes a run that is done again, with other numbers, as another machine might.
+fn finished_otherwise(db: &Path, run: &str, change: impl FnOnce(&mut RunResult, &mut Vec<Epoch>)) {
+    sqlite(db, &format!("UPDATE run SET state = 'interrupted' WHERE id = '{run}'"));
+    let store = Store::open(db).unwrap();
+    let known = store.run(run).unwrap().unwrap();
+    let of = |what: String| (what.clone(), store.scores(run, &what).unwrap().unwrap());
+    let scores = store.score_kinds(run).unwrap().into_iter().map(of).collect();
+    let mut result = RunResult { scores, values: known.values, bank: store.bank(run).unwrap(), head: None };
+    let mut epochs = store.curve(run).unwrap();
+    change(&mut result, &mut epochs);
+    let new = NewRun {
+        id: known.id,
+        cell: known.cell,
+        kind: known.kind,
+        key: known.key,
+        seed: known.seed,
+        view_id: known.view_id,
+        spec: known.spec,
+    };
+    let worker = Worker {
+        id: "another".into(),
+        machine: "another".into(),
+        host: "another".into(),
+        pid: 1,
+        command: String::new(),
+        environment: "{}".into(),
+    };
+    store.claim(&new, &worker, &|_| false).unwrap();
+    assert!(store.finish(run, &worker, &epochs, &result, 1.0, None).unwrap());
 }
 
 fn ids(tiny: &Place, args: &[&str]) -> Vec<String> {
@@ -96,7 +130,11 @@ fn stores_are_merged_once_and_conflicts_are_named() {
     run("a.db", "0");
     run("b.db", "1");
     // Another order of rows: what is copied must not rely on row numbers.
-    tiny.sql("b.db", "INSERT INTO environment VALUES (77, 'x', '{}'); UPDATE run SET environment_id = 77;");
+    let digest = blake3::hash(b"{}").to_hex();
+    tiny.sql(
+        "b.db",
+        &format!("INSERT INTO environment VALUES (77, '{digest}', '{{}}'); UPDATE run SET environment_id = 77;"),
+    );
     let state = |db: &str| {
         [
             tiny.numbers(db),
@@ -115,7 +153,7 @@ fn stores_are_merged_once_and_conflicts_are_named() {
     tiny.call("merge --db a.db b.db b.db").success();
     assert!(state("a.db") == before, "merging again changed something");
     tiny.call("verify --db a.db").success();
-    let mapped = "SELECT count(*) AS n FROM run JOIN environment e ON e.id = environment_id WHERE e.digest = 'x'";
+    let mapped = "SELECT count(*) AS n FROM run JOIN environment e ON e.id = environment_id WHERE e.record = '{}'";
     assert_eq!(tiny.query("a.db", mapped)[0]["n"], 6);
     // A new store, made by merging.
     tiny.call("merge --db new.db a.db").success();
@@ -139,16 +177,14 @@ fn stores_are_merged_once_and_conflicts_are_named() {
     assert_eq!((merged[0]["added"].as_u64(), merged[0]["replaced"].as_u64()), (Some(0), Some(0)), "{merged}");
     assert!(tiny.numbers("d.db") == tiny.numbers("b.db"));
 
-    // The same run with other numbers.
+    // The same run with other numbers, as another machine may get them.
     tiny.copy("b.db", "e.db");
     let lstm = tiny.query("b.db", "SELECT id, key FROM run WHERE key LIKE '%lstm%' ORDER BY key");
-    let (one, other) = (lstm[0]["id"].as_str().unwrap(), lstm[1]["id"].as_str().unwrap());
-    tiny.sql(
-        "e.db",
-        &format!(
-            "UPDATE score SET (blob, hash) = (SELECT blob, hash FROM score WHERE run_id = '{other}') WHERE run_id = '{one}'"
-        ),
-    );
+    let one = lstm[0]["id"].as_str().unwrap();
+    finished_otherwise(&tiny.path("e.db"), one, |result, _| {
+        result.scores[0].1.values.iter_mut().for_each(|p| *p *= 0.999);
+    });
+    tiny.call("verify --db e.db").success();
     let out = tiny.call("merge --db a.db e.db").ends(3).stdout;
     assert!(out.contains("CONFLICT") && out.contains(&one[..12]) && out.contains("scores differ by up to"), "{out}");
     assert!(state("a.db") == before, "a conflict changed something");
@@ -185,22 +221,19 @@ fn stores_that_overlap_add_up_to_the_tables_of_one_that_did_all() {
     assert_eq!(tables("b.db"), tables("all.db"));
     place.call("run experiment --seeds 0,1,2 --db b.db").stderr("nothing to train").success();
     // Another number about a run, or in its curve, is a conflict as well.
-    for (table, sql) in [
-        (
-            "value",
-            "UPDATE value SET value = value + 1e-9 WHERE name = 'top1' AND run_id = (SELECT id FROM run WHERE key = 'rgb' AND seed = 1)",
-        ),
-        (
-            "epoch",
-            "UPDATE epoch SET loss = loss * (1 + 1e-12) WHERE epoch = 2 AND run_id = (SELECT id FROM run WHERE key LIKE '%lstm/l2/with' AND seed = 1)",
-        ),
-    ] {
-        let db = format!("{table}.db");
-        std::fs::copy(place.path("a.db"), place.path(&db)).unwrap();
-        sqlite(&place.path(&db), sql);
-        let said = place.call("merge --db all.db").arg(&db).ends(3).stdout;
+    let of = |sql: &str| place.store("a.db").query(sql, Default::default()).unwrap().unwrap().rows[0][0].clone();
+    let head = of("SELECT id FROM run WHERE key = 'rgb' AND seed = 1");
+    let lstm = of("SELECT id FROM run WHERE key LIKE '%lstm/l2/with' AND seed = 1");
+    for (db, run, what) in [("value.db", &head, "its loss "), ("epoch.db", &lstm, "its epoch 2 ")] {
+        std::fs::copy(place.path("a.db"), place.path(db)).unwrap();
+        finished_otherwise(&place.path(db), run.as_str().unwrap(), |result, epochs| match what {
+            "its loss " => *result.values.get_mut("loss").unwrap() += 1e-9,
+            _ => epochs[1].val.loss *= 1.0 + 1e-12,
+        });
+        place.call("verify --db").arg(db).success();
+        let said = place.call("merge --db all.db").arg(db).ends(3).stdout;
         assert!(said.contains("CONFLICT (ours kept)") && said.contains("is another number there"), "{said}");
-        assert!(said.contains(if table == "value" { "its top1 " } else { "its epoch 2 " }), "{said}");
+        assert!(said.contains(what), "{said}");
     }
     // A run under a name that is not its own.
     std::fs::copy(place.path("a.db"), place.path("forged.db")).unwrap();
@@ -350,14 +383,14 @@ fn gc_deletes_what_nothing_needs_and_says_how_much() {
         "runs.db",
         "INSERT INTO run SELECT 'aaaa' || substr(id, 5), 'old' || cell, kind, key, seed, view_id, json_set(spec, '$.code', 'old'),
              state, attempt, host, pid, heartbeat_at, '2020', '2020', '2020', seconds, peak_memory, command, environment_id, error,
-             NULL, NULL
+             NULL, NULL, NULL, NULL
          FROM run WHERE key LIKE '%lstm%' AND seed = 0;
          INSERT INTO score SELECT 'aaaa' || substr(run_id, 5), what, clips, classes, present, blob, hash FROM score
              WHERE run_id IN (SELECT id FROM run WHERE key LIKE '%lstm%' AND seed = 0 AND id NOT LIKE 'aaaa%');
          INSERT INTO value VALUES ('nobody', 'top1', 1.0);
          INSERT INTO environment VALUES (99, 'unused', '{}');
          INSERT INTO run SELECT 'bbbb' || substr(id, 5), cell, kind, key, 7, view_id, spec, 'interrupted', attempt, host, pid,
-             heartbeat_at, created_at, started_at, finished_at, seconds, peak_memory, command, environment_id, error, NULL, NULL
+             heartbeat_at, created_at, started_at, finished_at, seconds, peak_memory, command, environment_id, error, NULL, NULL, NULL, NULL
          FROM run WHERE kind = 'stream' AND seed = 0 LIMIT 1;",
     );
     let kept = tiny.query("runs.db", "SELECT id FROM run WHERE id LIKE 'bbbb%'")[0]["id"].as_str().unwrap().to_string();

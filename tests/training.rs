@@ -257,9 +257,10 @@ fn stream_heads_are_bit_identical_on_one_and_two_threads_and_alike_on_both_engin
     for &engine in Engine::ALL {
         let (one, two) = (head(1, engine), head(2, engine));
         assert!(one == two);
-        assert!(one.0.chunks_exact(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+        assert!(one.probabilities.chunks_exact(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
         all.push(one);
     }
-    assert_close("probabilities", &all[0].0, &wide(&all[1].0), 1e-4);
-    assert_close("loss", &[all[0].1 as f32], &[all[1].1], 1e-5);
+    assert_close("probabilities", &all[0].probabilities, &wide(&all[1].probabilities), 1e-4);
+    assert_close("weights", &all[0].weights, &wide(&all[1].weights), 1e-4);
+    assert_close("loss", &[all[0].loss as f32], &[all[1].loss], 1e-5);
 }

@@ -1,10 +1,11 @@
 //! Every verb and flag, with an example for each.
 
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
+use super::use_args::{GenerateArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs};
 use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
 use crate::report::export::Format;
-use crate::store::Pick;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -88,13 +89,34 @@ together need no training. `unmute report` shows the movements beside the open c
 
 Exit code 3 when a claim fails. On our results a comparison is decided where its p value, paired by clip and seed and corrected for all comparisons (Holm), is at most 0.05; from one seed nothing is.")]
     Claims(ClaimsArgs),
+    /// Generate the audio feature of clips with a trained generator
+    #[command(after_help = "Examples:
+  unmute generate 3fa9c1 --dataset data/new --out features/new
+  unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --split val --out features/val
+  unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --as-dataset --out data/corsmal-filled
+
+The best seed of a cell is the one with the highest top-1 on val (or what fusion.select_on says). Which runs' weights stay
+is train.keep: best (of each cell), all or none.")]
+    Generate(GenerateArgs),
+    /// Predict the classes of clips with trained streams, generators and SVM banks
+    #[command(after_help = "Examples:
+  unmute predict corsmal --fuse 'rgb+flow+vggish(lstm)' --dataset data/new > predictions.csv
+  unmute predict 3fa9c1 77e0b2 --dataset data/corsmal --split val --format json
+  unmute predict corsmal --fuse 'vggish(best)' --dataset data/new --format npy --out p.npy
+
+Votes are summed with the weights of fusion.weights and shown as shares of one. A clip that sounds is scored with its own
+sound in the terms of a generator, unless fusion.sounded is `generated`.")]
+    Predict(PredictArgs),
     /// Write tables or schemas for other programs
     #[command(after_help = "Examples:
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
   unmute export schema experiment
-  unmute export schema store > docs/schema.md")]
+  unmute export schema store > docs/schema.md
+  unmute export predictions corsmal --db runs.db > predictions.csv
+  unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors
+  unmute export store for-colleagues.db --with-weights")]
     Export(ExportArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:
@@ -102,6 +124,7 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
   unmute verify experiments/icassp2019 --dataset data/mini --sample 2  (and trains two of its runs again)
   unmute verify 3fa9c1 --dataset data/mini                             (and trains this run again)
   unmute verify 3fa9c1 --dataset data/mini --engine dfdx               (with dfdx's own operations)
+  unmute verify 3fa9c1 --dataset data/mini --keep-weights              (and keeps what it trained)
 
 Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
     Verify(VerifyArgs),
@@ -118,6 +141,10 @@ is 3. Runs that somebody still works on are not taken.")]
     /// Look at the store, the disk and the machine for what could go wrong
     #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
     Doctor(StoreArgs),
+    /// Turn videos into features by your own networks, for `unmute data import`; `unmute extract flow` writes optical flow
+    #[command(after_help = super::extract_args::EXAMPLES)]
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Extract(Box<super::extract_args::ExtractArgs>),
     /// Make, import and inspect data sets
     #[command(after_help = "Examples:
   unmute data synth data/mini --preset mini
@@ -127,13 +154,6 @@ is 3. Runs that somebody still works on are not taken.")]
     /// Print shell completions
     #[command(after_help = "Example:\n  unmute completions bash > ~/.local/share/bash-completion/completions/unmute")]
     Completions(CompletionsArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DbArg {
-    /// The store, one SQLite file
-    #[arg(long, env = "UNMUTE_DB", default_value = ".unmute/runs.db", value_name = "FILE")]
-    pub db: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -154,17 +174,6 @@ pub(super) struct ExperimentArgs {
     pub accept_changed_code: bool,
     #[command(flatten)]
     pub db: DbArg,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DeviceArgs {
-    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
-    /// Generators trained side by side at most; on a GPU as many as its memory holds by default, on the CPU one, where
-    /// more only take turns
-    #[arg(long, value_name = "N")]
-    pub cells: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -273,6 +282,9 @@ pub(super) struct VerifyArgs {
     /// Train with this engine, and say how far its losses, features and scores are from the stored ones
     #[arg(long, value_parser = ["fused", "dfdx"], value_name = "ENGINE", requires = "dataset")]
     pub engine: Option<String>,
+    /// Keep the weights of runs that come out the same, for generate, predict and export
+    #[arg(long, requires = "dataset", conflicts_with = "engine")]
+    pub keep_weights: bool,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -284,26 +296,6 @@ pub(super) struct MergeArgs {
     pub others: Vec<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,
-}
-
-/// Which variant of an experiment is meant; the one that was run last, unless more is said.
-#[derive(Debug, Args)]
-pub(super) struct PickArgs {
-    /// Another variant than the one that was run last: its number or id, as `unmute status` lists them
-    #[arg(long, value_name = "N")]
-    pub variant: Option<String>,
-    /// The variant on this data set: its name, the beginning of its fingerprint, or NAME@FINGERPRINT
-    #[arg(long, value_name = "NAME")]
-    pub dataset: Option<String>,
-    /// Only these of its seeds
-    #[arg(long, value_delimiter = ',', value_name = "N,...")]
-    pub seeds: Option<Vec<u64>>,
-}
-
-impl PickArgs {
-    pub(super) fn pick(&self) -> Pick {
-        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds: self.seeds.clone() }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -366,6 +358,12 @@ pub(super) enum ExportWhat {
     },
     /// One row a run: its parts, its numbers, and all keys that it depends on
     Runs(RunsArgs),
+    /// One row a val clip and finished run: label, most probable classes, whether it sounds
+    Predictions(PredictionsArgs),
+    /// A run's weights for PyTorch, NumPy or ONNX Runtime, scales included
+    Weights(WeightsArgs),
+    /// A copy of the store in one file
+    Store(StoreCopyArgs),
     /// JSON Schema of a YAML file, for editors; or what the tables of the store hold, in Markdown
     Schema {
         /// experiment, tables, claims, ledger or store
@@ -403,6 +401,9 @@ pub(super) struct QueryArgs {
     /// Print comma-separated values
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    /// Stop a statement that runs for longer than this
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    pub seconds: u64,
 }
 
 #[derive(Debug, Args)]

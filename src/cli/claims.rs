@@ -96,11 +96,11 @@ fn text(judged: &[Judgement], published: &[Judgement], all: &[Judgement]) -> Str
         return "the experiment has no claims.yaml\n".into();
     }
     let count = |v: Verdict| all.iter().filter(|j| j.shown() == v).count();
-    let of: Vec<String> = VERDICTS.iter().map(|v| format!("{} {}", count(*v), v.words())).collect();
+    let of: Vec<String> = VERDICTS.iter().map(|v| format!("{} {}", count(*v), v.word())).collect();
     let partial = all.iter().filter(|j| j.partial.is_some()).count();
     let mut out = format!("{} verdicts: {}\n", all.len(), of.join(", "));
     if partial > 0 {
-        out += &format!("{partial} of them on those comparisons alone that can be made here\n");
+        out += &format!("{partial} of them in part: on those comparisons alone that can be made here\n");
     }
     if judged.is_empty() {
         out += "none of them is of this kind\n";
@@ -109,12 +109,13 @@ fn text(judged: &[Judgement], published: &[Judgement], all: &[Judgement]) -> Str
         if i == 0 || judged[i - 1].id != j.id {
             out += &wrap(&j.claim, &format!("\n{:<4} ", j.id), 5);
         }
-        let mut line = format!("     {:<5} {:<17}", j.metric, j.shown().words());
+        let verdict = format!("{}{}", j.shown().word(), if j.partial.is_some() { " in part" } else { "" });
+        let mut line = format!("     {:<5} {verdict:<24}", j.metric);
         if let Some(effect) = j.effect() {
             line += &format!(" {effect:<24}");
         }
         if let Some(p) = published.get(i) {
-            line += &format!(" published: {}", p.verdict.words());
+            line += &format!(" published: {}", p.verdict.word());
         }
         out += line.trim_end();
         out.push('\n');

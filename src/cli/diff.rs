@@ -1,7 +1,7 @@
 //! `unmute diff A B`: only what differs between two runs.
 
 use super::args::DiffArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print_json, print_text};
 use crate::store::{Comparison, Difference, RunRecord};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub(super) fn diff(args: &DiffArgs) -> Result<Exit, Failure> {
         }
         print_json(&all)?;
     } else {
-        print(&describe(&a, &b, &comparison))?;
+        print_text(&describe(&a, &b, &comparison))?;
     }
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! `unmute doctor`: what could go wrong here, before it does.
 
 use super::args::StoreArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print_json, print_text};
 use crate::report::format::bytes;
 use crate::runs::{self, checkpoint, environment};
 use crate::store::{self, Health, disk};
@@ -81,7 +81,7 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
         true => "\nnothing to worry about\n".to_string(),
         false => warnings.iter().map(|w| format!("\nwarning: {w}\n")).collect(),
     };
-    print(&out)?;
+    print_text(&out)?;
     Ok(if whole { Exit::Done } else { Exit::NotAll })
 }
 
@@ -100,13 +100,13 @@ fn about(v: &Health) -> Vec<String> {
             bytes(v.wal_bytes)
         ));
     }
-    for r in v.running.iter().filter(|r| !runs::alive(&r.host, r.pid, &r.heartbeat_at)) {
+    for r in v.running.iter().filter(|r| !runs::alive(&r.owner)) {
         warnings.push(format!(
-            "run {} ({}) is marked as running, but process {} on {} is gone; `unmute run` takes it up again",
+            "run {} ({}) is marked as running, but process {} on {} is gone, or has given no sign of life; `unmute run` takes it up again",
             open::short(&r.run),
             r.name,
-            r.pid,
-            r.host
+            r.owner.pid,
+            r.owner.host
         ));
     }
     warnings

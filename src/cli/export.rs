@@ -12,15 +12,18 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
         ExportWhat::Tables { experiment, db, format, wide, pick } => {
             let store = open::store(&db.db)?;
             let recorded = open::recorded(&store, experiment, &pick.pick())?;
-            recorded.tell();
             let record = &recorded.record;
             let results = Results::new(&store, record)?.departing(recorded.departures.clone());
             let tables = evaluate_at(&results, &record.tables)?;
+            // Every format says it; stderr need not say it as well.
             let notes = recorded.departures.sentences();
             let document = Document { experiment: &record.name, tables: &tables, notes: &notes, wide: *wide };
             print(&export::tables(&document, *format))?;
         }
         ExportWhat::Runs(args) => return super::export_runs::runs(args),
+        ExportWhat::Predictions(args) => return super::export_predictions::predictions(args),
+        ExportWhat::Weights(args) => return super::export_weights::weights(args),
+        ExportWhat::Store(args) => return super::export_store::copy(args),
         ExportWhat::Schema { kind } if kind == "store" => print(&crate::store::describe_schema())?,
         ExportWhat::Schema { kind } => {
             let kinds: Vec<&str> = schema::KINDS.into_iter().chain(["store"]).collect();

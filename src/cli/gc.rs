@@ -1,10 +1,10 @@
 //! `unmute gc`: deletes what no report and no resumed run needs.
 
 use super::args::GcArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print_json, print_text};
 use crate::report::format::bytes;
 use crate::runs::checkpoint;
-use crate::store::{Store, Sweep, timestamp};
+use crate::store::{self, Store, Sweep, timestamp};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,22 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Failure> {
     let age = args.older_than.as_deref().map_or(Ok(Duration::ZERO), age)?;
     let limit = SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH);
     let since = limit.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let before = timestamp(since.as_secs() as i64, since.subsec_millis());
+    // Without an age no clock is asked: one that was ahead when a run ended keeps nothing.
+    let before = match args.older_than {
+        Some(_) => timestamp(since.as_secs() as i64, since.subsec_millis()),
+        None => "9999".into(),
+    };
     let db = &args.store.db.db;
     // An empty store is nothing to make here.
     let reading = open::store(db)?;
     // The folder first: a run that begins after this has no file in the list.
     let files = checkpoints(db);
-    let files = leftovers(files, &reading.unfinished()?, limit);
-    let in_files: u64 = files.iter().map(|(_, size)| size).sum();
+    let mut files = leftovers(files, &reading.unfinished()?, limit);
+    files.extend(store::left_behind(db).into_iter().map(|path| {
+        let size = file_size(&path);
+        (path, size)
+    }));
+    let mut weights = unneeded_weights(&reading, limit)?;
     let (sweep, in_store) = if args.dry_run {
         let sweep = reading.to_sweep(&before)?;
         let freed = sweep.superseded.iter().map(|s| s.bytes).sum();
@@ -45,29 +53,49 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Failure> {
             }
         }
         let sweep = store.sweep(&before)?;
-        // Only where nothing is left in it.
+        // Those of superseded runs are among them now.
+        weights = unneeded_weights(&store, limit)?;
+        for (path, _) in &weights {
+            let _ = std::fs::remove_file(path);
+        }
+        // Only where nothing is left in them.
         let _ = std::fs::remove_dir(checkpoint::folder(db));
+        let _ = std::fs::remove_dir(crate::runs::weights::folder(db));
         (sweep, held.saturating_sub(size()))
     };
+    let in_files: u64 = files.iter().chain(&weights).map(|(_, size)| size).sum();
     if args.store.json {
+        let weights: Vec<_> = weights.iter().map(|(path, size)| json!({ "path": path, "bytes": size })).collect();
         let files: Vec<_> = files.iter().map(|(path, size)| json!({ "path": path, "bytes": size })).collect();
         print_json(&json!({
             "dry_run": args.dry_run,
             "checkpoints": files,
+            "weights": weights,
             "superseded": sweep.superseded,
             "orphans": sweep.orphans,
             "bytes": in_files + in_store,
         }))?;
     } else {
-        print(&describe(&files, &sweep, in_files + in_store, args.dry_run))?;
+        print_text(&describe(&files, &weights, &sweep, in_files + in_store, args.dry_run))?;
     }
     Ok(Exit::Done)
 }
 
-fn describe(files: &[Leftover], sweep: &Sweep, freed: u64, dry: bool) -> String {
+/// Files of weights that no run needs, as old as was asked for.
+fn unneeded_weights(store: &Store, limit: SystemTime) -> Result<Vec<Leftover>, Failure> {
+    let mut files = crate::runs::weights::unneeded(store)?;
+    files.retain(|(path, _)| path.metadata().and_then(|m| m.modified()).is_ok_and(|at| at <= limit));
+    Ok(files)
+}
+
+fn describe(files: &[Leftover], weights: &[Leftover], sweep: &Sweep, freed: u64, dry: bool) -> String {
     let mut out = String::new();
     for (path, size) in files {
-        out += &format!("checkpoint  {}  {}\n", path.display(), bytes(*size));
+        let what = if path.to_string_lossy().ends_with(".backup.part") { "part" } else { "checkpoint" };
+        out += &format!("{what:<11} {}  {}\n", path.display(), bytes(*size));
+    }
+    for (path, size) in weights {
+        out += &format!("weights     {}  {}\n", path.display(), bytes(*size));
     }
     for s in &sweep.superseded {
         let seed = s.seed.map_or_else(String::new, |s| format!(" seed {s}"));

@@ -1,9 +1,9 @@
 //! `unmute ls` and `unmute status`.
 
 use super::args::{LsArgs, StoreArgs};
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print_json, print_text};
 use crate::report::format::duration;
-use crate::store::{Counts, Filter, Name, Names, RunRecord, Selection, Values};
+use crate::store::{Counts, Filter, Name, Names, RunRecord, Selection, Values, Variant};
 use serde_json::{Map, Value, json};
 
 const USUAL: [&str; 7] = ["id", "key", "seed", "state", "top1", "top5", "seconds"];
@@ -36,10 +36,10 @@ pub(super) fn ls(args: &LsArgs) -> Result<Exit, Failure> {
         let row = |run: &RunRecord| columns.iter().map(|c| (c.text(), c.of(run))).collect::<Map<String, Value>>();
         print_json(&runs.iter().map(row).collect::<Vec<_>>())?;
     } else {
-        print(&table(&columns, &runs, args.columns.is_none()))?;
+        print_text(&table(&columns, &runs, args.columns.is_none()))?;
         let total: i64 = store.counts()?.values().sum();
         if runs.is_empty() {
-            print(if total == 0 { "no runs yet\n" } else { "no run is like that\n" })?;
+            print_text(if total == 0 { "no runs yet\n" } else { "no run is like that\n" })?;
         } else if args.limit == runs.len() && args.condition.is_none() && total as usize > runs.len() {
             super::progress::say(&format!("{} of {total} runs; --limit 0 lists all", runs.len()));
         }
@@ -115,7 +115,8 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
     let counts = store.counts()?;
     let by_experiment = store.counts_by_experiment()?;
-    let dead = store.running()?.iter().filter(|r| !crate::runs::alive(&r.host, r.pid, &r.heartbeat_at)).count();
+    let variants = store.variants()?;
+    let dead = store.running()?.iter().filter(|r| !crate::runs::alive(&r.owner)).count();
     if args.json {
         let names: Vec<&String> = by_experiment.iter().map(|(name, _)| name).collect();
         let each: Map<String, Value> =
@@ -126,6 +127,7 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
             "dead": dead,
             "experiments": names,
             "by_experiment": each,
+            "variants": variants,
         }))?;
         return Ok(Exit::Done);
     }
@@ -136,10 +138,23 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
     let mut out = format!("{}: {}\n", store.path().display(), words(&counts));
     for (name, counts) in &by_experiment {
         out += &format!("  {name}: {}\n", words(counts));
+        let own: Vec<&Variant> = variants.iter().filter(|v| v.experiment == *name).collect();
+        for variant in own.iter().filter(|_| own.len() > 1) {
+            out += &format!("    variant {}: {}\n", variant.describe(), words(&variant.runs));
+        }
     }
     if dead > 0 {
-        out += &format!("{dead} of the running are dead: their process is gone; `unmute run` takes them up again\n");
+        out += &format!(
+            "{dead} of the running are dead: their process is gone or gives no sign of life; `unmute run` takes them up again\n"
+        );
     }
-    print(&out)?;
+    let now = crate::store::now();
+    for variant in variants.iter().filter(|v| v.used_at > now) {
+        out += &format!(
+            "note: the clock of the machine that ran {} {} was ahead ({}); what was run last is counted, not timed\n",
+            variant.experiment, variant.number, variant.used_at
+        );
+    }
+    print_text(&out)?;
     Ok(Exit::Done)
 }

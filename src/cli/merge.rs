@@ -1,22 +1,30 @@
 //! `unmute merge OTHER.db...`.
 
 use super::args::MergeArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::progress::say;
+use super::{Exit, Failure, open, print_json, print_text};
 use crate::store::Merged;
 
 pub(super) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     // A mistyped name should not leave an empty store behind.
-    if let Some(other) = args.others.iter().find(|p| !p.is_file()) {
+    if let Some(other) = args.others.iter().find(|p| !p.exists()) {
         return Err(crate::store::Error::Missing { path: other.clone() }.into());
     }
     let store = open::writable(&args.store.db.db)?;
     let merged = args.others.iter().map(|other| store.merge(other)).collect::<Result<Vec<Merged>, _>>()?;
+    for other in &args.others {
+        let (taken, lost) = crate::runs::weights::take_over(&store, other)?;
+        if taken + lost > 0 {
+            let missing = if lost > 0 { format!("; {lost} are not beside it any more") } else { String::new() };
+            say(&format!("{}: weights of {taken} runs taken over{missing}", other.display()));
+        }
+    }
     if args.store.json {
         print_json(&merged)?;
     } else {
-        print(&merged.iter().map(describe).collect::<String>())?;
+        print_text(&merged.iter().map(describe).collect::<String>())?;
     }
-    let all_taken = merged.iter().all(|m| m.conflicts.is_empty() && m.damaged.is_empty());
+    let all_taken = merged.iter().all(|m| m.conflicts.is_empty() && m.damaged.is_empty() && m.refused_rows.is_empty());
     Ok(if all_taken { Exit::Done } else { Exit::NotAll })
 }
 
@@ -25,7 +33,16 @@ fn describe(m: &Merged) -> String {
     if m.unfinished > 0 {
         out += &format!(", {} unfinished and left there", m.unfinished);
     }
+    if m.healed + m.healed_rows > 0 {
+        out += &format!(", {} damaged here and taken from there", m.healed + m.healed_rows);
+    }
     out += "\n";
+    if m.clock_ahead {
+        out += "  note: its clock was ahead when an experiment was run; it counts as run before ours\n";
+    }
+    for row in &m.refused_rows {
+        out += &format!("  DAMAGED (not taken): {row}\n");
+    }
     for (what, runs) in [("CONFLICT (ours kept)", &m.conflicts), ("DAMAGED (not taken)", &m.damaged)] {
         for r in runs {
             let seed = r.seed.map_or_else(String::new, |s| format!(" seed {}", s as u64));

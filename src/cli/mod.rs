@@ -2,34 +2,58 @@
 
 mod args;
 mod claims;
+mod command_line;
 mod data;
 mod diff;
 mod doctor;
 mod export;
+mod export_predictions;
 mod export_runs;
+mod export_store;
+mod export_weights;
+mod extract;
+mod extract_args;
+mod extract_progress;
 mod gc;
+mod generate;
 mod ls;
 mod merge;
 mod open;
 mod outcome;
 mod plan;
+mod predict;
 mod progress;
 mod query;
 mod report;
 mod run;
 mod sensitivity;
+mod shared_args;
 mod show;
 mod signals;
+mod use_args;
+mod used;
 mod verify;
+mod visible;
 
 pub use args::Cli;
 pub use outcome::{Exit, Failure};
 
 use args::Command;
-use outcome::{print, print_json};
+use outcome::{print, print_json, print_text};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a thread of SQLite's ended in a panic. What it was to give is then cut short without an error.
+static CUT_SHORT: AtomicBool = AtomicBool::new(false);
 
 /// Runs a command to its exit code.
 pub fn run(cli: Cli) -> i32 {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name().is_some_and(|name| name.starts_with("sqlx")) {
+            CUT_SHORT.store(true, Ordering::SeqCst);
+        }
+        before(panic);
+    }));
     if let Err(failure) = threads() {
         progress::say(&format!("error: {}", failure.message));
         return failure.exit as i32;
@@ -49,11 +73,20 @@ pub fn run(cli: Cli) -> i32 {
         Command::Report(args) => report::report(&args),
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Claims(args) => claims::claims(&args),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Predict(args) => predict::predict(&args),
         Command::Export(args) => export::export(&args),
+        Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),
     };
     match result {
+        Ok(Exit::Done) if CUT_SHORT.load(Ordering::SeqCst) => {
+            progress::say(
+                "error: a bug in unmute: reading the store was cut short\n  next: report it, with what stands above",
+            );
+            Exit::Failed as i32
+        }
         Ok(exit) => exit as i32,
         Err(failure) => {
             progress::say(&format!("error: {}", failure.message));

@@ -155,9 +155,8 @@ pub(super) fn run(store: &Store, start: &str) -> Result<RunRecord, Failure> {
 
 /// The state of a run; one that is marked as running and whose process is gone is no ghost.
 pub(super) fn state(run: &RunRecord) -> &'static str {
-    let (host, beat) = (run.host.as_deref().unwrap_or_default(), run.heartbeat_at.as_deref().unwrap_or_default());
     match run.state {
-        State::Running if !crate::runs::alive(host, run.pid.unwrap_or_default(), beat) => "dead",
+        State::Running if !crate::runs::alive(&run.owner()) => "dead",
         state => state.word(),
     }
 }

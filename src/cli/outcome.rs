@@ -1,5 +1,7 @@
 //! How a command ends, and how it prints what it has to say.
 
+use super::visible::visible;
+
 /// How a command ends; its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -34,11 +36,24 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// Prints to stdout; a reader that has gone away (`| head`) is no error.
+/// Prints data to stdout; a reader that has gone away (`| head`) is no error. Only a terminal is spared what would act on it.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    match std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        true => print_text(text),
+        false => print_bytes(text.as_bytes()),
+    }
+}
+
+/// Prints what is made for people to read. It may hold names from files of others, so control characters are shown and not
+/// sent.
+pub(super) fn print_text(text: &str) -> Result<(), Failure> {
+    print_bytes(visible(text).as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -46,5 +61,17 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints JSON to stdout.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    print(&(serde_json::to_string_pretty(value)? + "\n"))
+    // JSON escapes the first 32 control characters itself.
+    let text: String = serde_json::to_string_pretty(value)? + "\n";
+    if !text.chars().any(|c| ('\u{7f}'..='\u{9f}').contains(&c)) {
+        return print_bytes(text.as_bytes());
+    }
+    let escaped = text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '\u{7f}'..='\u{9f}' => out += &format!("\\u{:04x}", c as u32),
+            c => out.push(c),
+        }
+        out
+    });
+    print_bytes(escaped.as_bytes())
 }

@@ -1,5 +1,6 @@
 //! Progress and messages, on stderr: bars on a terminal, plain lines elsewhere.
 
+use super::visible::visible;
 use crate::report::format::duration;
 use crate::runs::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,18 +9,9 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// One line on stderr.
+/// One line on stderr. It may name what files of others hold.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", harmless(text));
-}
-
-/// A text whose control characters are written out: names in strangers' files may hold sequences that a terminal would obey.
-fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
-    let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(acts) {
-        return text.into();
-    }
-    text.chars().flat_map(|c| if acts(c) { c.escape_default().collect() } else { vec![c] }).collect::<String>().into()
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
 }
 
 fn animated() -> bool {
@@ -177,7 +169,7 @@ impl RunProgress {
 
     fn line(&self, text: &str) {
         if animated() {
-            let _ = self.bars.println(harmless(text));
+            let _ = self.bars.println(visible(text));
         } else {
             say(text);
         }
@@ -198,12 +190,6 @@ mod tests {
         let mut names: Vec<String> = progress.shown.lock().unwrap().bars.keys().cloned().collect();
         names.sort();
         names
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_is_written_out() {
-        assert_eq!(harmless("a\tb\né"), "a\tb\né");
-        assert_eq!(harmless("\u{1b}[2Jx\r\u{7}\u{9b}"), "\\u{1b}[2Jx\\r\\u{7}\\u{9b}");
     }
 
     #[test]

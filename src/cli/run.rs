@@ -1,6 +1,7 @@
 //! `unmute run`.
 
 use super::args::{DeviceArgs, RunArgs};
+use super::command_line::command_line;
 use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open, signals};
 use crate::device::choice::{self, Choice};
@@ -55,6 +56,11 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     let db = &args.experiment.db.db;
     record(store, experiment, plan)?;
     tell_changed_data(store, plan)?;
+    if let Some(at) = store.clock_ahead()? {
+        say(&format!(
+            "note: the store has an experiment that was run at {at}, later than now: a clock was ahead. What was run last is counted, not timed"
+        ));
+    }
     tell_other_code(store, plan, args)?;
     let states = store.states()?;
     let open = plan.open(&states).len();
@@ -88,10 +94,11 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         fail_fast: args.fail_fast,
         retries: args.retries,
         checkpoint_every: checkpoint_every(args)?,
+        keep: experiment.config.train.keep,
     };
     let interrupt = signals::listen(grace(args)?)?;
     let progress = RunProgress::new(open);
-    let command = std::env::args().map(|arg| quoted(&arg)).collect::<Vec<_>>().join(" ");
+    let command = command_line(std::env::args());
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = runs::run_all(choice.device(), store, plan, &options, &command, interrupt, &watch);
@@ -123,15 +130,6 @@ fn workers(wanted: Option<usize>, choice: &Choice, threads: usize) -> usize {
         ));
     }
     1
-}
-
-/// An argument as it would be typed in a shell.
-fn quoted(arg: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
-    match !arg.is_empty() && arg.chars().all(plain) {
-        true => arg.into(),
-        false => format!("'{}'", arg.replace('\'', "'\\''")),
-    }
 }
 
 /// Keeps the experiment as it was resolved.

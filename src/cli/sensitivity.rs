@@ -9,7 +9,7 @@ use crate::report::claims::judge;
 use crate::report::evaluate::evaluate_at;
 use crate::report::paired::Ours;
 use crate::report::scores::Results;
-use crate::report::sensitivity::{Flip, IN_FORCE, Movement, in_force, movements, sets, variant_name};
+use crate::report::sensitivity::{Flip, IN_FORCE, Movement, movements, sets, variant_name};
 use crate::runs::Plan;
 use crate::store::Pick;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
             continue;
         }
         for (i, alternative) in entry.alternatives.iter().enumerate().filter(|(_, a)| !a.set.is_empty()) {
-            if in_force(&experiment.config, alternative) {
+            if alternative.is_the_setting(&experiment.config) {
                 say(&format!("\n{} {}: {IN_FORCE}", entry.id, alternative.name));
                 continue;
             }

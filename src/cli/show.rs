@@ -1,7 +1,7 @@
 //! `unmute show RUN`.
 
 use super::args::ShowArgs;
-use super::{Exit, Failure, open, print, print_json};
+use super::{Exit, Failure, open, print_json, print_text};
 use serde_json::json;
 
 pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
@@ -42,6 +42,8 @@ pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     line("took", run.seconds.map(crate::report::format::duration));
     line("memory", run.peak_memory.map(|m| crate::report::format::bytes(m as u64)));
     line("call", run.command.clone());
+    let kept = store.weights(&run.id)?;
+    line("weights", kept.map(|kept| crate::report::format::bytes(kept.bytes)));
     line("error", run.error.clone());
     for remark in crate::score::quality::remarks(&run.values) {
         line("note", Some(remark));
@@ -77,6 +79,6 @@ pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
             );
         }
     }
-    print(&out)?;
+    print_text(&out)?;
     Ok(Exit::Done)
 }

@@ -51,6 +51,24 @@ pub(super) fn listen(grace: Option<Duration>) -> Result<&'static Stop, Failure> 
     Ok(&STOP)
 }
 
+/// The same for work that ends where it is and is taken up again: a flag that the first signal sets.
+pub(super) fn flag() -> Result<&'static AtomicBool, Failure> {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    let ignored = ignored();
+    let heard = ASKING.iter().map(|(signal, _)| *signal).filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(heard.collect::<Vec<_>>())?;
+    let wait = move || {
+        for signal in signals.forever() {
+            if ASKED.swap(true, Ordering::Relaxed) && signal == SIGINT {
+                std::process::exit(Exit::Interrupted as i32);
+            }
+            say("\nstopping; Ctrl-C (again) stops at once");
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(&ASKED)
+}
+
 /// Signals that this process was started to ignore, as bits from 0; none where the system does not say.
 fn ignored() -> u64 {
     std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_in(&status))

@@ -2,9 +2,9 @@
 
 use super::args::VerifyArgs;
 use super::progress::{RunProgress, say, spinner};
-use super::{Exit, Failure, open, print, print_json, signals};
+use super::{Exit, Failure, open, print_json, print_text, signals};
 use crate::dataset::Dataset;
-use crate::experiment::config::Engine;
+use crate::experiment::config::{Engine, Keep};
 use crate::report::format::number;
 use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
@@ -18,7 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
-    let store = match Store::open_to_read(&args.store.db.db) {
+    let db = &args.store.db.db;
+    let opened = match args.keep_weights && db.is_file() {
+        true => Store::open(db),
+        false => Store::open_to_read(db),
+    };
+    let store = match opened {
         Err(e @ Error::Damaged { .. }) => return Err(Failure { exit: Exit::NotAll, message: e.to_string() }),
         other => open::told(other?),
     };
@@ -26,7 +31,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let check = store.check()?;
     drop(spinner);
     if !args.store.json {
-        print(&describe_file(&store, &check))?;
+        print_text(&describe_file(&store, &check))?;
     }
     let verified = match &args.dataset {
         Some(dir) => again(args, &store, dir)?,
@@ -37,7 +42,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     if args.store.json {
         print_json(&json!({ "db": store.path(), "holds": whole && holds, "file": check, "retrained": verified }))?;
     } else {
-        print(&verified.iter().map(describe_run).collect::<String>())?;
+        print_text(&verified.iter().map(describe_run).collect::<String>())?;
         if args.dataset.is_none() && whole {
             say("next: unmute verify --dataset DIR trains some runs again and compares every bit");
         }
@@ -60,6 +65,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         fail_fast: false,
         retries: 0,
         checkpoint_every: Duration::from_secs(u64::from(u32::MAX)),
+        keep: if args.keep_weights { Keep::All } else { Keep::None },
     };
     let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = signals::listen(Some(Duration::ZERO))?;

@@ -94,8 +94,8 @@ pub(super) fn unchanged(dataset: &Dataset) -> Result<(), Error> {
     Ok(())
 }
 
-/// One hash over the parts' hashes.
-pub(super) fn fingerprint(hashes: &[(String, String)]) -> String {
+/// One hash over the parts' hashes: what a data set's fingerprint is.
+pub fn fingerprint(hashes: &[(String, String)]) -> String {
     let mut hasher = blake3::Hasher::new();
     for (file, hash) in hashes {
         hasher.update(file.as_bytes()).update(b"\0").update(hash.as_bytes()).update(b"\n");
@@ -128,11 +128,8 @@ fn hash(features: &Features) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Over what changes a number: not the name, the notes or the command line.
 fn manifest_hash(dataset: &Dataset) -> String {
-    let m = &dataset.manifest;
-    let text = serde_json::json!([m.kind, m.frames, m.classes, m.streams, m.audio]).to_string();
-    blake3::hash(text.as_bytes()).to_hex().to_string()
+    dataset.manifest.content_hash()
 }
 
 fn clips_hash(dataset: &Dataset) -> String {

@@ -147,6 +147,12 @@ impl Manifest {
         Ok(())
     }
 
+    /// The hash of what changes a number: not of the name, the notes or the command line.
+    pub fn content_hash(&self) -> String {
+        let text = serde_json::json!([self.kind, self.frames, self.classes, self.streams, self.audio]).to_string();
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
     /// The audio feature called `name`, if the data set has it.
     pub fn audio(&self, name: &str) -> Option<&Feature> {
         self.audio.iter().find(|f| f.name == name)

@@ -42,6 +42,7 @@ pub mod synth;
 mod view;
 mod writer;
 
+pub use check::fingerprint;
 pub use clips::{Clip, Split};
 pub use error::Error;
 pub use features::{Features, Precision};

@@ -2,8 +2,11 @@
 
 use crate::experiment::config::Engine;
 use crate::gpu::memory::MemoryPlan;
+use crate::model::Sizes;
+use crate::model::generator::Generator;
 use crate::score::Solver;
-use crate::train::heads::Head;
+use crate::train::cell_trainer::TrainedNetwork;
+use crate::train::heads::{Head, TrainedHead};
 use crate::train::{Checkpoint, Error, Task, Trainer};
 
 /// A device for one run. It stays on its thread, and gives back what it keeps for reuse when it is dropped.
@@ -21,14 +24,16 @@ pub trait Device {
         plan: MemoryPlan,
     ) -> Result<Box<dyn Trainer>, Error>;
 
-    /// Trains a head on a visual stream: probabilities of its val clips, (M, K), and the final train loss. `step` is told the
-    /// steps done and all that there are.
+    /// Trains a head on a visual stream. `step` is told the steps done and all that there are.
     fn head(
         &self,
         head: &Head,
         engine: Engine,
         step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
-    ) -> Result<(Vec<f32>, f64), Error>;
+    ) -> Result<TrainedHead, Error>;
+
+    /// A network of these sizes to put trained weights into ([`TrainedNetwork::restore`]).
+    fn network(&self, engine: Engine, generator: &Generator, sizes: Sizes) -> Result<Box<dyn TrainedNetwork>, Error>;
 
     /// What trains SVMs and computes their decision values.
     fn solver(&self) -> Result<Box<dyn Solver>, Error>;

@@ -3,12 +3,13 @@
 use super::api::Device;
 use crate::experiment::config::Engine;
 use crate::gpu::memory::{Features, MemoryPlan};
+use crate::model::Sizes;
 use crate::model::generator::Generator;
 use crate::score::Solver;
 use crate::score::solver::OnCpu;
 use crate::train::cell_trainer::{CellTrainer, TrainedNetwork};
 use crate::train::fused::{self, FusedNetwork};
-use crate::train::heads::{Head, train_head};
+use crate::train::heads::{Head, TrainedHead, train_head};
 use crate::train::reference::{self, ReferenceNetwork};
 use crate::train::round_robin::RoundRobin;
 use crate::train::{Checkpoint, Error, Task, Trainer};
@@ -37,12 +38,16 @@ impl Device for OnTheCpu {
         head: &Head,
         engine: Engine,
         step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
-    ) -> Result<(Vec<f32>, f64), Error> {
+    ) -> Result<TrainedHead, Error> {
         let mut network = match engine {
             Engine::Fused => fused::head(head),
             Engine::Dfdx => reference::head(cached(), head)?,
         };
         train_head(head, &mut *network, step)
+    }
+
+    fn network(&self, on: Engine, generator: &Generator, sizes: Sizes) -> Result<Box<dyn TrainedNetwork>, Error> {
+        engine(on, generator, &generator.describe().network(sizes), sizes.frames, 0)
     }
 
     fn solver(&self) -> Result<Box<dyn Solver>, Error> {

@@ -8,10 +8,12 @@ use crate::gpu::driver::Driver;
 use crate::gpu::memory::{Features, MemoryPlan};
 use crate::gpu::svm::OnDevice;
 use crate::gpu::{api::GpuApi, heads};
+use crate::model::Sizes;
+use crate::model::generator::Generator;
 use crate::score::Solver;
 use crate::train::cell_trainer::TrainedNetwork;
 use crate::train::fused;
-use crate::train::heads::{Head, train_head};
+use crate::train::heads::{Head, TrainedHead, train_head};
 use crate::train::reference::{self, ReferenceNetwork};
 use crate::train::{Checkpoint, Error, Task, Trainer};
 use dfdx::tensor::{Cache, Cuda};
@@ -75,13 +77,19 @@ impl Device for OnGpu {
         head: &Head,
         engine: Engine,
         step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
-    ) -> Result<(Vec<f32>, f64), Error> {
+    ) -> Result<TrainedHead, Error> {
         match engine {
             Engine::Dfdx => train_head(head, &mut *reference::head(self.dfdx()?, head)?, step),
             Engine::Fused if heads::fits(head, self.driver.free_bytes()?) => heads::train(&*self.driver, head, step),
             // What does not fit is trained by the CPU, batch by batch.
             Engine::Fused => train_head(head, &mut *fused::head(head), step),
         }
+    }
+
+    /// On dfdx's operations: our kernels are for training side by side.
+    fn network(&self, _: Engine, generator: &Generator, sizes: Sizes) -> Result<Box<dyn TrainedNetwork>, Error> {
+        let network = generator.describe().network(sizes);
+        Ok(Box::new(ReferenceNetwork::new(self.dfdx()?, generator.clone(), &network, sizes.frames, 0)?))
     }
 
     fn solver(&self) -> Result<Box<dyn Solver>, Error> {

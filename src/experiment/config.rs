@@ -47,6 +47,17 @@ words!(
     }
 );
 words!(
+    /// Which trained weights stay when runs have ended.
+    Keep {
+        /// Those of the best seed of each cell by `fusion.select_on`, and the small heads on the streams of every seed.
+        Best = "best",
+        /// Those of every run.
+        All = "all",
+        /// None.
+        None = "none",
+    }
+);
+words!(
     /// Scale of the regression target (A4).
     Target {
         /// Standardised with the statistics of the sounded train clips; undone before the SVM.
@@ -143,6 +154,9 @@ pub struct Train {
     /// What trains.
     #[serde(skip_serializing_if = "Engine::is_fused")]
     pub engine: Engine,
+    /// Which trained weights stay. No number depends on it: it is neither hashed nor stored, and no axis of a grid.
+    #[serde(skip_serializing)]
+    pub keep: Keep,
 }
 
 impl Engine {
@@ -174,6 +188,7 @@ impl Default for Train {
             kl_block: None,
             target: Target::Standardised,
             engine: Engine::Fused,
+            keep: Keep::Best,
         }
     }
 }

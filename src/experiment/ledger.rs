@@ -56,11 +56,13 @@ pub struct Entry {
 impl Entry {
     /// The decision in words, with what is otherwise here put first.
     pub fn told(&self) -> String {
-        if self.here.is_empty() {
+        // A key in braces is shown with its value here, so that the decision speaks of this experiment.
+        let shown = |key: &str| self.decision.contains(&format!("{{{key}}}"));
+        let others = self.here.iter().filter(|(key, _)| !shown(key));
+        let otherwise: Vec<String> = others.map(|(key, value)| format!("{key} is {}", plain(value))).collect();
+        if otherwise.is_empty() {
             return self.decision.clone();
         }
-        let otherwise: Vec<String> =
-            self.here.iter().map(|(key, value)| format!("{key} is {}", plain(value))).collect();
         format!("Here {}. Of the experiment that the ledger was written for: {}", otherwise.join(", "), self.decision)
     }
 }

@@ -9,7 +9,7 @@ use super::linear::{self, Shape};
 use super::losses::Labels;
 use super::memory::budget;
 use crate::train::Error;
-use crate::train::heads::Head;
+use crate::train::heads::{Head, TrainedHead};
 use rayon::prelude::*;
 
 /// Whether mean frames, parameters and a batch fit into so many bytes.
@@ -21,12 +21,12 @@ pub fn fits(head: &Head, free: u64) -> bool {
     (numbers * size_of::<f32>() + 2 * rows * size_of::<i64>()) as u64 <= budget(free)
 }
 
-/// Trains: probabilities (M, K), and the final train loss. `step` is told the steps done and all that there are.
+/// Trains. `step` is told the steps done and all that there are.
 pub fn train<E: GpuApi>(
     engine: &E,
     head: &Head,
     step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
-) -> Result<(Vec<f32>, f64), Error> {
+) -> Result<TrainedHead, Error> {
     let Head { labels, classes, tsn, .. } = *head;
     let (width, steps, n) = (head.width(), head.steps(), labels.len());
     let x = Buffer::of(engine, head.train)?;
@@ -75,15 +75,17 @@ pub fn train<E: GpuApi>(
         mean_loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / n as f64;
     }
     let rows = head.val.len() / width.max(1);
+    let mut trained =
+        TrainedHead { probabilities: Vec::new(), loss: mean_loss, weights: w.read(engine)?, bias: b.read(engine)? };
     if rows == 0 {
-        return Ok((Vec::new(), mean_loss));
+        return Ok(trained);
     }
     let (val, logits) = (Buffer::of(engine, head.val)?, Buffer::zeros(engine, rows * classes)?);
     let shape = Shape { cells: 1, rows, from: width, to: classes, shared: false };
     linear::forward(engine, &shape, val.all(), w, b, logits.all())?;
-    let mut p = logits.all().read(engine)?;
-    p.par_chunks_exact_mut(classes.max(1)).for_each(softmax);
-    Ok((p, mean_loss))
+    trained.probabilities = logits.all().read(engine)?;
+    trained.probabilities.par_chunks_exact_mut(classes.max(1)).for_each(softmax);
+    Ok(trained)
 }
 
 /// Weights, of which there are so many, and biases.

@@ -111,7 +111,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Whether two values are the same; 1 and 1.0 are.
-pub fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
         (Some(Value::Number(a)), Some(Value::Number(b))) => a == b || a.as_f64() == b.as_f64(),
         (Some(Value::Array(a)), Some(Value::Array(b))) => {

@@ -5,14 +5,12 @@
 //! where it is of the same data set and differs from the experiment in that alternative alone.
 
 use super::claims::{Judgement, judge};
-use super::departures::same;
 use super::evaluate::evaluate_at;
 use super::format::signed;
 use super::measure::Measure;
 use super::paired::Ours;
 use super::scores::Results;
 use super::table::{EvaluatedTable, Row};
-use crate::experiment::Config;
 use crate::experiment::claims::Metric;
 use crate::experiment::ledger::Alternative;
 use crate::experiment::tables::TableKind;
@@ -81,13 +79,6 @@ pub fn sets(alternative: &Alternative) -> Vec<String> {
     alternative.set.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// Whether the experiment has what the alternative would set already, so that there is nothing to move.
-pub fn in_force(config: &Config, alternative: &Alternative) -> bool {
-    let config = serde_json::to_value(config).unwrap_or_default();
-    let value = |key: &str| key.split('.').try_fold(&config, |place, part| place.get(part));
-    !alternative.set.is_empty() && alternative.set.iter().all(|(key, set)| same(value(key), Some(set)))
-}
-
 /// What is said of such an alternative.
 pub const IN_FORCE: &str = "is what the experiment has already, so there is nothing to compare";
 
@@ -116,7 +107,7 @@ pub fn movements(
                 moves: Vec::new(),
                 flips: Vec::new(),
             };
-            if in_force(&base.config, alternative) {
+            if alternative.is_the_setting(&base.config) {
                 movement.skipped = Some(IN_FORCE.into());
                 out.push(movement);
                 continue;

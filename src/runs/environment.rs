@@ -24,6 +24,7 @@ pub fn record(threads: usize, workers: usize, device: &str) -> Value {
         "features": env!("UNMUTE_FEATURES"),
         "os": os(),
         "host": host(),
+        "folder": std::env::current_dir().ok(),
         "cpu": cpu(),
         "cpu_features": cpu_features(),
         "cores": std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -59,6 +60,33 @@ fn driver() -> Option<String> {
 /// The machine's name.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The boot of this machine and the PID namespace of this process: what a pid means something within.
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_string());
+    let boot = read("/proc/sys/kernel/random/boot_id").or_else(boot_time).unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned());
+    format!("{boot} {}", namespace.unwrap_or_default()).trim().to_string()
+}
+
+/// When this machine was booted, in seconds since 1970.
+fn boot_time() -> Option<String> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime ")).map(|time| time.trim().to_string())
+}
+
+/// An id that no other process has, drawn when it is first asked for.
+pub fn worker_id() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    static ID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let drawn = || {
+        // Keys of hash maps are drawn from the system's random numbers.
+        let half = || std::collections::hash_map::RandomState::new().build_hasher().finish();
+        let text = format!("{} {} {} {}", half(), half(), std::process::id(), crate::store::now());
+        blake3::hash(text.as_bytes()).to_hex().as_str()[..32].to_string()
+    };
+    ID.get_or_init(drawn).clone()
 }
 
 fn os() -> String {
@@ -113,6 +141,11 @@ pub fn process_runs(pid: i64) -> bool {
         && !stat(pid).is_some_and(|words| matches!(words.first().map(String::as_str), Some("Z" | "X")))
 }
 
+/// Whether a process of this machine is stopped, and may never go on.
+pub fn process_stopped(pid: i64) -> bool {
+    stat(pid).is_some_and(|words| matches!(words.first().map(String::as_str), Some("T" | "t")))
+}
+
 /// The words of `/proc/PID/stat` from the state on, where the system has it.
 fn stat(pid: i64) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -128,8 +161,7 @@ const USER_HZ: i64 = 100;
 pub fn process_began(pid: i64) -> Option<String> {
     // In ticks since boot.
     let ticks: i64 = stat(pid)?.get(19)?.parse().ok()?;
-    let boot: i64 =
-        std::fs::read_to_string("/proc/stat").ok()?.lines().find_map(|l| l.strip_prefix("btime "))?.parse().ok()?;
+    let boot: i64 = boot_time()?.parse().ok()?;
     Some(crate::store::timestamp(boot + ticks / USER_HZ - 2, 0))
 }
 

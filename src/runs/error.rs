@@ -1,7 +1,7 @@
 //! Why a run failed.
 
 use crate::report::format::bytes;
-use crate::{score, store, train};
+use crate::{dataset, score, store, train};
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum Error {
     /// What it reads from the store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Its data, which are not those any more that it began with.
+    #[error(transparent)]
+    Data(#[from] dataset::Error),
     /// The SVM bank that it is scored with.
     #[error("the SVM bank of {audio}: {why}")]
     Bank {

@@ -7,24 +7,34 @@ pub mod environment;
 mod error;
 pub mod estimate;
 pub mod fingerprint;
+pub mod footage;
 pub mod grouping;
+mod keep;
+mod liveness;
 pub mod memory;
 pub mod plan;
+pub mod portable;
 pub mod queue;
 mod run_recorder;
+mod source;
 mod stop;
+pub mod trained;
 pub mod verify;
+pub mod weights;
 pub mod why;
 pub mod work;
 mod worker;
 
 pub use error::Error;
+pub use keep::merit;
+pub use liveness::alive;
 pub use plan::{Plan, Planned};
 pub use stop::Stop;
 
 use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
+use crate::experiment::config::Keep;
 use crate::score::Scores;
 use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
@@ -151,6 +161,8 @@ pub struct Options {
     pub retries: usize,
     /// Seconds between checkpoints.
     pub checkpoint_every: Duration,
+    /// Which trained weights stay.
+    pub keep: Keep,
 }
 
 /// What came of it.
@@ -162,20 +174,6 @@ pub struct Summary {
     pub failed: usize,
     /// Whether somebody pressed Ctrl-C.
     pub interrupted: bool,
-}
-
-const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// Whether somebody still works on a run: a process of this machine is asked, one of another machine has to have given
-/// a sign of life within the grace period.
-pub fn alive(host: &str, pid: i64, heartbeat: &str) -> bool {
-    if host == environment::host() {
-        // A process that began after the last sign of life has only inherited the number.
-        let inherited = environment::process_began(pid).is_some_and(|began| began.as_str() > heartbeat);
-        return environment::process_runs(pid) && !inherited;
-    }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default() - worker::GRACE;
-    heartbeat > store::timestamp(since.as_secs() as i64, 0).as_str()
 }
 
 /// What the workers of a call have in common.
@@ -216,8 +214,11 @@ pub fn run_all(
             views.insert(view.fingerprint.clone(), store.put_view(view, dataset_id)?);
         }
     }
-    let record = environment::record(options.threads, options.workers, &which.name());
+    let mut record = environment::record(options.threads, options.workers, &which.name());
+    record["experiment"] = source::source(&plan.folder);
     let worker = Worker {
+        id: environment::worker_id(),
+        machine: environment::machine(),
         host: environment::host(),
         pid: std::process::id(),
         command: command.into(),
@@ -259,7 +260,7 @@ pub fn run_all(
 impl<'a> RunContext<'a> {
     /// Gives a sign of life for all runs of this process until `ended` is closed.
     fn beat(&self, ended: std::sync::mpsc::Receiver<()>) {
-        while ended.recv_timeout(HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        while ended.recv_timeout(liveness::HEARTBEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             if let Err(error) = self.store.heartbeat(&self.worker) {
                 self.give_up(error);
             }

@@ -7,6 +7,7 @@ use crate::experiment::{Cell, Experiment, Part};
 use crate::model::Sizes;
 use crate::store::{CellRecord, State};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A cell with the view it runs on.
@@ -32,6 +33,8 @@ pub struct Plan {
     pub cells: Vec<Planned>,
     /// The data set.
     pub dataset: Arc<Dataset>,
+    /// The experiment's folder; empty where it was read from a store.
+    pub folder: PathBuf,
 }
 
 /// A run that is to be done.
@@ -88,7 +91,7 @@ impl Plan {
             check_blocks(experiment, &cell, &dataset)?;
             cells.push(Planned { fingerprint: fingerprint(&spec, None), view: Some(view), cell, spec, skipped, runs });
         }
-        Ok(Plan { cells, dataset })
+        Ok(Plan { cells, dataset, folder: experiment.dir.clone() })
     }
 
     /// The cells as the store keeps them.

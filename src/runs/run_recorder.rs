@@ -110,8 +110,17 @@ impl Listener for RunRecorder<'_, '_> {
         let stopped = self.shared.interrupt.is_asked();
         let after = self.progress.after(epoch.epoch, self.shared.options.checkpoint_every, stopped);
         if after != After::Next {
+            // A state that was reached with other data is not gone on from once the old ones are back.
+            let data = self.shared.plan.dataset.check_unchanged();
+            data.map_err(|changed| Error::Unsupported(changed.to_string()))?;
             // The epochs first: a checkpoint whose epochs are lost would leave a hole in the curve.
-            self.shared.store.put_epochs(self.id, self.new_epochs()).map_err(|e| self.give_up(e))?;
+            match self.shared.store.put_epochs(self.id, &self.shared.worker, self.new_epochs()) {
+                Ok(true) => {}
+                // We gave no sign of life for so long that another worker has it now; its checkpoint is not ours to write.
+                Ok(false) => return Err(Error::Interrupted),
+                Err(error @ store::Error::NotFinite { .. }) => return Err(Error::Refused(error.to_string())),
+                Err(error) => return Err(self.give_up(error)),
+            }
             self.kept = self.epochs.len();
             let written = checkpoint::save(&self.checkpoint, &checkpoint()?);
             written.map_err(|e| self.give_up(store::Error::of_file(&self.checkpoint, &e)))?;

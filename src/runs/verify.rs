@@ -2,10 +2,10 @@
 
 use super::engines::EngineDifference;
 use super::why::without_code;
-use super::{Event, Options, Plan, Planned, Stop, environment, run_all, run_name};
+use super::{Event, Options, Plan, Planned, Stop, environment, run_all, run_name, weights};
 use crate::dataset::Dataset;
 use crate::device::Which;
-use crate::experiment::config::Engine;
+use crate::experiment::config::{Engine, Keep};
 use crate::experiment::{Experiment, Part};
 use crate::store::{
     self, Difference, ExperimentRecord, Parting, RunRecord, ScoreDifference, State, Store, differences, parting,
@@ -59,6 +59,9 @@ pub enum Error {
     /// The store, or the temporary one.
     #[error("{0}")]
     Store(#[from] store::Error),
+    /// Weights that were to be kept.
+    #[error(transparent)]
+    Weights(#[from] super::weights::Error),
     /// No place for a temporary store.
     #[error("a temporary folder: {0}\n  next: free some space, or point TMPDIR elsewhere")]
     Folder(std::io::Error),
@@ -128,7 +131,7 @@ pub fn verify(
             cells.push(Planned { runs: vec![again.clone()], ..planned.clone() });
         }
         if !cells.is_empty() {
-            let part = Plan { cells, dataset: plan.dataset.clone() };
+            let part = Plan { cells, dataset: plan.dataset.clone(), folder: plan.folder.clone() };
             run_all(which, &again, &part, options, "verify", interrupt, &listen)?;
         }
     }
@@ -142,7 +145,12 @@ pub fn verify(
                 None => verified.error = Some("no stored experiment has its cell any more".into()),
                 Some((planned, id)) => match again.run(&id)? {
                     Some(second) if second.state == State::Done => match engine {
-                        None => compare(store, run, &again, &second, &here, &mut verified)?,
+                        None => {
+                            compare(store, run, &again, &second, &here, &mut verified)?;
+                            if verified.holds && options.keep == Keep::All {
+                                weights::adopt(store, run, &again, &second)?;
+                            }
+                        }
                         Some(engine) => compare_engines(store, run, &again, &second, engine, &mut verified)?,
                     },
                     _ => {

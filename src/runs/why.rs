@@ -60,13 +60,11 @@ impl<'a> History<'a> {
         let open: Vec<&(Option<u64>, String)> = planned.runs.iter().filter(|(_, id)| !self.done(id)).collect();
         let first = open.first()?;
         if let Some(run) = open.iter().find_map(|(_, id)| self.states.get(id.as_str())) {
-            let heartbeat = run.heartbeat_at.as_deref().unwrap_or_default();
             match run.state {
                 State::Failed => return Some("failed before; would be tried again".into()),
                 State::Interrupted => return Some("interrupted; would go on".into()),
                 State::Running => {
-                    let alive =
-                        super::alive(run.host.as_deref().unwrap_or_default(), run.pid.unwrap_or_default(), heartbeat);
+                    let alive = super::alive(&run.owner());
                     let gone = "begun by a process that is gone; would be taken up again";
                     return Some(if alive { "running" } else { gone }.into());
                 }

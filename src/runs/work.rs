@@ -14,7 +14,7 @@ use crate::score::platt::Sigmoid;
 use crate::score::{Scores, Solver};
 use crate::store::{BankRecord, RunResult};
 use crate::train::batches::audio_rows;
-use crate::train::heads::{Head, HeadData};
+use crate::train::heads::{Head, HeadData, TrainedHead};
 use crate::train::{self, Checkpoint, Task, Trainer, Vision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,12 +66,12 @@ fn run_stream(
     let HeadData { train, labels, val } = HeadData::of(&job.view, &job.vision, stream)?;
     let classes = job.view.dataset.classes();
     let head = Head { stream, train: &train, labels: &labels, val: &val, classes, tsn: &config.tsn, seed: job.seed };
-    let (p, loss) = device.head(&head, config.train.engine, step)?;
-    let scores = Scores::complete(p, classes);
+    let TrainedHead { probabilities, loss, weights, bias } = device.head(&head, config.train.engine, step)?;
+    let scores = Scores::complete(probabilities, classes);
     scores.check("lower tsn.lr")?;
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
-    Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None })
+    Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None, head: Some([weights, bias]) })
 }
 
 /// Val clips that sound, and their places among the val clips.
@@ -106,7 +106,7 @@ fn run_bank(solver: &dyn Solver, job: &Job, audio: &str) -> Result<RunResult, Er
     let scores = real_scores(&bank, view, audio, solver)?;
     let mut values = accuracies(&scores, view);
     values.extend(bank.quality().values());
-    Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)) })
+    Ok(RunResult { scores: vec![("real".into(), scores)], values, bank: Some(bank_record(&bank)), head: None })
 }
 
 /// What a generator's training begins with.
@@ -176,7 +176,8 @@ pub fn score(job: &Job, trainer: &dyn Trainer, cell: usize, solver: &dyn Solver)
     if own.is_some() {
         kept.push(("real".into(), real.clone()));
     }
-    Ok(RunResult { scores: kept, values, bank: None })
+    let bank = own.map(|own| bank_record(&own.0));
+    Ok(RunResult { scores: kept, values, bank, head: None })
 }
 
 fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) -> Result<RunResult, Error> {
@@ -201,7 +202,7 @@ fn run_control(solver: &dyn Solver, job: &Job, audio: &str, control: Control) ->
     let scores = Scores::complete(shared.0.probabilities(&generated, classes, solver)?, classes);
     let mut values = filled_values(&scores, &shared.1, view);
     feature_errors(&mut values, &generated, view, audio)?;
-    Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None })
+    Ok(RunResult { scores: vec![("generated".into(), scores)], values, bank: None, head: None })
 }
 
 fn filled_values(generated: &Scores, real: &Scores, view: &View) -> BTreeMap<String, f64> {

@@ -1,5 +1,6 @@
 //! From a group of runs to what the store keeps of each: claimed run by run, trained side by side, scored one by one.
 
+use super::liveness::Watch;
 use super::memory::{self, Share, TooLarge};
 use super::plan::Open;
 use super::queue::{evenly, name};
@@ -8,15 +9,12 @@ use super::work::{self, Job};
 use super::{Error, Event, RunContext, alive, checkpoint, environment};
 use crate::device::Device;
 use crate::experiment::Part;
-use crate::store::{Claim, State};
+use crate::store::{self, Claim, State};
 use crate::train::{self, Listener, Trainer, train};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// A worker that gives no sign of life for this long on another machine is taken for dead.
-pub(super) const GRACE: Duration = Duration::from_secs(120);
 
 /// A run that this process has claimed.
 struct Claimed<'p> {
@@ -59,7 +57,7 @@ impl<'a> RunContext<'a> {
                         ours.push(Claimed { open, attempt, retries: self.options.retries, spent: 0.0 });
                     }
                     Ok(Claim::Done) => {}
-                    Ok(Claim::Theirs { .. }) => {
+                    Ok(Claim::Theirs(_)) => {
                         if let Ok(mut put_off) = put_off.lock() {
                             put_off.push(open);
                         }
@@ -131,26 +129,19 @@ impl<'a> RunContext<'a> {
     pub(super) fn wait_for(&self, open: Open<'a>, mut retries: usize) {
         let run = self.new_run(open);
         let mut told = false;
-        // The clock of another machine may be ahead of ours: no new sign of life while we watch is death as well.
-        let mut seen: Option<(String, Instant)> = None;
+        let mut watch = Watch::default();
         loop {
-            let silent = |beat: &str| seen.as_ref().is_some_and(|(last, at)| last == beat && at.elapsed() > GRACE);
-            let lives = |host: &str, pid: i64, beat: &str| {
-                alive(host, pid, beat) && (host == self.worker.host || !silent(beat))
-            };
-            match self.store.claim(&run, &self.worker, &lives) {
+            match self.store.claim(&run, &self.worker, &|owner| watch.lives(owner)) {
                 Err(error) => return self.give_up(error),
                 Ok(Claim::Done) => return,
-                Ok(Claim::Theirs { .. }) if self.stopped() => return,
+                Ok(Claim::Theirs(_)) if self.stopped() => return,
                 // Runs that others need must be waited for; the rest too, so that a table is complete when we return.
-                Ok(Claim::Theirs { host, pid, heartbeat }) => {
-                    if seen.as_ref().is_none_or(|(last, _)| *last != heartbeat) {
-                        seen = Some((heartbeat, Instant::now()));
-                    }
+                Ok(Claim::Theirs(owner)) => {
                     if !told {
-                        (self.watch)(Event::Theirs { name: open.name(), host, pid });
+                        (self.watch)(Event::Theirs { name: open.name(), host: owner.host.clone(), pid: owner.pid });
                         told = true;
                     }
+                    watch.saw(owner);
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Ok(Claim::Ours(attempt)) => {
@@ -190,7 +181,9 @@ impl<'a> RunContext<'a> {
                     true => Err(train::Error::Interrupted),
                     false => recorder.step(done, total),
                 };
-                work::run(&*device, &job, &mut step)
+                let result = work::run(&*device, &job, &mut step)?;
+                self.keep_head(&run.open, &job, &result)?;
+                Ok(result)
             })
         });
         compute::buffer_pool::clear();
@@ -304,7 +297,11 @@ impl<'a> RunContext<'a> {
         cell: usize,
     ) -> (Open<'a>, Ended) {
         let started = Instant::now();
-        let result = caught(|| work::score(job, trainer, cell, &*device.solver()?));
+        let result = caught(|| {
+            let result = work::score(job, trainer, cell, &*device.solver()?)?;
+            self.keep_generator(&run.open, job, trainer, cell, &result)?;
+            Ok(result)
+        });
         run.spent += started.elapsed().as_secs_f64();
         let ended = match result {
             Ok(result) => self.finish(&run, recorder, &result),
@@ -314,9 +311,24 @@ impl<'a> RunContext<'a> {
     }
 
     fn finish(&self, run: &Claimed, recorder: &RunRecorder<'_, 'a>, result: &crate::store::RunResult) -> Ended {
+        // Numbers are kept under the fingerprint of the data that were there at the beginning.
+        if let Err(error) = self.plan.dataset.check_unchanged() {
+            recorder.forget();
+            return self.fail(run, &error.into());
+        }
         let (id, seconds) = (run.open.id, run.spent);
-        let stored = self.store.finish(id, recorder.new_epochs(), result, seconds, environment::peak_memory());
-        if let Err(error) = stored {
+        let memory = environment::peak_memory();
+        match self.store.finish(id, &self.worker, recorder.new_epochs(), result, seconds, memory) {
+            Ok(true) => {}
+            // We gave no sign of life for so long that another worker has it now.
+            Ok(false) => return Ended::Elsewhere,
+            Err(error @ store::Error::NotFinite { .. }) => return self.fail(run, &Error::Store(error)),
+            Err(error) => {
+                self.give_up(error);
+                return Ended::Failed;
+            }
+        }
+        if let Err(error) = self.keep_the_best(&run.open) {
             self.give_up(error);
             return Ended::Failed;
         }

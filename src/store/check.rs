@@ -1,8 +1,12 @@
 //! Whether the file is whole: SQLite's own checks, the hash of every blob, and that every finished run has what a report
 //! needs. Goes on after each thing it finds, so that one learns what can still be read.
 
-use super::{Error, Store, VERSION};
+use super::inspect::{self, Inspector};
+use super::row_hash::Table;
+use super::{Error, ExperimentRecord, Store, VERSION};
 use serde::Serialize;
+use sqlx::Row;
+use std::collections::BTreeSet;
 
 /// What a check of the file found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -26,22 +30,8 @@ pub struct Damage {
     pub what: String,
 }
 
-/// What is said of a run whose numbers do not match their hash.
-pub(super) const CHANGED: &str = "its epochs, values or scores are not those that it was finished with";
-
 /// Lines of SQLite's report that are shown.
 const LINES: usize = 20;
-
-struct Checked {
-    id: String,
-    name: String,
-    kind: String,
-    state: String,
-    spec: String,
-    seed: Option<i64>,
-    view: i64,
-    hash: Option<String>,
-}
 
 impl Store {
     /// Checks everything that can be checked without the data set. An error is a file that cannot be read at all.
@@ -71,16 +61,13 @@ impl Store {
             }
             Err(e) => add(&mut check, format!("references: {}", why(&e))),
         }
-        match self.checked_runs() {
-            Ok(runs) => {
-                for run in &runs {
-                    check.runs += 1;
-                    for what in self.check_run(run, &mut check.blobs) {
-                        check.damage.push(Damage { run: Some(run.id.clone()), name: Some(run.name.clone()), what });
-                    }
-                }
+        match self.look(async |inspector| Everything::of(inspector).await) {
+            Ok(all) => {
+                check.runs = all.runs;
+                check.blobs = all.blobs;
+                check.damage.extend(all.damage);
             }
-            Err(e) => add(&mut check, format!("the list of runs: {}", why(&e))),
+            Err(e) => add(&mut check, why(&e)),
         }
         match self.experiment_names() {
             Ok(names) => {
@@ -102,12 +89,41 @@ impl Store {
         Ok((line != "ok").then_some(line))
     }
 
-    fn numbers_hash(&self, id: &str) -> Result<String, Error> {
-        let hash = async {
+    /// Looks through one connection that reads.
+    fn look<T>(&self, work: impl AsyncFnOnce(&mut Inspector<'_>) -> Result<T, sqlx::Error>) -> Result<T, Error> {
+        let looked = async {
             let mut connection = self.readers.acquire().await?;
-            super::run_hash::hash(&mut connection, "main", id).await
+            work(&mut Inspector::new(&mut connection, "main")).await
         };
-        self.runtime.block_on(hash).map_err(|e| Error::of_sqlx(&self.path, e))
+        self.runtime.block_on(looked).map_err(self.fail())
+    }
+
+    /// What is wrong with all that a report of an experiment is made of: its own row and cells, its data set and views, and its
+    /// finished runs with every number of theirs. Reads what a report reads, once.
+    pub fn check_experiment(&self, experiment: &ExperimentRecord) -> Result<Vec<Damage>, Error> {
+        self.look(async |inspector| {
+            let mut damage = Vec::new();
+            let views: BTreeSet<i64> = experiment.cells.iter().filter_map(|c| c.view_id).collect();
+            let rows = [(Table::Experiment, experiment.id), (Table::Dataset, experiment.dataset_id)];
+            for (table, id) in rows.into_iter().chain(views.into_iter().map(|id| (Table::View, id))) {
+                let wrong = inspector.of_table(table, id).await;
+                damage.extend(wrong.into_iter().map(|what| Damage::of_row(table, &id.to_string(), &what)));
+            }
+            let mut seen = BTreeSet::new();
+            for cell in experiment.cells.iter().filter_map(|c| c.fingerprint.as_ref()) {
+                if !seen.insert(cell) {
+                    continue;
+                }
+                let sql = "SELECT id, key, seed FROM run WHERE cell = ? AND state = 'done' ORDER BY rowid";
+                let runs = sqlx::query(sql).bind(cell).fetch_all(inspector.connection()).await?;
+                for run in &runs {
+                    let (id, name) = named(run)?;
+                    let wrong = inspector.run(&id).await;
+                    damage.extend(wrong.into_iter().map(|what| Damage::of_run(&id, &name, what)));
+                }
+            }
+            Ok(damage)
+        })
     }
 
     /// Whether the file ends in the middle of a page, which SQLite takes for a page of zeros where it only looks.
@@ -119,110 +135,75 @@ impl Store {
         Ok(cut.then(|| format!("the file is cut off: {length} bytes are no whole number of pages of {page}")))
     }
 
-    fn checked_runs(&self) -> Result<Vec<Checked>, Error> {
-        let rows = self.rows(sqlx::query(
-            "SELECT id, key, seed, kind, state, spec, view_id, numbers_hash FROM run ORDER BY rowid",
-        ))?;
-        rows.iter()
-            .map(|r| {
-                let (key, seed): (String, Option<i64>) = (self.get(r, 1)?, self.get(r, 2)?);
-                Ok(Checked {
-                    id: self.get(r, 0)?,
-                    name: seed.map_or(key.clone(), |s| format!("{key} seed {}", s as u64)),
-                    seed,
-                    kind: self.get(r, 3)?,
-                    state: self.get(r, 4)?,
-                    spec: self.get(r, 5)?,
-                    view: self.get(r, 6)?,
-                    hash: self.get(r, 7)?,
-                })
-            })
-            .collect()
-    }
-
-    /// What is wrong with one run.
-    fn check_run(&self, run: &Checked, blobs: &mut usize) -> Vec<String> {
-        let mut wrong = Vec::new();
-        // The id is the hash of what the run depends on; it is made again from the text that is stored.
-        if !names(&run.id, &run.spec, run.seed) {
-            wrong.push("its id is not the fingerprint of what it says that it depends on".into());
-        }
-        let kinds = self.score_kinds(&run.id).unwrap_or_else(|e| {
-            wrong.push(why(&e));
-            Vec::new()
-        });
-        if run.state == "done" && kinds.is_empty() {
-            wrong.push("it is done and has no scores".into());
-        }
-        if run.state == "done" && run.kind == "bank" && matches!(self.bank(&run.id), Ok(None)) {
-            wrong.push("it is done and has no SVM bank".into());
-        }
-        let clips = match self.view(run.view) {
-            Ok(view) => Some(view.val.clips.len()),
-            Err(e) => {
-                wrong.push(why(&e));
-                None
-            }
-        };
-        for what in kinds {
-            *blobs += 1;
-            match self.scores(&run.id, &what) {
-                Ok(Some(scores)) => {
-                    if clips.is_some_and(|n| n != scores.clips()) {
-                        let n = clips.unwrap_or_default();
-                        wrong.push(format!("scores {what:?}: {} rows for {n} val clips", scores.clips()));
-                    }
-                    if scores.values.iter().any(|p| !p.is_finite()) {
-                        wrong.push(format!("scores {what:?}: not all are numbers"));
-                    }
-                }
-                Ok(None) => wrong.push(format!("scores {what:?} cannot be found by their run")),
-                Err(e) => wrong.push(why(&e)),
-            }
-        }
-        match self.bank(&run.id) {
-            Ok(bank) => *blobs += usize::from(bank.is_some()),
-            Err(e) => wrong.push(why(&e)),
-        }
-        match self.curve(&run.id) {
-            Ok(curve) => {
-                let last = curve.last().map_or(0, |e| e.epoch);
-                if curve.len() != last {
-                    wrong.push(format!("epochs: {} of {last} are there", curve.len()));
-                }
-            }
-            Err(e) => wrong.push(format!("epochs: {}", why(&e))),
-        }
-        // What is named already needs no second word.
-        if let (true, "done", Some(hash)) = (wrong.is_empty(), run.state.as_str(), &run.hash) {
-            match self.numbers_hash(&run.id) {
-                Ok(found) if found != *hash => wrong.push(CHANGED.into()),
-                Ok(_) => {}
-                Err(e) => wrong.push(why(&e)),
-            }
-        }
-        match self.run(&run.id) {
-            Ok(Some(found)) if run.state == "done" && found.values.is_empty() => wrong.push("it has no values".into()),
-            Ok(Some(_)) => {}
-            Ok(None) => wrong.push("it cannot be found by its id".into()),
-            Err(e) => wrong.push(why(&e)),
-        }
-        wrong
-    }
-
     /// The version of the file's schema; it is this program's wherever a store could be opened.
     pub fn schema_version(&self) -> i64 {
         VERSION
     }
 }
 
-/// Whether `id` is the fingerprint of a run's specification, as it is stored, and seed.
-pub(super) fn names(id: &str, spec: &str, seed: Option<i64>) -> bool {
-    let text = match seed {
-        None => spec.to_string(),
-        Some(seed) => format!("{spec} seed {}", seed as u64),
-    };
-    blake3::hash(text.as_bytes()).to_hex().get(..32) == Some(id)
+impl Damage {
+    fn of_run(id: &str, name: &str, what: String) -> Damage {
+        Damage { run: Some(id.into()), name: Some(name.into()), what }
+    }
+
+    fn of_row(table: Table, row: &str, what: &str) -> Damage {
+        Damage { run: None, name: None, what: format!("{} {row}: {what}", table.noun()) }
+    }
+}
+
+/// A row of id, key and seed: id and name.
+fn named(row: &sqlx::sqlite::SqliteRow) -> Result<(String, String), sqlx::Error> {
+    let (key, seed): (String, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+    Ok((row.try_get(0)?, seed.map_or(key.clone(), |s| format!("{key} seed {}", s as u64))))
+}
+
+/// What every row of a store came to.
+struct Everything {
+    runs: usize,
+    blobs: usize,
+    damage: Vec<Damage>,
+}
+
+impl Everything {
+    async fn of(inspector: &mut Inspector<'_>) -> Result<Everything, sqlx::Error> {
+        let mut damage = Vec::new();
+        for table in Table::ALL {
+            let rows = format!("SELECT id FROM {} ORDER BY id", table.name());
+            let rows = sqlx::query(sqlx::AssertSqlSafe(rows)).fetch_all(inspector.connection()).await;
+            match rows {
+                Err(e) => damage.push(Damage::of_row(table, "list", &inspect::why(&e))),
+                Ok(rows) => {
+                    for row in &rows {
+                        let id: i64 = row.try_get(0)?;
+                        let wrong = inspector.of_table(table, id).await;
+                        damage.extend(wrong.iter().map(|what| Damage::of_row(table, &id.to_string(), what)));
+                    }
+                }
+            }
+        }
+        environments(inspector, &mut damage).await?;
+        let runs =
+            sqlx::query("SELECT id, key, seed FROM run ORDER BY rowid").fetch_all(inspector.connection()).await?;
+        for run in &runs {
+            let (id, name) = named(run)?;
+            let wrong = inspector.run(&id).await;
+            damage.extend(wrong.into_iter().map(|what| Damage::of_run(&id, &name, what)));
+        }
+        Ok(Everything { runs: runs.len(), blobs: inspector.blobs, damage })
+    }
+}
+
+/// What explains numbers is named by its hash.
+async fn environments(inspector: &mut Inspector<'_>, damage: &mut Vec<Damage>) -> Result<(), sqlx::Error> {
+    let sql = "SELECT id, digest, record FROM environment ORDER BY id";
+    for row in &sqlx::query(sql).fetch_all(inspector.connection()).await? {
+        let record: &str = row.try_get(2)?;
+        if blake3::hash(record.as_bytes()).to_hex().as_str() != row.try_get::<&str, _>(1)? {
+            let what = format!("environment {}: it is not what was recorded", row.try_get::<i64, _>(0)?);
+            damage.push(Damage { run: None, name: None, what });
+        }
+    }
+    Ok(())
 }
 
 /// An error without the file's name, which is told once.

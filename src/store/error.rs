@@ -45,6 +45,72 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file was deleted or replaced while it was open.
+    #[error(
+        "{}: the store was {how} while it was in use; nothing more was written to it\n  next: {}",
+        path.display(),
+        after_loss(path, rescued.as_deref())
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// `deleted`, `replaced by another file`, `overwritten with another file`.
+        how: &'static str,
+        /// A copy of what it held, where one could be made.
+        rescued: Option<PathBuf>,
+    },
+    /// The write-ahead log beside the file is another store's.
+    #[error(
+        "{}: the log beside it, {}, belongs to another store, and SQLite would write it over this one\n  next: move the log away (it is what the earlier file of this name was last told), then run the same command again",
+        path.display(),
+        log.display()
+    )]
+    ForeignLog {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
+    /// Something in the schema that no version of the program makes.
+    #[error(
+        "{}: it holds {what}, which no version of unmute makes and which could change what is read or written\n  next: look at it with another SQLite program, and drop it there if the rest is to be trusted; nothing was changed",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// `a trigger "t"`.
+        what: String,
+    },
+    /// A pipe, a device or a folder.
+    #[error("{}: it is {what}, not a file\n  next: give the path of a runs.db, or of a new file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// `a named pipe`.
+        what: &'static str,
+    },
+    /// A number of a run that is not finite.
+    #[error(
+        "run {run}: {what} is {value}, which is no result; the run was not stored\n  next: lower train.lr, or look at its epochs with `unmute show {}`",
+        run.get(..12).unwrap_or(run)
+    )]
+    NotFinite {
+        /// The run.
+        run: String,
+        /// Which number: `top1`, `the score of clip 3 for class 2`.
+        what: String,
+        /// What it is.
+        value: f64,
+    },
+    /// More than can be stored.
+    #[error("{}: {what}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What, how large, and how large it may be.
+        what: String,
+    },
     /// The disk is full.
     #[error("{}: the disk is full\n  next: free some space and run the same command again; what is finished is kept", path.display())]
     Full {
@@ -101,6 +167,8 @@ impl Error {
         // The low byte is the primary code, the rest a detail.
         match code.map(|c| c & 0xff) {
             Some(13) => Error::Full { path },
+            // A log that cannot be made for want of room is told as one that cannot be opened.
+            Some(8 | 14) if is_full(&path) => Error::Full { path },
             Some(8 | 14) => Error::ReadOnly { path, why },
             Some(11) => Error::Damaged { path, why },
             Some(26) => Error::NotAStore { path, why },
@@ -116,7 +184,22 @@ impl Error {
     }
 }
 
+/// What to do after a store was lost.
+fn after_loss(path: &std::path::Path, rescued: Option<&std::path::Path>) -> String {
+    match rescued {
+        Some(copy) => format!(
+            "all that it held is in {}; `unmute merge --db {} {}` takes it over, then run the same command again",
+            copy.display(),
+            path.display(),
+            copy.display()
+        ),
+        None => {
+            "put the file back from a copy, or run the same command again; checkpoints beside it are still used".into()
+        }
+    }
+}
+
 /// Whether the disk under a path has no room left, or next to none.
 fn is_full(path: &std::path::Path) -> bool {
-    super::disk(path).is_ok_and(|disk| disk.free_bytes < 64 << 10 && !disk.read_only)
+    super::disk::disk(path).is_ok_and(|disk| disk.free_bytes < 64 << 10 && !disk.read_only)
 }

@@ -290,4 +290,44 @@ mod tests {
         }
         assert!(told(&"(".repeat(100_000)).contains("nested too deeply"));
     }
+
+    /// Whatever is typed behind `--where` is a condition that SQLite understands, or a message that points into it.
+    #[test]
+    fn mutated_conditions_are_read_or_refused_and_never_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(&dir.path().join("runs.db")).unwrap();
+        let seeds = [
+            "generator=lstm and (top1>30 or seed=0)",
+            "state!=failed and key~'l2/With' or train.lr>=1e-3",
+            "missing.rate=0.4 and experiment=\"tiny\" and error=none",
+        ];
+        let words =
+            ["'", "\"", "(", ")", " and ", "or", "=", "!=", "~", "none", "é", "\0", "1e999", "%", ";", "--", "top5"];
+        let mut rng = compute::rng::Rng::new(16, "conditions");
+        let mut read = 0;
+        for i in 0..3000 {
+            let mut text: Vec<char> = seeds[i % seeds.len()].chars().collect();
+            for _ in 0..1 + i % 3 {
+                let at = rng.below(text.len().max(1)).min(text.len());
+                match rng.below(3) {
+                    0 if at < text.len() => drop(text.remove(at)),
+                    1 => text.truncate(at),
+                    _ => {
+                        let tail = text.split_off(at);
+                        text.extend(words[rng.below(words.len())].chars().chain(tail));
+                    }
+                }
+            }
+            let text: String = text.into_iter().collect();
+            match parse(&text) {
+                Err(problem) => assert!(problem.to_string().contains('^'), "{text}"),
+                Ok(filter) => {
+                    read += 1;
+                    let selection = crate::store::Selection { filter: Some(filter), ..Default::default() };
+                    assert!(store.select(&selection).is_ok(), "{text}: {:?}", store.select(&selection));
+                }
+            }
+        }
+        assert!(read > 100, "{read} were conditions");
+    }
 }

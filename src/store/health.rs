@@ -1,6 +1,6 @@
 //! What `unmute doctor` asks of a store and the disk under it.
 
-use super::{Error, State, Store};
+use super::{Error, Owner, State, Store};
 use serde::Serialize;
 use std::path::Path;
 
@@ -32,23 +32,9 @@ pub struct Running {
     pub run: String,
     /// Its cell and seed.
     pub name: String,
-    /// The machine.
-    pub host: String,
-    /// The process.
-    pub pid: i64,
-    /// Its last sign of life.
-    pub heartbeat_at: String,
-}
-
-/// The disk under a path.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Disk {
-    /// Bytes that can still be written.
-    pub free_bytes: u64,
-    /// Whether it can be written at all.
-    pub read_only: bool,
-    /// The kind of network file system, where it is one.
-    pub network: Option<&'static str>,
+    /// Who works on it.
+    #[serde(flatten)]
+    pub owner: Owner,
 }
 
 impl Store {
@@ -65,7 +51,7 @@ impl Store {
             sqlite: text("SELECT sqlite_version()")?,
             journal: text("PRAGMA journal_mode")?,
             bytes: size(&self.path),
-            wal_bytes: size(&super::wal(&self.path)),
+            wal_bytes: size(&super::files::wal(&self.path)),
             checkpoint_bytes: in_folder.map(|e| size(&e.path())).sum(),
             damage: match self.cut_off()? {
                 Some(what) => Some(what),
@@ -78,7 +64,7 @@ impl Store {
     /// Runs that are marked as running.
     pub fn running(&self) -> Result<Vec<Running>, Error> {
         let rows = self.rows(
-            sqlx::query("SELECT id, key, seed, host, pid, heartbeat_at FROM run WHERE state = ?")
+            sqlx::query("SELECT id, key, seed, host, pid, heartbeat_at, worker, machine FROM run WHERE state = ?")
                 .bind(State::Running.word()),
         )?;
         let running = rows.iter().map(|r| {
@@ -86,46 +72,20 @@ impl Store {
             Ok(Running {
                 run: self.get(r, 0)?,
                 name: seed.map_or(key.clone(), |s| format!("{key} seed {}", s as u64)),
-                host: self.get::<Option<String>>(r, 3)?.unwrap_or_default(),
-                pid: self.get::<Option<i64>>(r, 4)?.unwrap_or_default(),
-                heartbeat_at: self.get::<Option<String>>(r, 5)?.unwrap_or_default(),
+                owner: Owner {
+                    host: self.get::<Option<String>>(r, 3)?.unwrap_or_default(),
+                    pid: self.get::<Option<i64>>(r, 4)?.unwrap_or_default(),
+                    heartbeat: self.get::<Option<String>>(r, 5)?.unwrap_or_default(),
+                    worker: self.get(r, 6)?,
+                    machine: self.get(r, 7)?,
+                },
             })
         });
         running.collect()
     }
 }
 
-/// The disk that a path is on, or would be.
-pub fn disk(path: &Path) -> std::io::Result<Disk> {
-    let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
-    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
-    let v = rustix::fs::statvfs(there)?;
-    Ok(Disk {
-        free_bytes: v.f_bavail.saturating_mul(v.f_frsize),
-        read_only: v.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
-        network: network(there),
-    })
-}
-
-/// File systems whose locks cannot be relied on, by the number that `statfs` gives (linux/magic.h).
-#[cfg(target_os = "linux")]
-fn network(path: &Path) -> Option<&'static str> {
-    let kind = rustix::fs::statfs(path).ok()?.f_type as u32;
-    match kind {
-        0x6969 => Some("nfs"),
-        0x517B => Some("smb"),
-        0xFE53_4D42 => Some("smb2"),
-        0xFF53_4D42 => Some("cifs"),
-        0x0102_1997 => Some("9p"),
-        0x5346_414F => Some("afs"),
-        0x00C3_6400 => Some("ceph"),
-        0x0BD0_0BD0 => Some("lustre"),
-        0x6573_5546 => Some("fuse"),
-        _ => None,
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn network(_: &Path) -> Option<&'static str> {
-    None
+/// Files beside a store that a killed process left, and that nobody needs: parts of backups.
+pub fn left_behind(path: &Path) -> Vec<std::path::PathBuf> {
+    super::schema::left_behind(path)
 }

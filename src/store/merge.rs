@@ -1,10 +1,13 @@
 //! Stores of several machines become one: runs are named by what their numbers depend on, so the same name is the same run.
 
 use super::filter::Bind;
+use super::inspect::Inspector;
+use super::row_hash::Table;
 use super::select::bound;
-use super::{Error, Store, VERSION, blob, run_hash, schema};
+use super::{Error, Store, VERSION, blob, experiment_order, files, run_hash, schema};
 use serde::Serialize;
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// What a merge did with one other store.
@@ -24,6 +27,14 @@ pub struct Merged {
     pub conflicts: Vec<Refused>,
     /// Runs of the other store that are damaged, and were not taken.
     pub damaged: Vec<Refused>,
+    /// Runs that were damaged here, and are those of the other store now.
+    pub healed: usize,
+    /// Data sets, views and experiments that were damaged here, and are those of the other store now.
+    pub healed_rows: usize,
+    /// Data sets, views and experiments of the other store that are damaged, and were not taken.
+    pub refused_rows: Vec<String>,
+    /// Whether an experiment of the other store was run when that machine's clock was ahead.
+    pub clock_ahead: bool,
 }
 
 /// A run that was not taken.
@@ -42,6 +53,7 @@ pub struct Refused {
 impl Store {
     /// Takes over what another store has and this one lacks. Doing it again changes nothing.
     pub fn merge(&self, other: &Path) -> Result<Merged, Error> {
+        files::regular(other)?;
         if !other.is_file() {
             return Err(Error::Missing { path: other.into() });
         }
@@ -54,11 +66,15 @@ impl Store {
         }
         let source = Source::of(other)?;
         self.runtime.block_on(async {
+            self.still_there(true).await?;
             let mut connection = self.writer.acquire().await.map_err(self.fail())?;
-            let path = super::plain(&source.path).to_string_lossy().into_owned();
+            let path = files::plain(&source.path).to_string_lossy().into_owned();
             sqlx::query("ATTACH ? AS other").bind(path).execute(&mut *connection).await.map_err(self.fail())?;
             let result = take(&mut connection).await;
-            let detached = sqlx::query("DETACH other").execute(&mut *connection).await;
+            let detached = match result.is_ok() {
+                true => sqlx::query("DETACH other").execute(&mut *connection).await.map(|_| drop(connection)),
+                false => connection.detach().close_hard().await,
+            };
             let mut merged = result.map_err(|e| match Error::of_sqlx(other, e) {
                 // Whatever is damaged is the other one: ours was checked when it was opened.
                 Error::ReadOnly { why, .. } => Error::ReadOnly { path: self.path.clone(), why },
@@ -66,6 +82,7 @@ impl Store {
                 e => e,
             })?;
             detached.map_err(self.fail())?;
+            self.still_there(true).await?;
             merged.path = other.into();
             Ok(merged)
         })
@@ -80,8 +97,8 @@ struct Source {
 
 impl Source {
     fn of(other: &Path) -> Result<Source, Error> {
-        let runtime = super::runtime(other)?;
-        let version = runtime.block_on(super::check(other, false));
+        let runtime = files::runtime(other)?;
+        let version = runtime.block_on(schema::check(other, false));
         match version {
             Ok(VERSION) => return Ok(Source { path: other.into(), _copy: None }),
             // Older ones, and those in a folder that cannot hold a log, are read from a copy.
@@ -92,13 +109,13 @@ impl Source {
         let dir = tempfile::tempdir().map_err(io)?;
         let path = dir.path().join("other.db");
         std::fs::copy(other, &path).map_err(io)?;
-        let log = super::wal(other);
+        let log = files::wal(other);
         if log.is_file() {
-            std::fs::copy(&log, super::wal(&path)).map_err(io)?;
+            std::fs::copy(&log, files::wal(&path)).map_err(io)?;
         }
         let fail = |e| Error::of_sqlx(other, e);
         runtime.block_on(async {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(super::plain(&path));
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(files::plain(&path));
             let mut connection = SqliteConnection::connect_with(&options).await.map_err(fail)?;
             schema::migrate(&mut connection, &path).await?;
             connection.close().await.map_err(fail)
@@ -107,55 +124,24 @@ impl Source {
     }
 }
 
+/// Takes over tables row by row, then runs; the other store is looked at before anything of it is believed.
 async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> {
     let mut t = connection.begin_with("BEGIN IMMEDIATE").await?;
+    super::write::count(&mut t).await?;
     let mut merged = Merged::default();
-    for sql in [
-        "INSERT INTO dataset (fingerprint, name, kind, manifest, files, created_at)
-             SELECT fingerprint, name, kind, manifest, files, created_at FROM other.dataset WHERE true
-             ON CONFLICT (fingerprint) DO NOTHING",
-        "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at, val_hash)
-             SELECT v.fingerprint, ours.id, v.missing, v.counts, v.val, v.created_at, v.val_hash FROM other.view v
-             JOIN other.dataset theirs ON theirs.id = v.dataset_id
-             JOIN main.dataset ours ON ours.fingerprint = theirs.fingerprint WHERE true
-             ON CONFLICT (fingerprint) DO NOTHING",
-        "INSERT INTO environment (digest, record) SELECT digest, record FROM other.environment WHERE true
-             ON CONFLICT (digest) DO NOTHING",
-    ] {
-        sqlx::query(sql).execute(&mut *t).await?;
+    let theirs = tables(&mut Inspector::new(&mut t, "other")).await?;
+    let ours = tables(&mut Inspector::new(&mut t, "main")).await?;
+    for (table, row, name, what) in &theirs {
+        merged.refused_rows.push(format!("{} {row} ({name}): {what}", table.noun()));
     }
-    experiments(&mut t).await?;
-    let runs = sqlx::query(
-        "SELECT theirs.id, theirs.key, theirs.seed, theirs.state, ours.state FROM other.run theirs
-         LEFT JOIN main.run ours ON ours.id = theirs.id ORDER BY theirs.rowid",
-    )
-    .fetch_all(&mut *t)
-    .await?;
-    for row in runs {
-        let (id, state): (String, String) = (row.try_get(0)?, row.try_get(3)?);
-        let ours: Option<String> = row.try_get(4)?;
-        let refused = |why: String| -> Result<Refused, sqlx::Error> {
-            Ok(Refused { run: id.clone(), key: row.try_get(1)?, seed: row.try_get(2)?, why })
-        };
-        match (ours.as_deref(), state.as_str()) {
-            (_, "running" | "pending") => merged.unfinished += 1,
-            (Some("done"), "done") => {
-                if let Some(why) = conflict(&mut t, &id).await? {
-                    merged.conflicts.push(refused(why)?);
-                } else {
-                    merged.known += 1;
-                }
-            }
-            (Some(_), "failed" | "interrupted") => merged.known += 1,
-            (ours, _) => match damage(&mut t, &id, state == "done").await? {
-                Some(why) => merged.damaged.push(refused(why)?),
-                None => {
-                    copy(&mut t, &id).await?;
-                    *(if ours.is_some() { &mut merged.replaced } else { &mut merged.added }) += 1;
-                }
-            },
-        }
-    }
+    merged.healed_rows += rows_of(&mut t, Table::Dataset, &theirs, &ours).await?;
+    merged.healed_rows += rows_of(&mut t, Table::View, &theirs, &ours).await?;
+    environments(&mut t).await?;
+    let (bad_there, bad_here) = (ids(&theirs, Table::Experiment), ids(&ours, Table::Experiment));
+    let came = experiment_order::take(&mut t, &bad_there, &bad_here).await?;
+    merged.healed_rows += came.healed;
+    merged.clock_ahead = came.clock_ahead;
+    runs(&mut t, &mut merged).await?;
     sqlx::query(
         "INSERT INTO event (at, run_id, level, message) SELECT at, run_id, level, message FROM other.event e
          WHERE run_id IS NULL AND NOT EXISTS (
@@ -167,70 +153,158 @@ async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> 
     Ok(merged)
 }
 
-/// Experiments that are new here or were used later there, with their cells. Seeds are those of both, so that a report
-/// expects all of them.
-async fn experiments(t: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT theirs.id, theirs.digest, theirs.config, theirs.used_at, ours.config, ours.used_at, dataset.id
-         FROM other.experiment theirs JOIN other.dataset d ON d.id = theirs.dataset_id
-         JOIN main.dataset dataset ON dataset.fingerprint = d.fingerprint
-         LEFT JOIN main.experiment ours ON ours.digest = theirs.digest ORDER BY theirs.id",
-    )
-    .fetch_all(&mut **t)
-    .await?;
-    for row in rows {
-        let (theirs, digest): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-        let (config, ours): (String, Option<String>) = (row.try_get(2)?, row.try_get(4)?);
-        let (used, used_here): (String, Option<String>) = (row.try_get(3)?, row.try_get(5)?);
-        let later = used_here.is_none_or(|here| used > here);
-        let newest = if later { &config } else { ours.as_ref().unwrap_or(&config) };
-        let merged = ours.as_ref().map_or_else(|| config.clone(), |ours| with_seeds_of_both(newest, [ours, &config]));
-        if ours.as_ref() != Some(&merged) {
-            sqlx::query(
-                "INSERT INTO experiment (digest, name, dataset_id, config, sets, tables, claims, ledger, created_at, used_at)
-                     SELECT digest, name, ?2, ?3, sets, tables, claims, ledger, created_at, used_at
-                     FROM other.experiment WHERE id = ?1
-                 ON CONFLICT (digest) DO UPDATE SET config = ?3",
-            )
-            .bind(theirs)
-            .bind(row.try_get::<i64, _>(6)?)
-            .bind(&merged)
-            .execute(&mut **t)
-            .await?;
+/// A damaged row: its table, id, name, and what is wrong.
+type DamagedRow = (Table, i64, String, String);
+
+/// Rows of data sets, views and experiments that are damaged.
+async fn tables(inspector: &mut Inspector<'_>) -> Result<Vec<DamagedRow>, sqlx::Error> {
+    let mut damaged = Vec::new();
+    for table in Table::ALL {
+        for (id, name) in inspector.list(table).await? {
+            if let Some(what) = inspector.of_table(table, id).await.into_iter().next() {
+                damaged.push((table, id, name, what));
+            }
         }
-        if !later {
+    }
+    Ok(damaged)
+}
+
+fn ids(damaged: &[DamagedRow], table: Table) -> HashSet<i64> {
+    damaged.iter().filter(|(of, ..)| *of == table).map(|(_, id, ..)| *id).collect()
+}
+
+/// Takes over the whole rows of a table that are new here, or damaged here; gives how many were damaged.
+async fn rows_of(
+    t: &mut Transaction<'_, Sqlite>,
+    table: Table,
+    theirs: &[DamagedRow],
+    ours: &[DamagedRow],
+) -> Result<usize, sqlx::Error> {
+    let (bad_there, bad_here) = (ids(theirs, table), ids(ours, table));
+    let (columns, from) = match table {
+        Table::Dataset => ("name, kind, manifest, files, created_at, row_hash", "SELECT fingerprint, name, kind, manifest, files, created_at, row_hash FROM other.dataset WHERE id = ?1"),
+        _ => (
+            "dataset_id, missing, counts, val, created_at, val_hash, row_hash",
+            "SELECT v.fingerprint, ours.id, v.missing, v.counts, v.val, v.created_at, v.val_hash, v.row_hash FROM other.view v
+                 JOIN other.dataset theirs ON theirs.id = v.dataset_id
+                 JOIN main.dataset ours ON ours.fingerprint = theirs.fingerprint WHERE v.id = ?1",
+        ),
+    };
+    let name = table.name();
+    let updates: Vec<String> = columns.split(", ").map(|column| format!("{column} = excluded.{column}")).collect();
+    let pairs = format!(
+        "SELECT theirs.id, ours.id FROM other.{name} theirs LEFT JOIN main.{name} ours ON ours.fingerprint = theirs.fingerprint"
+    );
+    let mut healed = 0;
+    for row in bound(&pairs, &[]).fetch_all(&mut **t).await? {
+        let (there, here): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        if bad_there.contains(&there) || here.is_some_and(|here| !bad_here.contains(&here)) {
             continue;
         }
-        for sql in [
-            "UPDATE experiment SET (sets, tables, claims, ledger, used_at) =
-                 (SELECT sets, tables, claims, ledger, used_at FROM other.experiment o WHERE o.digest = ?1) WHERE digest = ?1",
-            "DELETE FROM cell WHERE experiment_id = (SELECT id FROM main.experiment WHERE digest = ?1)",
-            "INSERT INTO cell (experiment_id, position, key, kind, part, overrides, view_id, fingerprint, skipped)
-                 SELECT (SELECT id FROM main.experiment WHERE digest = ?1), c.position, c.key, c.kind, c.part, c.overrides,
-                     ours.id, c.fingerprint, c.skipped
-                 FROM other.cell c LEFT JOIN other.view v ON v.id = c.view_id
-                 LEFT JOIN main.view ours ON ours.fingerprint = v.fingerprint
-                 WHERE c.experiment_id = (SELECT id FROM other.experiment WHERE digest = ?1)",
-        ] {
-            sqlx::query(sql).bind(&digest).execute(&mut **t).await?;
+        let sql = format!(
+            "INSERT INTO main.{name} (fingerprint, {columns}) {from} ON CONFLICT (fingerprint) DO UPDATE SET {}",
+            updates.join(", ")
+        );
+        let written = bound(&sql, &[Bind::Integer(there)]).execute(&mut **t).await?.rows_affected();
+        healed += usize::from(written > 0 && here.is_some());
+    }
+    Ok(healed)
+}
+
+/// What explains numbers, where it is what its digest says.
+async fn environments(t: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    for row in sqlx::query("SELECT digest, record FROM other.environment").fetch_all(&mut **t).await? {
+        let (digest, record): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        if blake3::hash(record.as_bytes()).to_hex().as_str() == digest {
+            let insert = "INSERT INTO environment (digest, record) VALUES (?, ?)
+                 ON CONFLICT (digest) DO UPDATE SET record = excluded.record";
+            sqlx::query(insert).bind(digest).bind(record).execute(&mut **t).await?;
         }
     }
     Ok(())
 }
 
-fn with_seeds_of_both(config: &str, both: [&String; 2]) -> String {
-    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
-    let mut seeds: Vec<u64> = Vec::new();
-    for text in both {
-        seeds.extend(read(text)["seeds"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_u64));
+/// A run of the other store, and what it is here.
+struct Both {
+    id: String,
+    key: String,
+    seed: Option<i64>,
+    state: String,
+    ours: Option<String>,
+    /// Whether it is done in both, has the hash that it was finished with in both, and the same one.
+    same: bool,
+}
+
+async fn runs(t: &mut Transaction<'_, Sqlite>, merged: &mut Merged) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT theirs.id, theirs.key, theirs.seed, theirs.state, ours.state, theirs.numbers_hash, ours.numbers_hash
+         FROM other.run theirs LEFT JOIN main.run ours ON ours.id = theirs.id ORDER BY theirs.rowid",
+    )
+    .fetch_all(&mut **t)
+    .await?;
+    let mut all = Vec::new();
+    for row in &rows {
+        let mut both = Both {
+            id: row.try_get(0)?,
+            key: row.try_get(1)?,
+            seed: row.try_get(2)?,
+            state: row.try_get(3)?,
+            ours: row.try_get(4)?,
+            same: false,
+        };
+        let (there, here): (Option<String>, Option<String>) = (row.try_get(5)?, row.try_get(6)?);
+        if both.state == "done" && both.ours.as_deref() == Some("done") && there.is_some() && there == here {
+            both.same = Some(run_hash::hash(t, "other", &both.id).await?) == there
+                && Some(run_hash::hash(t, "main", &both.id).await?) == here;
+        }
+        all.push(both);
     }
-    seeds.sort_unstable();
-    seeds.dedup();
-    let mut config = read(config);
-    if let Some(map) = config.as_object_mut() {
-        map.insert("seeds".into(), seeds.into());
+    // Everything of theirs that may be taken is looked at whole, and of ours what may be damaged.
+    let (mut wrong_there, mut wrong_here) = (HashMap::new(), HashMap::new());
+    let mut there = Inspector::new(t, "other");
+    let unfinished = |state: &str| matches!(state, "running" | "pending");
+    for both in all.iter().filter(|both| !both.same && !unfinished(&both.state)) {
+        wrong_there.insert(both.id.clone(), there.run(&both.id).await.into_iter().next());
     }
-    config.to_string()
+    let mut here = Inspector::new(t, "main");
+    for both in all.iter().filter(|both| !both.same && both.ours.as_deref() == Some("done")) {
+        wrong_here.insert(both.id.clone(), here.run(&both.id).await.into_iter().next());
+    }
+    for both in &all {
+        let id = &both.id;
+        // Nothing can be taken that hangs on a view which was not.
+        let homeless = both.ours.is_none() && !unfinished(&both.state) && !has_view(t, id).await?;
+        let refused = |why: String| Refused { run: id.clone(), key: both.key.clone(), seed: both.seed, why };
+        let (bad_there, bad_here) = (wrong_there.get(id).cloned().flatten(), wrong_here.get(id).cloned().flatten());
+        match (both.ours.as_deref(), both.state.as_str()) {
+            (_, state) if unfinished(state) => merged.unfinished += 1,
+            _ if both.same => merged.known += 1,
+            (_, "done") if bad_there.is_some() => merged.damaged.extend(bad_there.map(refused)),
+            (Some("done"), "done") if bad_here.is_some() => {
+                copy(t, id).await?;
+                merged.healed += 1;
+            }
+            (Some("done"), "done") => match conflict(t, id).await? {
+                Some(why) => merged.conflicts.push(refused(why)),
+                None => merged.known += 1,
+            },
+            (Some(_), "failed" | "interrupted") => merged.known += 1,
+            _ if bad_there.is_some() => merged.damaged.extend(bad_there.map(refused)),
+            _ if homeless => merged.damaged.push(refused("its data set or view is damaged there".into())),
+            (ours, _) => {
+                copy(t, id).await?;
+                *(if ours.is_some() { &mut merged.replaced } else { &mut merged.added }) += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the view of a run of theirs is here.
+async fn has_view(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT 1 FROM other.run r JOIN other.view v ON v.id = r.view_id
+         JOIN main.view ours ON ours.fingerprint = v.fingerprint WHERE r.id = ?";
+    Ok(sqlx::query(sql).bind(id).fetch_optional(&mut **t).await?.is_some())
 }
 
 /// One score of a run: what, size, marks, blob, hash.
@@ -296,52 +370,22 @@ async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<St
     Ok(None)
 }
 
-/// What is wrong with a run of the other store, if anything.
-async fn damage(t: &mut Transaction<'_, Sqlite>, id: &str, done: bool) -> Result<Option<String>, sqlx::Error> {
-    let spec =
-        sqlx::query("SELECT spec, seed, numbers_hash FROM other.run WHERE id = ?").bind(id).fetch_one(&mut **t).await?;
-    if !super::check::names(id, spec.try_get(0)?, spec.try_get(1)?) {
-        return Ok(Some("its id is not the fingerprint of what it says that it depends on".into()));
-    }
-    let theirs = scores(t, "other", id).await?;
-    if done && theirs.is_empty() {
-        return Ok(Some("it is done and has no scores".into()));
-    }
-    for score in &theirs {
-        if let Err(why) = numbers(score) {
-            return Ok(Some(format!("its {} scores: {why}", score.0)));
-        }
-    }
-    let banks = sqlx::query("SELECT blob, hash FROM other.bank WHERE run_id = ?").bind(id).fetch_all(&mut **t).await?;
-    for bank in banks {
-        let (blob, hash): (&[u8], &str) = (bank.try_get(0)?, bank.try_get(1)?);
-        if blake3::hash(blob).to_hex().as_str() != hash {
-            return Ok(Some("its SVM bank: its bytes do not match their hash".into()));
-        }
-    }
-    let hash: Option<String> = spec.try_get(2)?;
-    if let Some(hash) = hash.filter(|_| done)
-        && run_hash::hash(t, "other", id).await? != hash
-    {
-        return Ok(Some(super::check::CHANGED.into()));
-    }
-    Ok(None)
-}
-
 /// Copies one run with all that hangs on it, in place of ours.
 async fn copy(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Error> {
     for sql in [
         "INSERT INTO run (id, cell, kind, key, seed, view_id, spec, state, attempt, host, pid, heartbeat_at, created_at,
                           started_at, finished_at, seconds, peak_memory, command, environment_id, error, accepted_from,
-                          numbers_hash)
+                          numbers_hash, worker, machine)
              SELECT r.id, r.cell, r.kind, r.key, r.seed, ours.id, r.spec, r.state, r.attempt, r.host, r.pid, r.heartbeat_at,
                  r.created_at, r.started_at, r.finished_at, r.seconds, r.peak_memory, r.command, environment.id, r.error,
-                 r.accepted_from, r.numbers_hash
+                 r.accepted_from, r.numbers_hash, r.worker, r.machine
              FROM other.run r JOIN other.view v ON v.id = r.view_id JOIN main.view ours ON ours.fingerprint = v.fingerprint
              LEFT JOIN other.environment e ON e.id = r.environment_id
              LEFT JOIN main.environment environment ON environment.digest = e.digest
              WHERE r.id = ?1
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state, attempt = excluded.attempt, host = excluded.host,
+         ON CONFLICT (id) DO UPDATE SET cell = excluded.cell, kind = excluded.kind, key = excluded.key, seed = excluded.seed,
+             view_id = excluded.view_id, spec = excluded.spec, worker = excluded.worker, machine = excluded.machine,
+             state = excluded.state, attempt = excluded.attempt, host = excluded.host,
              pid = excluded.pid, heartbeat_at = excluded.heartbeat_at, started_at = excluded.started_at,
              finished_at = excluded.finished_at, seconds = excluded.seconds, peak_memory = excluded.peak_memory,
              command = excluded.command, environment_id = excluded.environment_id, error = excluded.error,
@@ -354,7 +398,8 @@ async fn copy(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), sqlx::Err
         "INSERT INTO value SELECT * FROM other.value WHERE run_id = ?1",
         "INSERT INTO score SELECT * FROM other.score WHERE run_id = ?1",
         "INSERT INTO bank SELECT * FROM other.bank WHERE run_id = ?1",
-        "INSERT INTO event (at, run_id, level, message) SELECT at, run_id, level, message FROM other.event WHERE run_id = ?1",
+        "INSERT INTO event (at, run_id, level, message) SELECT at, run_id, level, message FROM other.event e WHERE run_id = ?1
+             AND NOT EXISTS (SELECT 1 FROM main.event o WHERE o.run_id = ?1 AND o.at = e.at AND o.message = e.message)",
     ] {
         sqlx::query(sql).bind(id).execute(&mut **t).await?;
     }

@@ -5,29 +5,43 @@
 
 pub mod blob;
 mod check;
+mod clock;
 mod compare;
 mod describe;
+mod disk;
 mod error;
+mod experiment_order;
+mod files;
 mod filter;
 mod health;
+mod inspect;
+mod mask;
 mod merge;
+mod presence;
 pub mod query;
 mod read;
 pub mod records;
+mod recount;
+mod row_hash;
 mod run_fields;
 mod run_hash;
+mod sandbox;
 mod schema;
 mod select;
 mod sweep;
 mod variants;
+mod weights;
 mod write;
 
 pub use check::{Check, Damage};
+pub use clock::{now, timestamp};
 pub use compare::{Comparison, Difference, Parting, ScoreDifference, differences, parting, score_difference};
 pub use describe::describe_schema;
+pub use disk::{Disk, disk};
 pub use error::Error;
 pub use filter::Filter;
-pub use health::{Disk, Health, Running, disk};
+pub use health::{Health, Running, left_behind};
+pub use mask::Mask;
 pub use merge::{Merged, Refused};
 pub use records::*;
 pub use run_fields::{FIELDS, Name, Names, flatten};
@@ -35,10 +49,17 @@ pub use schema::VERSION;
 pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
 pub use variants::{Pick, PickError, Variant};
+pub use weights::KeptWeights;
 pub use write::DatasetKey;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use files::{BUSY, beside, journal, options, plain, regular, runtime, wal};
+use presence::Presence;
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// An open store.
@@ -48,10 +69,12 @@ pub struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     migrated: Option<PathBuf>,
+    /// Where it is open to write.
+    presence: Option<Presence>,
+    rescued: OnceLock<Option<PathBuf>>,
+    /// Val clips and classes of each view, which never change.
+    shapes: Mutex<HashMap<i64, (usize, usize)>>,
 }
-
-/// How long a writer waits for another process's transaction.
-const BUSY: Duration = Duration::from_secs(60);
 
 impl Store {
     /// Opens a store to write in, making or migrating it where needed.
@@ -73,6 +96,7 @@ impl Store {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
         }
+        regular(path)?;
         let options = options(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -80,28 +104,31 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true);
         let runtime = runtime(path)?;
-        let (writer, readers, migrated) = runtime.block_on(async {
+        let (writer, readers, migrated, presence) = runtime.block_on(async {
             let fail = |e| Error::of_sqlx(path, e);
             // Before anything is written (switching to WAL is a write), the file must prove to be ours.
             if path.metadata().is_ok_and(|m| m.len() > 0) {
-                check(path, false).await?;
+                schema::check(path, false).await?;
             }
-            let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY * 10);
+            let writer = pool().max_connections(1).acquire_timeout(BUSY * 10);
             let writer = writer.connect_with(options.clone()).await.map_err(fail)?;
             let mut connection = writer.acquire().await.map_err(fail)?;
             let migrated = schema::migrate(&mut connection, path).await?;
+            let id = presence::id(&mut connection).await.map_err(fail)?;
+            let id =
+                id.ok_or_else(|| Error::Damaged { path: path.into(), why: "its table `store` is empty".into() })?;
+            let presence = Presence::new(path, id).map_err(|e| Error::of_file(path, &e))?;
             drop(connection);
-            let readers = SqlitePoolOptions::new()
-                .max_connections(4)
-                .connect_lazy_with(options.read_only(true).create_if_missing(false));
-            Ok::<_, Error>((writer, readers, migrated))
+            let readers = pool().max_connections(4).connect_lazy_with(options.read_only(true).create_if_missing(false));
+            Ok::<_, Error>((writer, readers, migrated, presence))
         })?;
-        Ok(Store { path: path.into(), runtime, writer, readers, migrated })
+        Ok(Store::of(path, runtime, (writer, readers), migrated, Some(presence)))
     }
 
     /// Opens a store that must be there, to read only; a file or folder that cannot be written is fine. A store of an
     /// earlier schema is migrated first, as by [`Store::open`].
     pub fn open_to_read(path: &Path) -> Result<Store, Error> {
+        regular(path)?;
         if !path.is_file() {
             return Err(Error::Missing { path: path.into() });
         }
@@ -127,7 +154,7 @@ impl Store {
             let options = options(path);
             // A write-ahead log beside the file needs a writable folder; without one, and without a log, the file alone is
             // all there is.
-            let options = match check(path, false).await {
+            let options = match schema::check(path, false).await {
                 Ok(version) => {
                     outdated(path, version)?;
                     // A connection that may write leaves no log behind when it closes; it is kept from writing anything else.
@@ -143,14 +170,78 @@ impl Store {
                         );
                         return Err(Error::ReadOnly { path: path.into(), why });
                     }
-                    outdated(path, check(path, true).await?)?;
+                    outdated(path, schema::check(path, true).await?)?;
                     options.read_only(true).immutable(true)
                 }
                 Err(e) => return Err(e),
             };
-            Ok(SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options))
+            Ok(pool().max_connections(4).connect_lazy_with(options))
         })?;
-        Ok(Store { path: path.into(), runtime, writer: readers.clone(), readers, migrated: None })
+        Ok(Store::of(path, runtime, (readers.clone(), readers), None, None))
+    }
+
+    fn of(
+        path: &Path,
+        runtime: tokio::runtime::Runtime,
+        (writer, readers): (SqlitePool, SqlitePool),
+        migrated: Option<PathBuf>,
+        presence: Option<Presence>,
+    ) -> Store {
+        Store {
+            path: path.into(),
+            runtime,
+            writer,
+            readers,
+            migrated,
+            presence,
+            rescued: OnceLock::new(),
+            shapes: Mutex::default(),
+        }
+    }
+
+    /// Fails where the file is no longer the one that was opened; what it held is kept beside it, where that can be.
+    async fn still_there(&self, thoroughly: bool) -> Result<(), Error> {
+        let Some(presence) = &self.presence else { return Ok(()) };
+        let Some(how) = presence.lost(thoroughly).await else { return Ok(()) };
+        if self.rescued.get().is_none() {
+            let copy = if presence.can_be_rescued() { self.rescue().await } else { None };
+            let _ = self.rescued.set(copy);
+        }
+        Err(presence.error(how, self.rescued.get().cloned().flatten()))
+    }
+
+    /// Copies what is still open and has no name any more to `FILE.rescued`.
+    async fn rescue(&self) -> Option<PathBuf> {
+        let free = |n: &usize| {
+            let end = if *n == 1 { ".rescued".to_string() } else { format!(".rescued-{n}") };
+            let path = beside(&self.path, &end);
+            (path.symlink_metadata().is_err()).then_some(path)
+        };
+        let path = (1..100usize).find_map(|n| free(&n))?;
+        let mut connection = self.idle_writer().await?;
+        let copied = sqlx::query("VACUUM INTO ?")
+            .bind(plain(&path).to_string_lossy().into_owned())
+            .execute(&mut *connection)
+            .await;
+        match copied {
+            Ok(_) => Some(path),
+            Err(_) => {
+                let _ = std::fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// The connection that writes, if it is open; never a new one, which would open whatever has the file's name now.
+    async fn idle_writer(&self) -> Option<PoolConnection<Sqlite>> {
+        for _ in 0..50 {
+            if let Some(connection) = self.writer.try_acquire() {
+                return Some(connection);
+            }
+            // One that was given back a moment ago is on its way.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        None
     }
 
     /// The copy that was made of the file before it was migrated by opening it.
@@ -169,58 +260,28 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Closes the connections, the writing one last: it folds the log into the file and takes it away.
+    /// Closes the connections, the writing one last: it folds the log into the file and takes it away, unless another file
+    /// has taken its place.
     fn drop(&mut self) {
         self.runtime.block_on(async {
             self.readers.close().await;
+            if let Some(presence) = &self.presence
+                && presence.lost(true).await.is_some()
+                && let Some(mut writer) = self.idle_writer().await
+            {
+                let _ = sandbox::leave_log(&mut writer).await;
+            }
             self.writer.close().await;
         });
-    }
-}
-
-/// The write-ahead log of a store.
-fn wal(path: &Path) -> PathBuf {
-    beside(path, "-wal")
-}
-
-/// What it rolls back with until it has a write-ahead log.
-fn journal(path: &Path) -> PathBuf {
-    beside(path, "-journal")
-}
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
-}
-
-fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .map_err(|e| Error::Sql { path: path.into(), source: sqlx::Error::Io(e) })
-}
-
-/// The schema version of a file that is there, without changing it.
-async fn check(path: &Path, immutable: bool) -> Result<i64, Error> {
-    let options = options(path);
-    match check_with(path, options.clone().read_only(true).immutable(immutable)).await {
-        // A process that was killed may have left a transaction to roll back, which only a writer can.
-        Err(Error::ReadOnly { why, .. }) if !immutable => {
-            check_with(path, options).await.map_err(|_| Error::ReadOnly { path: path.into(), why })
+        if let Some(presence) = &self.presence {
+            presence.take_log_away();
         }
-        other => other,
     }
 }
 
-async fn check_with(path: &Path, options: SqliteConnectOptions) -> Result<i64, Error> {
-    use sqlx::Connection;
-    let fail = |e| Error::of_sqlx(path, e);
-    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.map_err(fail)?;
-    let version = schema::version(&mut connection, path).await;
-    connection.close().await.map_err(fail)?;
-    version
+/// Pools whose connections trust no file.
+fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().after_connect(|connection, _| Box::pin(sandbox::defend(connection)))
 }
 
 /// A reader cannot migrate.
@@ -232,50 +293,10 @@ fn outdated(path: &Path, version: i64) -> Result<(), Error> {
     }
 }
 
-/// Rows that SQLite's thread may be ahead of the one that reads them; few would make the two wait for each other.
-const AHEAD: usize = 2048;
-
-/// What all connections have in common.
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(plain(path)).busy_timeout(BUSY).row_buffer_size(AHEAD)
-}
-
-/// A path that SQLite takes for nothing but a file's: not `:memory:`, not a URI, not the empty name of a temporary one.
-fn plain(path: &Path) -> PathBuf {
-    if path.is_absolute() { path.into() } else { Path::new(".").join(path) }
-}
-
-/// Now, in UTC, as `2026-11-22T08:30:00.123Z`; sorts as text.
-pub fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    timestamp(since.as_secs() as i64, since.subsec_millis())
-}
-
-/// Seconds since 1970 as text (Howard Hinnant's days-to-date algorithm).
-pub fn timestamp(seconds: i64, millis: u32) -> String {
-    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{millis:03}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timestamps_are_dates() {
-        assert_eq!(timestamp(0, 0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(timestamp(951_782_400, 5), "2000-02-29T00:00:00.005Z");
-        assert_eq!(timestamp(1_795_336_199, 999), "2026-11-22T07:49:59.999Z".replace("07:49:59", "08:29:59"));
-    }
+    use sqlx::sqlite::SqliteConnectOptions;
 
     #[test]
     fn what_a_killed_process_left_half_written_is_rolled_back() {

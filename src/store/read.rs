@@ -2,7 +2,7 @@
 
 use super::records::*;
 use super::select::{Query, RUN, Values};
-use super::{Error, Store, blob};
+use super::{Error, Store, blob, inspect};
 use crate::score::Scores;
 use crate::train::{Epoch, Measures};
 use serde::de::DeserializeOwned;
@@ -119,16 +119,10 @@ impl Store {
     pub fn view(&self, id: i64) -> Result<ViewRecord, Error> {
         let rows = self.rows(sqlx::query("SELECT * FROM view WHERE id = ?").bind(id))?;
         let row = rows.first().ok_or_else(|| self.damaged(format!("no view {id}")))?;
-        let packed: Vec<u8> = self.get(row, "val")?;
-        let hash: Option<String> = self.get(row, "val_hash")?;
-        if hash.is_some_and(|hash| blake3::hash(&packed).to_hex().as_str() != hash) {
-            return Err(self.damaged(format!("view {id}: its val clips do not match their hash")));
-        }
-        let text = zstd::stream::decode_all(&packed[..]).map_err(|e| self.damaged(format!("view {id}: {e}")))?;
-        let val: ValClips = self.json(&String::from_utf8_lossy(&text), "view.val")?;
-        if val.labels.len() != val.clips.len() || val.sounded.len() != val.clips.len() {
-            return Err(self.damaged(format!("view {id}: its clips, labels and sounds are not equally many")));
-        }
+        let counts: SplitCounts = self.json(&self.get::<String>(row, "counts")?, "view.counts")?;
+        let hash: Option<&str> = self.get(row, "val_hash")?;
+        let val = inspect::val_clips(self.get(row, "val")?, hash, counts)
+            .map_err(|why| self.damaged(format!("view {id}: {why}")))?;
         let dataset_id = self.get(row, "dataset_id")?;
         let classes = self.dataset(dataset_id)?.manifest.classes.len();
         if let Some(label) = val.labels.iter().find(|l| **l >= classes) {
@@ -138,7 +132,7 @@ impl Store {
             id,
             dataset_id,
             missing: self.get::<Option<String>>(row, "missing")?.map(|t| self.json(&t, "view.missing")).transpose()?,
-            counts: self.json(&self.get::<String>(row, "counts")?, "view.counts")?,
+            counts,
             val,
         })
     }
@@ -169,6 +163,8 @@ impl Store {
             host: self.get(row, "host")?,
             pid: self.get(row, "pid")?,
             heartbeat_at: self.get(row, "heartbeat_at")?,
+            worker: self.get(row, "worker")?,
+            machine: self.get(row, "machine")?,
             created_at: self.get(row, "created_at")?,
             started_at: self.get(row, "started_at")?,
             finished_at: self.get(row, "finished_at")?,
@@ -186,27 +182,42 @@ impl Store {
         })
     }
 
-    /// A run's scores of one kind; `None` where it has none.
+    /// The val clips and classes of a view, which the scores of its runs have.
+    fn shape(&self, view: i64) -> Result<(usize, usize), Error> {
+        if let Some(known) = self.shapes.lock().ok().and_then(|shapes| shapes.get(&view).copied()) {
+            return Ok(known);
+        }
+        let record = self.view(view)?;
+        let shape = (record.val.clips.len(), self.dataset(record.dataset_id)?.manifest.classes.len());
+        if let Ok(mut shapes) = self.shapes.lock() {
+            shapes.insert(view, shape);
+        }
+        Ok(shape)
+    }
+
+    /// A run's scores of one kind; `None` where it has none. Each of them is finite, and there is one for each val clip and
+    /// class of its view.
     pub fn scores(&self, run: &str, what: &str) -> Result<Option<Scores>, Error> {
-        let sql = "SELECT s.clips, s.classes, s.present, s.blob, s.hash,
-                json_extract(v.counts, '$.val[0]') + json_extract(v.counts, '$.val[1]'), json_array_length(d.manifest, '$.classes')
-            FROM score s JOIN run r ON r.id = s.run_id JOIN view v ON v.id = r.view_id JOIN dataset d ON d.id = v.dataset_id
-            WHERE s.run_id = ? AND s.what = ?";
+        let sql = "SELECT s.clips, s.classes, s.present, s.blob, s.hash, r.view_id
+            FROM score s JOIN run r ON r.id = s.run_id WHERE s.run_id = ? AND s.what = ?";
         let rows = self.rows(sqlx::query(sql).bind(run).bind(what))?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let (clips, classes) = (self.size(row, 0)?, self.size(row, 1)?);
+        let shape = (self.size(row, 0)?, self.size(row, 1)?);
         let bad = |why: String| self.damaged(format!("scores {what:?} of run {run}: {why}"));
-        // Whoever reads scores indexes them by val clip and class.
-        if (clips, classes) != (self.size(row, 5)?, self.size(row, 6)?) {
-            return Err(bad(format!("{clips} x {classes} do not fit its data set")));
+        // Whoever reads scores indexes them by val clip and class; and what a stranger's row claims takes no memory.
+        if shape != self.shape(self.get(row, 5)?)? {
+            return Err(bad(format!("{} x {} do not fit its data set", shape.0, shape.1)));
         }
-        let present: Option<Vec<u8>> = self.get(row, 2)?;
-        let values = blob::unpack(self.get(row, 3)?, self.get(row, 4)?, clips.saturating_mul(classes)).map_err(bad)?;
-        let present = present.map_or_else(|| vec![true; clips], |p| p.iter().map(|&b| b != 0).collect());
-        if present.len() != clips {
-            return Err(bad(format!("{} of {clips} marks", present.len())));
+        let present: Option<&[u8]> = self.get(row, 2)?;
+        let scores = blob::scores(self.get(row, 3)?, self.get(row, 4)?, present, shape).map_err(bad)?;
+        match scores.values.iter().position(|p| !p.is_finite()) {
+            None => Ok(Some(scores)),
+            Some(at) => {
+                let (clip, class) = (at / shape.1.max(1), at % shape.1.max(1));
+                let value = scores.values[at];
+                Err(bad(format!("{value} for val clip {} and class {}", clip + 1, class + 1)))
+            }
         }
-        Ok(Some(Scores { classes, values, present }))
     }
 
     /// What a run has scores of: `real`, `generated`, `vision`.
@@ -217,25 +228,27 @@ impl Store {
 
     /// A run's SVM bank; `None` where it has none.
     pub fn bank(&self, run: &str) -> Result<Option<BankRecord>, Error> {
-        let rows =
-            self.rows(sqlx::query("SELECT classes, width, fits, blob, hash FROM bank WHERE run_id = ?").bind(run))?;
+        let sql = "SELECT b.classes, b.width, b.fits, b.blob, b.hash, r.view_id, json_extract(r.spec, '$.part.audio')
+             FROM bank b JOIN run r ON r.id = b.run_id WHERE b.run_id = ?";
+        let rows = self.rows(sqlx::query(sql).bind(run))?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let (classes, width) = (self.size(row, 0)?, self.size(row, 1)?);
-        let packed: &[u8] = self.get(row, 3)?;
-        let hash: &str = self.get(row, 4)?;
         let bad = |why: String| self.damaged(format!("SVM bank of run {run}: {why}"));
-        let numbers = classes.saturating_mul(width.saturating_add(1)).saturating_add(width.saturating_mul(2));
-        let bytes = blob::open(packed, hash, numbers.saturating_mul(4).saturating_add(classes.saturating_mul(16)))
-            .or_else(|_| blob::open(packed, hash, numbers.saturating_mul(4)))
-            .map_err(bad)?;
-        let (floats, sigmoids) = bytes.split_at(numbers * 4);
-        let double = |b: &[u8]| f64::from_le_bytes(b.try_into().unwrap_or_default());
+        let audio: Option<String> = self.get(row, 6)?;
+        let manifest = self.dataset(self.view(self.get(row, 5)?)?.dataset_id)?.manifest;
+        let known = audio.and_then(|audio| Some((manifest.classes.len(), manifest.audio(&audio)?.width)));
+        let shape: (i64, i64) = (self.get(row, 0)?, self.get(row, 1)?);
+        let (numbers, sigmoids) = blob::bank(self.get(row, 3)?, self.get(row, 4)?, shape, known).map_err(bad)?;
+        let finite =
+            numbers.iter().all(|v| v.is_finite()) && sigmoids.iter().all(|(a, b)| a.is_finite() && b.is_finite());
+        if !finite {
+            return Err(bad("not all of its numbers are finite".into()));
+        }
         Ok(Some(BankRecord {
-            classes,
-            width,
+            classes: self.size(row, 0)?,
+            width: self.size(row, 1)?,
             fits: self.json(&self.get::<String>(row, 2)?, "bank.fits")?,
-            numbers: floats.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            sigmoids: sigmoids.chunks_exact(16).map(|b| (double(&b[..8]), double(&b[8..]))).collect(),
+            numbers,
+            sigmoids,
         }))
     }
 

@@ -185,6 +185,10 @@ pub struct EventRecord {
 /// Who works.
 #[derive(Clone, Debug)]
 pub struct Worker {
+    /// An id that no other process has, whatever its machine and pid.
+    pub id: String,
+    /// What a pid means something within: the boot of a machine, and a PID namespace.
+    pub machine: String,
     /// The machine.
     pub host: String,
     /// The process.
@@ -203,14 +207,23 @@ pub enum Claim {
     /// It is done already.
     Done,
     /// Another worker has it.
-    Theirs {
-        /// Its machine.
-        host: String,
-        /// Its process.
-        pid: i64,
-        /// Its last sign of life.
-        heartbeat: String,
-    },
+    Theirs(Owner),
+}
+
+/// Who a running run belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// The machine's name.
+    pub host: String,
+    /// The process.
+    pub pid: i64,
+    /// The last sign of life.
+    #[serde(rename = "heartbeat_at")]
+    pub heartbeat: String,
+    /// The worker's id; `None` where an earlier version wrote it.
+    pub worker: Option<String>,
+    /// What the pid means something within; `None` where an earlier version wrote it.
+    pub machine: Option<String>,
 }
 
 /// An SVM bank to keep.
@@ -237,6 +250,8 @@ pub struct RunResult {
     pub values: BTreeMap<String, f64>,
     /// Its SVM bank, if it trained one.
     pub bank: Option<BankRecord>,
+    /// Weights (D, K) and biases (K) of the head on a stream; kept as a file, not in the store.
+    pub head: Option<[Vec<f32>; 2]>,
 }
 
 /// A run as the store knows it.
@@ -262,6 +277,10 @@ pub struct RunRecord {
     pub pid: Option<i64>,
     /// Its last sign of life.
     pub heartbeat_at: Option<String>,
+    /// The id of the process that worked on it last.
+    pub worker: Option<String>,
+    /// What `pid` means something within.
+    pub machine: Option<String>,
     /// When it was first begun.
     pub created_at: String,
     /// When its last attempt began.
@@ -292,6 +311,19 @@ pub struct RunRecord {
     pub view_id: i64,
     /// Numbers about the whole run.
     pub values: BTreeMap<String, f64>,
+}
+
+impl RunRecord {
+    /// Who works on it, or did last.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            host: self.host.clone().unwrap_or_default(),
+            pid: self.pid.unwrap_or_default(),
+            heartbeat: self.heartbeat_at.clone().unwrap_or_default(),
+            worker: self.worker.clone(),
+            machine: self.machine.clone(),
+        }
+    }
 }
 
 /// One run's epochs.

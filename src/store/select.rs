@@ -131,7 +131,11 @@ impl Store {
             let places: HashMap<String, usize> = chunk.iter().enumerate().map(|(i, r)| (r.id.clone(), i)).collect();
             for row in self.rows(bound(&sql, &binds))? {
                 if let Some(&i) = places.get(self.get::<&str>(&row, 0)?) {
-                    chunk[i].values.insert(self.get(&row, 1)?, self.get(&row, 2)?);
+                    let (name, value): (String, f64) = (self.get(&row, 1)?, self.get(&row, 2)?);
+                    if !value.is_finite() {
+                        return Err(self.damaged(format!("{name} of run {} is {value}", chunk[i].id)));
+                    }
+                    chunk[i].values.insert(name, value);
                 }
             }
         }
@@ -146,7 +150,8 @@ fn ids(selection: &Selection) -> (String, Vec<Bind>) {
         None => ("TRUE", Vec::new()),
     };
     let limit = selection.limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
-    let newest = "run.created_at DESC, run.rowid DESC";
+    // Rows are counted up, whatever the clocks said.
+    let newest = "run.rowid DESC";
     match &selection.sort {
         None => (format!("SELECT run.id FROM run WHERE {filter} ORDER BY {newest} LIMIT {limit}"), binds),
         // The index on (name, value) gives the top without looking at the rest; runs that lack it follow.

@@ -58,6 +58,8 @@ struct Candidate {
     done: bool,
     code: String,
     finished: String,
+    /// Rows are counted up, whatever the clocks said.
+    row: i64,
     referred: bool,
     bytes: i64,
 }
@@ -110,7 +112,7 @@ impl Store {
                  EXISTS (SELECT 1 FROM cell WHERE cell.fingerprint = run.cell),
                  (SELECT coalesce(sum(length(blob)), 0) FROM score WHERE run_id = run.id)
                      + (SELECT coalesce(sum(length(blob)), 0) FROM bank WHERE run_id = run.id),
-                 json_remove(spec, '$.code')
+                 json_remove(spec, '$.code'), rowid
              FROM run WHERE state != 'running'",
         ))?;
         let mut alike: BTreeMap<(String, Option<i64>), Vec<Candidate>> = BTreeMap::new();
@@ -124,16 +126,18 @@ impl Store {
                 finished: self.get(r, 5)?,
                 referred: self.get(r, 6)?,
                 bytes: self.get(r, 7)?,
+                row: self.get(r, 9)?,
             };
             alike.entry((self.get(r, 8)?, candidate.seed)).or_default().push(candidate);
         }
         let mut superseded = Vec::new();
         for runs in alike.into_values() {
-            let Some(newest) = runs.iter().filter(|r| r.done).max_by(|a, b| a.finished.cmp(&b.finished)) else {
+            let Some(newest) = runs.iter().filter(|r| r.done).max_by_key(|r| (r.referred, r.row)) else {
                 continue;
             };
             let old = |r: &&Candidate| {
-                r.code != newest.code && r.finished <= newest.finished && !r.referred && r.finished.as_str() < before
+                let before_it = newest.referred || r.row <= newest.row;
+                r.code != newest.code && before_it && !r.referred && r.finished.as_str() < before
             };
             superseded.extend(runs.iter().filter(old).map(|r| Superseded {
                 run: r.id.clone(),

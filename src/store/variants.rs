@@ -193,6 +193,13 @@ impl Store {
         Ok(all)
     }
 
+    /// The latest time in the store, if it is later than now: the clock of a machine was ahead when an experiment was run.
+    pub fn clock_ahead(&self) -> Result<Option<String>, Error> {
+        let rows =
+            self.rows(sqlx::query("SELECT max(used_at) FROM experiment WHERE used_at > ?").bind(super::clock::now()))?;
+        rows.first().map_or(Ok(None), |row| self.get(row, 0))
+    }
+
     /// The variant of an experiment that is meant, with what the store knows of it. Only the finished runs of `seeds` are
     /// its own where these are given ([`ExperimentRecord::config`] then has them as its seeds).
     pub fn pick(&self, experiment: &str, pick: &Pick) -> Result<(Variant, ExperimentRecord), PickError> {

@@ -25,6 +25,9 @@ pub enum Error {
     /// Ctrl-C, or somebody who listens to the training asked for its end.
     #[error("interrupted")]
     Interrupted,
+    /// What whoever listens to the training cannot take, in words that say what to do.
+    #[error("{0}")]
+    Refused(String),
     /// A stream or audio feature that the data set does not have.
     #[error("the data set has no {kind} {name:?}\n  next: `unmute data stats` lists what it has")]
     NoSuchFeature {

@@ -80,6 +80,19 @@ impl HeadData {
     }
 }
 
+/// What training a head gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainedHead {
+    /// Softmax probabilities of the clips to score, (M, K).
+    pub probabilities: Vec<f32>,
+    /// The final train loss.
+    pub loss: f64,
+    /// W, (D, K).
+    pub weights: Vec<f32>,
+    /// b, (K).
+    pub bias: Vec<f32>,
+}
+
 /// A linear head with its optimiser, on one engine or the other.
 pub trait HeadNetwork {
     /// One step of Adam on rows (B, D) and their classes; gives the loss, and changes nothing where that is not finite.
@@ -87,6 +100,9 @@ pub trait HeadNetwork {
 
     /// Softmax probabilities of rows, (M, K).
     fn probabilities(&self, x: &[f32]) -> Result<Vec<f32>, Error>;
+
+    /// Weights (D, K) and biases (K).
+    fn weights(&self) -> Result<[Vec<f32>; 2], Error>;
 }
 
 /// Adam with an L2 penalty.
@@ -95,13 +111,12 @@ fn adam(tsn: &Tsn) -> AdamConfig {
     AdamConfig { lr: tsn.lr, betas: [0.9, 0.999], eps: 1e-8, decay }
 }
 
-/// Trains a head batch by batch: probabilities of its val clips, (M, K), and the final train loss. `step` is told the steps
-/// done and all that there are.
+/// Trains a head batch by batch. `step` is told the steps done and all that there are.
 pub fn train_head(
     head: &Head,
     network: &mut dyn HeadNetwork,
     step: &mut dyn FnMut(usize, usize) -> Result<(), Error>,
-) -> Result<(Vec<f32>, f64), Error> {
+) -> Result<TrainedHead, Error> {
     let Head { train, labels, val, tsn, .. } = *head;
     let (width, steps, adam) = (head.width(), head.steps(), adam(tsn));
     let mut mean_loss = 0.0;
@@ -118,5 +133,6 @@ pub fn train_head(
             step((epoch - 1) * steps + i + 1, steps * tsn.epochs)?;
         }
     }
-    Ok((network.probabilities(val)?, mean_loss))
+    let [weights, bias] = network.weights()?;
+    Ok(TrainedHead { probabilities: network.probabilities(val)?, loss: mean_loss, weights, bias })
 }

@@ -217,4 +217,8 @@ impl<D: DfdxDevice> HeadNetwork for ReferenceHead<D> {
         let p = logits.try_softmax::<Axis<1>>().map_err(DeviceError::of)?;
         Ok(numbers(&p).to_vec())
     }
+
+    fn weights(&self) -> Result<[Vec<f32>; 2], Error> {
+        Ok([numbers(&self.w.value).to_vec(), numbers(&self.b.value).to_vec()])
+    }
 }

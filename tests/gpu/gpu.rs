@@ -241,10 +241,12 @@ fn heads_are_the_cpus() {
     let (train, val) = x.split_at(1000 * 200);
     let head = Head { stream: "rgb", train, labels: &labels[..1000], val, classes: 12, tsn: &tsn, seed: 3 };
     let cpu = Which::Cpu.open().unwrap();
-    let (expected, expected_loss) = cpu.head(&head, Engine::Fused, &mut |_, _| Ok(())).unwrap();
+    let expected = cpu.head(&head, Engine::Fused, &mut |_, _| Ok(())).unwrap();
     for &engine in Engine::ALL {
-        let (p, loss) = gpu().head(&head, engine, &mut |_, _| Ok(())).unwrap();
-        assert_close("probabilities", &p, &wide(&expected), 1e-3);
-        assert_near("loss", loss, expected_loss, 1e-3);
+        let ours = gpu().head(&head, engine, &mut |_, _| Ok(())).unwrap();
+        assert_close("probabilities", &ours.probabilities, &wide(&expected.probabilities), 1e-3);
+        assert_close("weights", &ours.weights, &wide(&expected.weights), 1e-3);
+        assert_close("bias", &ours.bias, &wide(&expected.bias), 1e-3);
+        assert_near("loss", ours.loss, expected.loss, 1e-3);
     }
 }

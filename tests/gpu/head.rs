@@ -38,7 +38,7 @@ fn heads_are_the_cpus() {
             ours.push((done, total));
             Ok(())
         };
-        let (p, loss) = train(&*engine, &head(&clips, &tsn), &mut told).unwrap();
+        let trained = train(&*engine, &head(&clips, &tsn), &mut told).unwrap();
         for &engine in Engine::ALL {
             let mut theirs = Vec::new();
             let mut told = |done, total| {
@@ -46,11 +46,13 @@ fn heads_are_the_cpus() {
                 Ok(())
             };
             let cpu = Which::Cpu.open().unwrap();
-            let (expected, expected_loss) = cpu.head(&head(&clips, &tsn), engine, &mut told).unwrap();
+            let expected = cpu.head(&head(&clips, &tsn), engine, &mut told).unwrap();
             assert_eq!(ours, theirs);
-            assert_close("probabilities", &p, &wide(&expected), 1e-4);
-            assert_near("loss", loss, expected_loss, 1e-5);
+            assert_close("probabilities", &trained.probabilities, &wide(&expected.probabilities), 1e-4);
+            assert_close("weights", &trained.weights, &wide(&expected.weights), 1e-4);
+            assert_near("loss", trained.loss, expected.loss, 1e-5);
         }
+        let p = trained.probabilities;
         assert!(seen.iter().all(|other| p.iter().zip(other).any(|(p, o)| (p - o).abs() > 1e-3)));
         seen.push(p);
     }

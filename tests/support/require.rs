@@ -11,8 +11,10 @@ const THINGS: &[(&str, &str)] = &[
     ("ffmpeg", "ffmpeg, which reads and makes videos"),
     ("mount", "the right to mount a small file system"),
     ("nvcc", "a CUDA compiler, on the PATH, in CUDA_ROOT or in CUDA_PATH"),
+    ("onnxruntime", "ONNX Runtime's library (pip install onnxruntime)"),
     ("python3", "Python 3"),
-    ("shared", "real features, ../shared/data/corsmal or in the folder UNMUTE_SHARED"),
+    ("shared", "real features and reference outputs, ../shared or the folder UNMUTE_SHARED"),
+    ("torch", "a Python with torch, onnxruntime and safetensors: UNMUTE_PYTHON, or python3"),
     ("stand-in", "the stand-in for NVIDIA's driver (just test-cuda-host)"),
     ("user", "a user other than root who may call the program"),
 ];

@@ -157,6 +157,13 @@ macro_rules! registry {
                 match self { $(Generator::$Settings(settings) => serde_json::json!(settings),)+ }
             }
 
+            /// A generator from settings as [`Generator::to_json`] gives them.
+            pub fn from_json(which: Architecture, settings: serde_json::Value) -> Result<Generator, serde_json::Error> {
+                Ok(match which {
+                    $(Architecture::$Settings => Generator::$Settings(serde_json::from_value(settings)?),)+
+                })
+            }
+
             /// Runs a batch, in dfdx's own operations.
             pub fn forward<D: Device<f32>>(
                 &self,

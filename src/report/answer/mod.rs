@@ -314,7 +314,8 @@ fn one(results: &Results, tables: &Tables, audio: &str, terms: &Terms) -> Result
         cells.into_iter().zip(stands).map(|((key, (_, mean, _)), s)| (key, mean, s)).collect();
     generators.sort_by(|a, b| b.1.total_cmp(&a.1));
     let sounded = sound.unwrap_or_default();
-    let said: Vec<String> = at.iter().map(|(axis, value)| format!("{axis} = {value}")).collect();
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+    let said: Vec<String> = at.iter().map(|(axis, value)| format!("{axis} {}", plain(value))).collect();
     Ok(Ok(Answer {
         audio: words::feature(audio),
         vision: streams.iter().map(|s| words::feature(s)).collect::<Vec<_>>().join(" + "),

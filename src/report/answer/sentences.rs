@@ -36,7 +36,10 @@ impl Answers {
         let clips = self.features.first().map(|a| a.clips.0).unwrap_or_default();
         let on = if clips > 0 { format!(", scored on {} val clips", number(clips as f64, 0)) } else { String::new() };
         sentences.push(format!("{runs}{failed}{on}; brackets are 95 % intervals over clips and seeds."));
-        sentences.extend(self.departures.iter().cloned());
+        // What departs is told above, word by word.
+        if !self.departures.is_empty() {
+            sentences.push("These are not the runs that the experiment declares: see above.".into());
+        }
         if self.selected_on_val && self.features.iter().any(|a| a.generators.len() > 1) {
             sentences.push("The best generator was chosen on the clips that are reported, which flatters it.".into());
         }
@@ -325,7 +328,10 @@ mod tests {
         a.departures = vec!["2 of 5 declared seeds: the numbers are those of seeds 0, 1.".into()];
         let text = said(&a);
         assert!(text.contains("Which generator? lstm/l2/with. Significantly the best of 3"), "{text}");
-        assert!(text.contains("May I trust it? With care. ") && text.contains("2 of 5 declared seeds"), "{text}");
+        assert!(
+            text.contains("May I trust it? With care. ") && text.contains("not the runs that the experiment declares"),
+            "{text}"
+        );
         assert_eq!(a.lines(true).last().unwrap().verdict, "No");
         a.synthetic = true;
         assert!(said(&a).contains("May I trust it? Not as a finding. The data are synthetic"));

@@ -223,7 +223,7 @@ impl Plot {
 /// A measured point; another shape for each colour, for those who see none and for print.
 fn marker(out: &mut String, style: usize, x: f64, y: f64) {
     let (x, y) = (at(x), at(y));
-    let shape = match style % 4 {
+    let shape = match (style % 4 + style / 4) % 4 {
         0 => "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z",
         1 => "m-2.7 -2.7h5.4v5.4h-5.4z",
         2 => "m0 -3.6l3.6 3.6l-3.6 3.6l-3.6 -3.6z",

@@ -166,12 +166,13 @@ fn band(line: &[(f64, Vec<f64>)]) -> Vec<(f64, f64, f64)> {
     line.iter().filter_map(ends).collect()
 }
 
-/// What the first figure of a report draws along an axis: name, and what fills the silent clips.
-const LEAD: [(&str, Option<&str>); 4] = [
-    ("no sound", None),
-    ("recorded sound alone", Some("")),
-    ("generated, the best", Some("(best)")),
-    ("true feature", Some("(oracle)")),
+/// What the first figure of a report draws along an axis: name, what fills the silent clips, and the colour, which is that of
+/// the figure of dots.
+const LEAD: [(&str, Option<&str>, usize); 4] = [
+    ("no sound", None, 6),
+    ("recorded sound alone", Some(""), 1),
+    ("generated, the best", Some("(best)"), 0),
+    ("true feature", Some("(oracle)"), 2),
 ];
 
 /// The figure at the top of a sweep's report: vision without sound, with recorded, generated and true sound, along the first
@@ -197,7 +198,7 @@ pub fn lead(results: &Results, tables: &Tables) -> Result<Option<Value>, Error> 
     let mut plots = Vec::new();
     for with_vision in [true, false] {
         let mut series = Vec::new();
-        for (style, (name, sound)) in LEAD.iter().enumerate() {
+        for (name, sound, style) in LEAD {
             let mut terms: Vec<String> = Vec::new();
             if with_vision {
                 terms.extend(streams.iter().map(|s| s.to_string()));
@@ -218,7 +219,7 @@ pub fn lead(results: &Results, tables: &Tables) -> Result<Option<Value>, Error> 
             }
             line.sort_by(|a: &(f64, Vec<f64>), b| a.0.total_cmp(&b.0));
             let points = line.iter().map(|(x, values)| (*x, mean(values))).collect();
-            series.push(Series { name: (*name).into(), style, mark: 0, points, band: band(&line) });
+            series.push(Series { name: name.into(), style, mark: 0, points, band: band(&line) });
         }
         let what = match with_vision {
             true => format!(

@@ -3,7 +3,7 @@
 use super::fact::plain;
 use crate::report::charts::track::{Line, Scale};
 use crate::report::format::signed;
-use crate::report::sensitivity::{Flip, Movement, in_force};
+use crate::report::sensitivity::{Flip, Movement};
 use crate::store::ExperimentRecord;
 use serde_json::{Value, json};
 
@@ -19,13 +19,17 @@ pub(super) fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<V
             .iter()
             .map(|a| {
                 let movement = moved.iter().find(|m| m.choice == e.id && m.alternative == a.name);
-                json!({ "name": a.name, "in_force": in_force(&experiment.config, a), "moves": movement.map(told_moves), "flips": movement.map(told_flips) })
+                json!({ "name": a.name, "in_force": a.is_the_setting(&experiment.config), "moves": movement.map(told_moves), "flips": movement.map(told_flips) })
             })
             .collect();
+        let told = e.told();
         json!({
             "id": e.id, "question": e.question, "because": e.because,
-            "decision": with_values(&e.told(), &look_up),
-            "instead": e.alternatives.iter().any(|a| in_force(&experiment.config, a)),
+            "decision": with_values(&told, &look_up),
+            // A text that has the values themselves says what is in force; one without them says what an alternative replaced.
+            "instead": e.here.is_empty() && e.alternatives.iter().any(|a| {
+                a.is_the_setting(&experiment.config) && !a.set.keys().all(|key| told.contains(&format!("{{{key}}}")))
+            }),
             "values": values.join("; "), "alternatives": alternatives, "touches": e.touches,
         })
     };

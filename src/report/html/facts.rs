@@ -62,11 +62,19 @@ pub(super) fn facts(experiment: &ExperimentRecord, results: &Results, runs: &[Ru
     Ok(facts)
 }
 
-/// Generators and controls with their feature errors.
-pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Result<Vec<Value>, Error> {
+/// Generators and controls with their feature errors. Cells that cannot run are one line a reason.
+pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Result<Value, Error> {
     let mut out = Vec::new();
+    let mut absent: Vec<(String, Vec<&str>)> = Vec::new();
     let wanted = |c: &&CellRecord| matches!(c.part, Part::Generator { .. } | Part::Control { .. });
     for cell in experiment.cells.iter().filter(wanted) {
+        if let Some(why) = &cell.skipped {
+            match absent.iter_mut().find(|(known, _)| known == why) {
+                Some((_, cells)) => cells.push(&cell.key),
+                None => absent.push((why.clone(), vec![&cell.key])),
+            }
+            continue;
+        }
         let runs = results.done(cell)?;
         let all = results.runs(cell)?;
         let declared = if cell.part.seeded() { experiment.config.seeds.len() } else { 1 };
@@ -89,12 +97,11 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
             let n = alone[of].len();
             (n > 0).then(|| alone[of].iter().sum::<f64>() / n as f64).map_or_else(|| "–".into(), |m| number(m, 2))
         };
-        let why = cell.skipped.clone().or_else(|| {
-            runs.is_empty().then(|| all.iter().find_map(|r| r.error.clone()).unwrap_or_else(|| "not run yet".into()))
-        });
+        let why =
+            runs.is_empty().then(|| all.iter().find_map(|r| r.error.clone()).unwrap_or_else(|| "not run yet".into()));
         out.push(json!({
             "key": cell.key,
-            "runs": if cell.skipped.is_some() { "–".to_string() } else { format!("{}/{declared}", runs.len()) },
+            "runs": format!("{}/{declared}", runs.len()),
             "why": why,
             "values": [
                 alone(0), alone(1), value("r2/sounded", 3), value("r2/silent", 3),
@@ -103,7 +110,14 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
             ],
         }));
     }
-    Ok(out)
+    let line = |(why, cells): &(String, Vec<&str>)| {
+        let (first, last) = (cells.first().unwrap_or(&""), cells.last().unwrap_or(&""));
+        match cells.len() {
+            1 => format!("Not run: {first}, because {why}."),
+            n => format!("Not run: {n} cells, {first} to {last}, because {why}."),
+        }
+    };
+    Ok(json!({ "cells": out, "absent": absent.iter().map(line).collect::<Vec<_>>() }))
 }
 
 /// Every key of the configuration with its value, by dotted name.

@@ -62,7 +62,7 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
         _ => "no runs".into(),
     };
     let caption = match table.kind {
-        TableKind::Counts => "Clips.".into(),
+        TableKind::Counts => "Clips of each split.".into(),
         TableKind::Improvement => {
             format!("Classes by gain, {seeds}; shaded where a class is also published in that column.")
         }
@@ -118,6 +118,11 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
     let mut out = Vec::new();
     for (i, row) in table.rows.iter().enumerate() {
         let Row { entries, control, .. } = row;
+        // A row without a number of ours is told below; it stands here for its published value alone.
+        let empty = entries.iter().all(|e| e.mean.is_none());
+        if empty && entries.iter().all(|e| e.published_text.is_none()) {
+            continue;
+        }
         // Headings that have changed since the row before.
         let shared = group.iter().zip(&row.group).take_while(|(a, b)| a == b).count();
         let headings: Vec<String> = if shared < row.group.len() { vec![row.group.join(", ")] } else { Vec::new() };
@@ -145,7 +150,7 @@ fn rows(table: &EvaluatedTable) -> Vec<Value> {
             })
             .collect();
         out.push(json!({
-            "name": row.row, "control": control, "deep": !row.group.is_empty(), "headings": headings, "cells": cells,
+            "name": row.row, "control": control, "empty": empty && table.skipped.is_none(), "deep": !row.group.is_empty(), "headings": headings, "cells": cells,
             "link": row_anchor(table, i),
         }));
     }

@@ -6,4 +6,4 @@
 mod network;
 mod ops;
 
-pub use network::{FusedNetwork, head};
+pub use network::{FusedNetwork, head, head_of};

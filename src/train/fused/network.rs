@@ -160,11 +160,16 @@ struct FusedHead {
 
 /// A head with its first values.
 pub fn head(head: &Head) -> Box<dyn HeadNetwork> {
+    head_of(head.initial(), head.width(), head.classes)
+}
+
+/// A head with these weights (D, K) and biases (K).
+pub fn head_of(values: [Vec<f32>; 2], width: usize, classes: usize) -> Box<dyn HeadNetwork> {
     let device = Cpu::default();
     device.enable_cache();
-    let [w, b] = head.initial().map(ParamState::fresh);
-    let w = PackedParam::new(w, head.width(), head.classes);
-    Box::new(FusedHead { device, w, b: PackedParam::new(b, 1, head.classes), steps: 0 })
+    let [w, b] = values.map(ParamState::fresh);
+    let w = PackedParam::new(w, width, classes);
+    Box::new(FusedHead { device, w, b: PackedParam::new(b, 1, classes), steps: 0 })
 }
 
 impl HeadNetwork for FusedHead {
@@ -188,6 +193,10 @@ impl HeadNetwork for FusedHead {
         let x = matrix(&self.device, x, x.len() / width.max(1), width)?;
         let p = affine(x, &self.w, &self.b, false)?.try_softmax::<Axis<1>>().map_err(DeviceError::of)?;
         Ok(numbers(&p).to_vec())
+    }
+
+    fn weights(&self) -> Result<[Vec<f32>; 2], Error> {
+        Ok([self.w.state().value, self.b.state().value])
     }
 }
 

@@ -1,0 +1,43 @@
+//! Flags that several verbs have in common.
+
+use crate::store::Pick;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct DbArg {
+    /// The store, one SQLite file
+    #[arg(long, env = "UNMUTE_DB", default_value = ".unmute/runs.db", value_name = "FILE")]
+    pub db: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeviceArgs {
+    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Generators trained side by side at most; on a GPU as many as its memory holds by default, on the CPU one, where
+    /// more only take turns
+    #[arg(long, value_name = "N")]
+    pub cells: Option<usize>,
+}
+
+/// Which variant of an experiment is meant; the one that was run last, unless more is said.
+#[derive(Debug, Args)]
+pub(super) struct PickArgs {
+    /// Another variant than the one that was run last: its number or id, as `unmute status` lists them
+    #[arg(long, value_name = "N")]
+    pub variant: Option<String>,
+    /// The variant on this data set: its name, the beginning of its fingerprint, or NAME@FINGERPRINT
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Only these of its seeds
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub seeds: Option<Vec<u64>>,
+}
+
+impl PickArgs {
+    pub(super) fn pick(&self) -> Pick {
+        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds: self.seeds.clone() }
+    }
+}

@@ -1,0 +1,96 @@
+//! Folders of flow images, as dense_flow and denseflow write them: `CLIP/flow_x_00001.jpg`, `CLIP/flow_y_00001.jpg` and on,
+//! counted from 1 or from 0.
+
+use super::error::{ClipError, Error};
+use super::list::Clip;
+use super::net::Net;
+use super::net::preset::{FlowBy, Input};
+use compute::vision::image::Image;
+use std::path::{Path, PathBuf};
+
+/// Whether there is a folder of flow where a network needs one.
+pub(super) fn check(folder: Option<&Path>, nets: &[Net]) -> Result<(), Error> {
+    let by_folder = |n: &&Net| matches!(&n.input, Input::Flow(f) if f.by == FlowBy::Folder);
+    match (folder, nets.iter().find(by_folder)) {
+        (None, Some(net)) => Err(Error::Usage(format!(
+            "--net {}: by=folder needs folders of flow images\n  next: add --flow DIR with DIR/CLIP/flow_x_00001.jpg in it",
+            net.name
+        ))),
+        (Some(dir), Some(_)) if !dir.is_dir() => Err(Error::Usage(format!("--flow {}: no such folder", dir.display()))),
+        (Some(_), None) => Err(Error::Usage("--flow is given, but no network has by=folder\n  next: say so, such as --net flow=tsn-bninception,by=folder:flow.onnx".into())),
+        _ => Ok(()),
+    }
+}
+
+/// The flow of one clip.
+pub(super) struct Fields {
+    dir: PathBuf,
+    first: usize,
+    count: usize,
+}
+
+impl Fields {
+    /// Finds a clip's folder: by its name, or by its video's path without the ending.
+    pub(super) fn of(folder: &Path, clip: &Clip) -> Result<Fields, ClipError> {
+        let stem = Path::new(&clip.shown).with_extension("");
+        let file_stem = clip.path.file_stem().map(PathBuf::from).unwrap_or_default();
+        let places = [
+            folder.join(&clip.name),
+            folder.join(stem),
+            folder.join(&clip.label).join(&file_stem),
+            folder.join(file_stem),
+        ];
+        let dir = places
+            .iter()
+            .find(|p| p.is_dir())
+            .cloned()
+            .ok_or_else(|| ClipError::Flow(format!("no flow of it: {} is no folder", places[0].display())))?;
+        let there = |n: usize| image(&dir, 'x', n).is_file() && image(&dir, 'y', n).is_file();
+        let first = usize::from(!there(0));
+        let count = (first..).take_while(|&n| there(n)).count();
+        if count == 0 {
+            let missing = image(&dir, 'x', 1);
+            return Err(ClipError::Flow(format!("no flow of it: {} is missing, or its y", missing.display())));
+        }
+        Ok(Fields { dir, first, count })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The images x and y of a field.
+    pub(super) fn read(&self, field: usize) -> Result<[Image; 2], ClipError> {
+        let read = |axis: char| {
+            let path = image(&self.dir, axis, self.first + field);
+            decode(&path).map_err(|e| ClipError::Flow(format!("{}: {e}", path.display())))
+        };
+        let (x, y) = (read('x')?, read('y')?);
+        if (x.width, x.height) != (y.width, y.height) {
+            let path = image(&self.dir, 'x', self.first + field);
+            return Err(ClipError::Flow(format!("{}: another size than its y", path.display())));
+        }
+        Ok([x, y])
+    }
+}
+
+fn image(dir: &Path, axis: char, number: usize) -> PathBuf {
+    dir.join(format!("flow_{axis}_{number:05}.jpg"))
+}
+
+/// A JPEG as a grey image.
+fn decode(path: &Path) -> Result<Image, String> {
+    use zune_jpeg::JpegDecoder;
+    use zune_jpeg::zune_core::bytestream::ZCursor;
+    use zune_jpeg::zune_core::colorspace::ColorSpace;
+    use zune_jpeg::zune_core::options::DecoderOptions;
+    let bytes = std::fs::read(path).map_err(|e| crate::explain_io(&e))?;
+    let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::Luma);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let data = decoder.decode().map_err(|e| format!("no JPEG that can be read: {e}"))?;
+    let (width, height) = decoder.dimensions().ok_or("no JPEG that can be read")?;
+    if data.len() != width * height {
+        return Err("no grey JPEG".into());
+    }
+    Ok(Image { width, height, channels: 1, data })
+}
