@@ -232,10 +232,10 @@ fn as_many_steps_are_taken_as_by_the_cpu() {
 /// brings every problem below it on every processor.
 fn least_gap(rows: &Rows, out: &std::ops::Range<usize>, class: usize, weights: &[f32], objective: f64) -> f64 {
     let (c, rounding) = (f64::from(rows.c), f64::from(f32::EPSILON) / 2.0);
-    let (mut losing, mut sums, mut errors) = (Vec::new(), vec![0.0; rows.width], vec![0.0; rows.width]);
+    let (mut losing, mut sums, mut errors) = (Vec::new(), vec![0.0f64; rows.width], vec![0.0f64; rows.width]);
     for (row, x) in rows.x.chunks_exact(rows.width).enumerate().filter(|(row, _)| !out.contains(row)) {
         let x = wide(x);
-        let y = if rows.labels[row] == class { 1.0 } else { -1.0 };
+        let y = if rows.labels[row] == class { 1.0f64 } else { -1.0 };
         let m = 1.0 - y * x.iter().zip(weights).map(|(x, w)| x * f64::from(*w)).sum::<f64>();
         if m > 0.0 {
             for ((sum, error), x) in sums.iter_mut().zip(&mut errors).zip(&x) {
