@@ -223,6 +223,32 @@ fn as_many_steps_are_taken_as_by_the_cpu() {
     }
 }
 
+/// The relative duality gap that single precision may leave to a problem that the dual has solved.
+///
+/// At the minimum a_i = 2 C m_i, where m_i is what row i lacks of its margin, and the gap is C sum_i (m_i - a_i / 2C)^2. The
+/// solver adds w_k = sum_i a_i y_i x_ik up in single precision. Each addition is off by at most 2^-24 of the sum so far, some
+/// up and some down, so that their squares add up to that of w_k's error, and these, times x_ik^2, to that of m_i's. How much
+/// of it remains depends on the order of the additions, and thus on how wide the processor's vectors are: no number of looks
+/// brings every problem below it on every processor.
+fn least_gap(rows: &Rows, out: &std::ops::Range<usize>, class: usize, weights: &[f32], objective: f64) -> f64 {
+    let (c, rounding) = (f64::from(rows.c), f64::from(f32::EPSILON) / 2.0);
+    let (mut losing, mut sums, mut errors) = (Vec::new(), vec![0.0f64; rows.width], vec![0.0f64; rows.width]);
+    for (row, x) in rows.x.chunks_exact(rows.width).enumerate().filter(|(row, _)| !out.contains(row)) {
+        let x = wide(x);
+        let y = if rows.labels[row] == class { 1.0f64 } else { -1.0 };
+        let m = 1.0 - y * x.iter().zip(weights).map(|(x, w)| x * f64::from(*w)).sum::<f64>();
+        if m > 0.0 {
+            for ((sum, error), x) in sums.iter_mut().zip(&mut errors).zip(&x) {
+                *sum += 2.0 * c * m * y * x;
+                *error += (rounding * *sum).powi(2);
+            }
+            losing.push(x);
+        }
+    }
+    let squares = losing.iter().flat_map(|x| x.iter().zip(&errors)).map(|(x, error)| x * x * error);
+    c * squares.sum::<f64>() / objective
+}
+
 #[test]
 fn problems_for_the_dual_end_where_they_do_on_the_cpu() {
     let Some(all) = solver(PLENTY) else { return };
@@ -239,7 +265,11 @@ fn problems_for_the_dual_end_where_they_do_on_the_cpu() {
             for (class, (fit, cpu)) in fits.iter().zip(&theirs).enumerate() {
                 let what = format!("without {out:?}, class {class}: {fit:?}, the CPU {cpu:?}");
                 assert_near(&what, fit.objective, cpu.objective, 1e-5);
-                assert!(fit.duality_gap <= 1e-7 || fit.dual_looks == 0, "{what}");
+                let w = &weights[class * rows.width..][..rows.width];
+                let least = least_gap(&rows, &out, class, w, fit.objective);
+                // A bound that is no stricter than the objective's, above, would say nothing.
+                assert!(least < 1e-5, "{what}: single precision leaves {least:e}");
+                assert!(fit.duality_gap <= least.max(rows.tolerance) || fit.dual_looks == 0, "{what}: {least:e}");
             }
             assert_close("weights", &weights, &wide(&expected), 5e-3);
         }
