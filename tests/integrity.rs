@@ -112,30 +112,6 @@ fn an_edit_of_what_a_number_stands_for_is_named_by_verify_and_not_taken_by_merge
 }
 
 #[test]
-fn what_a_report_is_made_of_can_be_checked_alone() {
-    let tiny = two_views();
-    let damage = |db: &str| {
-        let store = Store::open_to_read(&tiny.path(db)).unwrap();
-        let latest = store.latest_experiment("tiny").unwrap().unwrap();
-        store.check_experiment(&latest).unwrap()
-    };
-    assert!(damage("runs.db").is_empty());
-    // Of the other variant, and of the last one.
-    tiny.copy("runs.db", "first.db");
-    tiny.sql(
-        "first.db",
-        "UPDATE value SET value = 1.5 WHERE run_id = (SELECT id FROM run WHERE view_id = 1 AND kind = 'bank')",
-    );
-    assert!(damage("first.db").is_empty());
-    tiny.sql(
-        "first.db",
-        "UPDATE value SET value = 1.5 WHERE run_id = (SELECT id FROM run WHERE view_id = 2 AND kind = 'bank')",
-    );
-    let found = damage("first.db");
-    assert!(found.len() == 1 && found[0].name.as_deref() == Some("vggish"), "{found:?}");
-}
-
-#[test]
 fn a_schema_with_more_than_ours_is_refused_by_every_verb() {
     let tiny = Place::tiny(2);
     tiny.train("runs.db");
@@ -400,9 +376,7 @@ fn mutated_stores_are_read_or_refused() {
         if let Ok(check) = store.check() {
             let _ = check.damage.len();
         }
-        if let Ok(Some(latest)) = store.latest_experiment("tiny") {
-            let _ = store.check_experiment(&latest);
-        }
+        let _ = store.latest_experiment("tiny");
         for run in store.runs().into_iter().flatten() {
             let _ = (store.curve(&run.id), store.bank(&run.id), store.events(&run.id));
             for what in store.score_kinds(&run.id).into_iter().flatten() {

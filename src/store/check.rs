@@ -3,10 +3,9 @@
 
 use super::inspect::{self, Inspector};
 use super::row_hash::Table;
-use super::{Error, ExperimentRecord, Store, VERSION};
+use super::{Error, Store, VERSION};
 use serde::Serialize;
 use sqlx::Row;
-use std::collections::BTreeSet;
 
 /// What a check of the file found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -96,34 +95,6 @@ impl Store {
             work(&mut Inspector::new(&mut connection, "main")).await
         };
         self.runtime.block_on(looked).map_err(self.fail())
-    }
-
-    /// What is wrong with all that a report of an experiment is made of: its own row and cells, its data set and views, and its
-    /// finished runs with every number of theirs. Reads what a report reads, once.
-    pub fn check_experiment(&self, experiment: &ExperimentRecord) -> Result<Vec<Damage>, Error> {
-        self.look(async |inspector| {
-            let mut damage = Vec::new();
-            let views: BTreeSet<i64> = experiment.cells.iter().filter_map(|c| c.view_id).collect();
-            let rows = [(Table::Experiment, experiment.id), (Table::Dataset, experiment.dataset_id)];
-            for (table, id) in rows.into_iter().chain(views.into_iter().map(|id| (Table::View, id))) {
-                let wrong = inspector.of_table(table, id).await;
-                damage.extend(wrong.into_iter().map(|what| Damage::of_row(table, &id.to_string(), &what)));
-            }
-            let mut seen = BTreeSet::new();
-            for cell in experiment.cells.iter().filter_map(|c| c.fingerprint.as_ref()) {
-                if !seen.insert(cell) {
-                    continue;
-                }
-                let sql = "SELECT id, key, seed FROM run WHERE cell = ? AND state = 'done' ORDER BY rowid";
-                let runs = sqlx::query(sql).bind(cell).fetch_all(inspector.connection()).await?;
-                for run in &runs {
-                    let (id, name) = named(run)?;
-                    let wrong = inspector.run(&id).await;
-                    damage.extend(wrong.into_iter().map(|what| Damage::of_run(&id, &name, what)));
-                }
-            }
-            Ok(damage)
-        })
     }
 
     /// Whether the file ends in the middle of a page, which SQLite takes for a page of zeros where it only looks.
