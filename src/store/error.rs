@@ -146,6 +146,9 @@ pub enum Error {
     },
 }
 
+/// `SQLITE_IOERR_DELETE_NOENT`.
+const DELETE_NOENT: i32 = 5898;
+
 impl Error {
     /// What the system says of a file beside the store.
     pub fn of_file(path: &std::path::Path, e: &std::io::Error) -> Error {
@@ -154,6 +157,13 @@ impl Error {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { path },
             _ => Error::ReadOnly { path, why: e.to_string() },
         }
+    }
+
+    /// Whether a journal that SQLite wanted to delete was gone already.
+    pub(super) fn is_gone_journal(&self) -> bool {
+        let Error::Sql { source, .. } = self else { return false };
+        let code = source.as_database_error().and_then(|e| e.code());
+        code.is_some_and(|c| c.parse() == Ok(DELETE_NOENT))
     }
 
     /// Sorts what sqlx says by SQLite's primary result code.
@@ -178,7 +188,8 @@ impl Error {
             }
             // SQLite reports a full file system as an I/O error while it grows the shared-memory file.
             Some(10) if is_full(&path) => Error::Full { path },
-            Some(10) => Error::ReadOnly { path, why },
+            Some(10) if code == Some(DELETE_NOENT) => Error::Sql { path, source },
+            Some(10) => Error::ReadOnly { path, why: format!("{why} (SQLite's code {})", code.unwrap_or_default()) },
             _ => Error::Sql { path, source },
         }
     }

@@ -91,6 +91,19 @@ impl Store {
     /// # }
     /// ```
     pub fn open(path: &Path) -> Result<Store, Error> {
+        // Where several switch an old file to its log at once, one may find the journal that it was to delete gone: it begins again.
+        let mut opened = Store::open_once(path);
+        for _ in 0..50 {
+            match &opened {
+                Err(e) if e.is_gone_journal() => std::thread::sleep(std::time::Duration::from_millis(20)),
+                _ => break,
+            }
+            opened = Store::open_once(path);
+        }
+        opened
+    }
+
+    fn open_once(path: &Path) -> Result<Store, Error> {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
         }
@@ -156,7 +169,8 @@ impl Store {
                 Ok(version) => {
                     outdated(path, version)?;
                     // A connection that may write leaves no log behind when it closes; it is kept from writing anything else.
-                    let writable = std::fs::OpenOptions::new().write(true).open(path).is_ok();
+                    // Asked, not tried: closing a file takes away all locks that this process has on it.
+                    let writable = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
                     options.read_only(!writable).pragma("query_only", "ON")
                 }
                 Err(Error::ReadOnly { why, .. }) => {
