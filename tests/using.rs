@@ -151,8 +151,8 @@ fn predictions_from_the_weights_are_the_tables_numbers_to_the_last_digit() {
         .fails(2);
     place.call("predict tiny --dataset data --db runs.db").stderr("--fuse").fails(2);
     place
-        .args(&["predict", "tiny", "--fuse", "rbg", "--dataset", "data", "--db", "runs.db"])
-        .stderr("did you mean \"rgb\"")
+        .args(&["predict", "tiny", "--fuse", "flwo", "--dataset", "data", "--db", "runs.db"])
+        .stderr("did you mean \"flow\"")
         .fails(2);
     place.call(&format!("predict {} --dataset data --db runs.db --format npy", rgb.id)).stderr("--out").fails(2);
 }
@@ -209,9 +209,9 @@ fn features_are_generated_for_any_data_set_with_the_same_streams() {
     place.call(&format!("generate {cell} --dataset new --out x")).stderr("no stream \"rgb\"").stderr("depth").fails(1);
     Source { streams: vec![("rgb", 7), ("flow", 4)], ..Source::default() }.write(&place.path("wide"));
     place.call("data import wide other --frames 4").success();
-    let told = format!("7 numbers wide, and vggish/lstm/l2/with seed");
+    let told = "7 numbers wide, and vggish/lstm/l2/with seed";
     let said = place.call(&format!("generate {cell} --dataset other --out x")).fails(1);
-    assert!(said.stderr.contains(&told) && said.stderr.contains(&width("rgb").to_string()), "{}", said.stderr);
+    assert!(said.stderr.contains(told) && said.stderr.contains(&width("rgb").to_string()), "{}", said.stderr);
     place.call("data import wide short --frames 3").success();
     // A damaged file is told, and not used.
     let store = place.store("runs.db");

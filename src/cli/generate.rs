@@ -123,12 +123,6 @@ impl Made<'_> {
             std::fs::copy(footage.dir.join(&name), part.join(&name))?;
         }
         self.clips_csv(footage, &all, &part.join("clips.csv"))?;
-        let mut list = csv::Writer::from_path(part.join("generated.csv"))?;
-        list.write_record(["clip", "run", "cell"])?;
-        for &clip in self.clips {
-            list.write_record([footage.clips[clip].name.as_str(), &self.run.id, &self.weights.description.name()])?;
-        }
-        list.flush()?;
         let notes = format!(
             "{} of {} clips have a generated {} (generated.csv): by {}, run {}, trained on {}.",
             self.clips.len(),
@@ -162,15 +156,15 @@ impl Made<'_> {
         part: &Path,
     ) -> Result<(), Failure> {
         let names: Vec<&str> = clips.iter().map(|&c| footage.clips[c].name.as_str()).collect();
-        let metadata =
-            HashMap::from([("clips".to_string(), names.join("\n")), ("run".to_string(), self.run.id.clone())]);
+        // One entry: several would lie in another order each time.
+        let metadata = HashMap::from([("clips".to_string(), names.join("\n"))]);
         let tensor =
             Tensor { name: self.audio.name.clone(), shape: vec![clips.len(), self.audio.width], values: features };
         let bytes = weights::safetensors(&[tensor], metadata)?;
         Ok(std::fs::write(part.join(format!("{}.safetensors", self.audio.name)), bytes)?)
     }
 
-    /// Every clip in it has the feature now.
+    /// `clips.csv` of clips that all have the feature now, and `generated.csv`: of which it was generated, and by whom.
     fn clips_csv(&self, footage: &Footage, clips: &[usize], path: &Path) -> Result<(), Failure> {
         let mut list = csv::Writer::from_path(path)?;
         list.write_record(["clip", "label", "split", "has_audio"])?;
@@ -178,6 +172,13 @@ impl Made<'_> {
             let c = &footage.clips[clip];
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
             list.write_record([c.name.as_str(), &text(&c.label), &text(&c.split), "true"])?;
+        }
+        list.flush()?;
+        let mut list = csv::Writer::from_path(path.with_file_name("generated.csv"))?;
+        list.write_record(["clip", "run", "cell"])?;
+        let cell = self.weights.description.name();
+        for &clip in self.clips {
+            list.write_record([footage.clips[clip].name.as_str(), &self.run.id, &cell])?;
         }
         Ok(list.flush()?)
     }
