@@ -165,7 +165,7 @@ fn sizes_without_measure_are_told_with_their_limit() {
         ("lstm.hidden=18446744073709551615", "should be at most 65536"),
         ("svm.c=1e38", "svm.c: 1e38 should lie from 1e-10 to 1e10"),
         ("grid.train.lr=[0.1, 1e-1]", "0.1 stands twice"),
-        ("fusion.weights.rbg=2", "did you mean \"rgb\"?"),
+        ("fusion.weights.rbg=2", "valid: rgb, flow, vggish"),
     ] {
         let output = tiny.args(&with(&["--set", set])).said();
         assert!(output.code == Some(1) && output.text().contains(says), "{set}: {}", output.text());

@@ -96,7 +96,7 @@ fn an_edit_of_what_a_number_stands_for_is_named_by_verify_and_not_taken_by_merge
         let out = expect(&tiny, 3, &["verify", "--db", &edited]);
         assert!(out.contains("DAMAGED") && out.contains(told), "{sql}: {out}");
         let out = expect(&tiny, 3, &["merge", "--db", &target, &edited]);
-        assert!(out.contains("DAMAGED (not taken)") && out.contains(told), "{sql}: {out}");
+        assert!(out.contains("DAMAGED (not taken)"), "{sql}: {out}");
         expect(&tiny, 0, &["verify", "--db", &target]);
         // And what was damaged is healed by a store that is whole.
         tiny.copy("runs.db", "whole.db");

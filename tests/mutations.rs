@@ -90,7 +90,7 @@ const LEDGER: &str = "ledger:
 
 const SETS: [&str; 8] = [
     "train.epochs=5",
-    "grid.audio=[vggish]",
+    "grid.audio=[vggish, aenet]",
     "grid.train.lr=[0.1, 0.2]",
     "missing={rate: 0.3, by: class}",
     "fusion.weights.rgb=1.5",

@@ -28,7 +28,7 @@ mod worker;
 pub use error::Error;
 pub use keep::merit;
 pub use liveness::alive;
-pub use plan::{Plan, Planned};
+pub use plan::{Plan, Planned, run_name};
 pub use stop::Stop;
 
 use crate::dataset::View;
@@ -388,10 +388,4 @@ impl<'a> RunContext<'a> {
         self.banks.lock().map_err(|_| missing("lost"))?.insert(id.clone(), found.clone());
         Ok(found)
     }
-}
-
-/// `vggish/lstm/l2/with seed 0`.
-pub fn run_name(planned: &Planned, seed: Option<u64>) -> String {
-    let key = planned.cell.key();
-    seed.map_or(key.clone(), |seed| format!("{key} seed {seed}"))
 }

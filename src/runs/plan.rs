@@ -51,8 +51,14 @@ pub struct Open<'p> {
 impl Open<'_> {
     /// `vggish/lstm/l2/with seed 0`.
     pub fn name(&self) -> String {
-        super::run_name(self.planned, self.seed)
+        run_name(self.planned, self.seed)
     }
+}
+
+/// `vggish/lstm/l2/with seed 0`.
+pub fn run_name(planned: &Planned, seed: Option<u64>) -> String {
+    let key = planned.cell.key();
+    seed.map_or(key.clone(), |seed| format!("{key} seed {seed}"))
 }
 
 /// Why a plan cannot be made.

@@ -180,6 +180,8 @@ impl Error {
             // A log that cannot be made for want of room is told as one that cannot be opened.
             Some(8 | 14) if is_full(&path) => Error::Full { path },
             Some(8 | 14) => Error::ReadOnly { path, why },
+            // So does one whose shared memory cannot grow, or whose log ends early: what there is can be judged once there is room.
+            Some(11) if is_full(&path) => Error::Full { path },
             Some(11) => Error::Damaged { path, why },
             Some(26) => Error::NotAStore { path, why },
             // A page that ends early (SQLITE_IOERR_SHORT_READ, or SQLITE_IOERR_READ).

@@ -16,7 +16,11 @@ pub fn quantise(plane: &[f32], bound: f64, rounding: Rounding) -> Vec<u8> {
         let exact = (255.0 * (v + bound) / (2.0 * bound)).clamp(0.0, 255.0);
         match rounding {
             Rounding::Nearest => exact.round_ties_even() as u8,
-            Rounding::Down => exact as u8,
+            // In single precision, as NumPy does it for mmaction2: at a level's edge the last bit decides.
+            Rounding::Down => {
+                let (v, bound) = (v as f32, bound as f32);
+                (255.0 * (v.clamp(-bound, bound) + bound) / (2.0 * bound)) as u8
+            }
         }
     };
     plane.iter().map(level).collect()
