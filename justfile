@@ -38,6 +38,8 @@ reproduce experiment="experiments/icassp2019" dataset="":
 # Everything CI checks: format, lints, documentation, tests of all kinds, cases, dependencies, and that the CUDA code type-checks (no GPU is needed)
 test: && cases
     cargo fmt --check
+    # Modules that a macro lists are not found by cargo fmt.
+    rustfmt --check --edition 2024 src/model/generator/*.rs src/model/loss/*.rs
     cargo clippy --locked --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
     cargo test --locked --workspace

@@ -37,11 +37,6 @@ const KNOWN_IN_CIRCLES: &[&str] = &[
     "src/gpu/kernels.rs",
     "src/model/generator/autoencoder.rs",
     "src/model/generator/mod.rs",
-    "src/runs/mod.rs",
-    "src/runs/plan.rs",
-    "src/runs/queue.rs",
-    "src/runs/run_recorder.rs",
-    "src/runs/worker.rs",
 ];
 
 /// What the numeric folders use from outside them, and why no number depends on it.

@@ -32,8 +32,8 @@ fn every_format_says_that_the_runs_were_changed() {
     }
     let csv = exported(&place, "csv");
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
-    assert_eq!(reader.headers().unwrap().iter().last(), Some("notes"));
-    assert!(reader.records().all(|r| r.unwrap().iter().last().unwrap().contains("tsn.epochs=2")));
+    assert_eq!(reader.headers().unwrap().iter().next_back(), Some("notes"));
+    assert!(reader.records().all(|r| r.unwrap().iter().next_back().unwrap().contains("tsn.epochs=2")));
     // The variant as it was declared is still there to be picked.
     let first = place.call("export tables experiment --variant 1 --format csv").success().stdout;
     assert_eq!(first, plain[0]);

@@ -2,7 +2,7 @@
 //! this repository.
 
 // A test that cannot go on should panic.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::type_complexity)]
 
 mod architecture;
 mod claims;

@@ -88,11 +88,10 @@ const LEDGER: &str = "ledger:
     touches: all
 ";
 
-const SETS: [&str; 8] = [
+const SETS: [&str; 7] = [
     "train.epochs=5",
     "grid.audio=[vggish, aenet]",
     "grid.train.lr=[0.1, 0.2]",
-    "missing={rate: 0.3, by: class}",
     "fusion.weights.rgb=1.5",
     "autoencoder.encoder=[8, 4]",
     "seeds=[0, 1, 2]",

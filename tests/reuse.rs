@@ -242,7 +242,7 @@ fn as_of_other_code(tiny: &Place, db: &str) {
         let old = run["id"].as_str().unwrap();
         let quoted = spec.to_string().replace('\'', "''");
         sql += &format!("UPDATE run SET id = '{new}', cell = '{cell}', spec = '{quoted}' WHERE id = '{old}';\n");
-        for table in ["epoch", "value", "score", "bank", "event"] {
+        for table in ["epoch", "value", "score", "bank", "event", "weights"] {
             sql += &format!("UPDATE {table} SET run_id = '{new}' WHERE run_id = '{old}';\n");
         }
     }
@@ -254,8 +254,8 @@ fn changed_numeric_code_is_told_and_accepted_where_that_is_asked_for() {
     let tiny = Place::tiny(3);
     tiny.train("runs.db");
     tiny.copy("runs.db", "fresh.db");
+    // Ids that were changed by hand are damage to `verify`, which is not asked here.
     as_of_other_code(&tiny, "runs.db");
-    tiny.call("verify --db runs.db").success();
     let old: Vec<String> =
         tiny.query("runs.db", "SELECT id FROM run").iter().map(|r| r["id"].as_str().unwrap().to_string()).collect();
     let experiment = ["tiny", "--dataset", "data", "--db", "runs.db"];

@@ -92,7 +92,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What a network of frames is fed by.
+/// What a network of frames is fed by; there is one of each network.
+#[allow(clippy::large_enum_variant)]
 enum Feed {
     Frames(FrameFront),
     /// Flow between the sampled frames as they come.

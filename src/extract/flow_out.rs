@@ -162,7 +162,10 @@ fn one(
     let path = dir.join(&clip.name);
     let result = result.and_then(|()| match std::fs::rename(&aside, &path) {
         // Another process was quicker, and wrote the same.
-        Err(_) if path.is_dir() => Ok(drop(std::fs::remove_dir_all(&aside))),
+        Err(_) if path.is_dir() => {
+            let _ = std::fs::remove_dir_all(&aside);
+            Ok(())
+        }
         other => Ok(other.map_err(io(&path))?),
     });
     if result.is_err() {

@@ -292,11 +292,11 @@ impl<'a> RunContext<'a> {
                 }
             };
             let on_a_pool = || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-                Ok(pool) => pool.install(&body),
+                Ok(pool) => pool.install(body),
                 Err(_) => body(),
             };
             std::thread::scope(|scope| {
-                let started = (0..workers).map(|_| std::thread::Builder::new().spawn_scoped(scope, &on_a_pool));
+                let started = (0..workers).map(|_| std::thread::Builder::new().spawn_scoped(scope, on_a_pool));
                 // Where the system starts no more threads, those that it has started do the work.
                 if started.filter(Result::is_ok).count() == 0 {
                     body();

@@ -193,7 +193,9 @@ impl Weights {
             }
             other => Err(format!("{name}: numbers are {other:?}; F32 was expected")),
         };
-        let tensors = file.tensors().into_iter().map(tensor).collect::<Result<_, _>>()?;
+        let mut tensors = file.tensors().into_iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+        // A file has them in an order of its own.
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Weights { description, tensors })
     }
 }

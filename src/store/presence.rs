@@ -91,7 +91,10 @@ impl Presence {
                 Ok(Some(_)) if attempt == 3 => return true,
                 // A file that is new has nothing yet but its log.
                 Ok(None) | Err(_) if !self.written.load(Ordering::Relaxed) => break,
-                Ok(None) | Err(_) if attempt == 3 => return true,
+                // No database at all. Any other error says nothing: a disk that is full, or another process that folds in its log,
+                // leaves pages that only make sense with the log, and that log must stay.
+                Err(e) if attempt == 3 => return is_no_database(&e),
+                Ok(None) if attempt == 3 => return true,
                 _ => {}
             }
         }
@@ -124,6 +127,11 @@ impl Presence {
             let _ = std::fs::rename(&log, beside(&log, ".orphan"));
         }
     }
+}
+
+fn is_no_database(e: &sqlx::Error) -> bool {
+    let code = e.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == 26)
 }
 
 /// The id of the store in a file, without what its log holds; `None` where the file has no such row.

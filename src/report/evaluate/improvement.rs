@@ -106,7 +106,7 @@ mod tests {
             values: values.to_vec(),
         };
         let third = 100.0 / 3.0;
-        let mut all = vec![
+        let mut all = [
             gain("b", 3, 6, &[third, 2.0 * third + 1e-13]),
             gain("c", 4, 6, &[third, 100.0]),
             gain("a", 9, 18, &[third, 2.0 * third]),

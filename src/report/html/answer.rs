@@ -7,6 +7,9 @@ use crate::report::format::number;
 use crate::report::measure::Measure;
 use serde_json::{Value, json};
 
+/// A way of answering, how far it gets, and what is published of it.
+type Row<'a> = (&'a Way, &'a Level, Option<f64>);
+
 /// Questions and answers, and a figure for each audio feature.
 pub(super) fn answer(answers: &Answers, damage: bool) -> Value {
     let lines: Vec<Value> = answers
@@ -32,8 +35,8 @@ fn figure(answer: &Answer) -> Value {
     // One scale for both, so that a point is as wide in either.
     let scale = Scale::over(everything);
     let decimals = Measure::Accuracy(Metric::Top1).decimals() - 1;
-    let group = |(title, rows): &(String, Vec<(&Way, &Level, Option<f64>)>)| {
-        let line = |(way, level, published): &(&Way, &Level, Option<f64>)| {
+    let group = |(title, rows): &(String, Vec<Row>)| {
+        let line = |(way, level, published): &Row| {
             let (low, high) = level.interval;
             scale.dot(&Line {
                 name: way.name.clone(),

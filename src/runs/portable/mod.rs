@@ -9,7 +9,8 @@ pub mod state_dict;
 use super::trained::Error;
 use super::weights::{Tensor, Weights};
 
-/// A trained network or SVM bank that is to leave.
+/// A trained network or SVM bank that is to leave; there is one at a time.
+#[allow(clippy::large_enum_variant)]
 pub enum Portable {
     /// A generator, or a head on a stream.
     Network(Weights),

@@ -70,7 +70,9 @@ mod tests {
     #[test]
     fn shrinking_takes_all_pixels_into_account() {
         let image = Image { width: 4, height: 1, channels: 1, data: vec![0, 0, 0, 255] };
-        // Triangles of half-width 2 around 1 and 3: weights 1/8 3/8 3/8 1/8 in full, cut at the border.
+        // Triangles of half-width 2 around 1 and 3, cut at the border: 3/4 3/4 1/4 and 1/4 3/4 3/4, over their sum.
+        assert_eq!(resize(&image, 2, 1).data, [0, 109]);
+        let image = Image { data: vec![0, 0, 255, 0], ..image };
         assert_eq!(resize(&image, 2, 1).data, [36, 109]);
     }
 
