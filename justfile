@@ -41,7 +41,7 @@ test: && cases
     # Modules that a macro lists are not found by cargo fmt.
     rustfmt --check --edition 2024 src/model/generator/*.rs src/model/loss/*.rs
     cargo clippy --locked --workspace --all-targets -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
     cargo test --locked --workspace
     cargo check --locked --features cuda,dfdx/ci-check
     if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi

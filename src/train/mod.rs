@@ -2,7 +2,7 @@
 //!
 //! [`task`] is what a generator is trained on. One or several are a [`trainer`], which [`schedule`] takes through the epochs and
 //! which emits events. [`cell_trainer`] is the trainer of one cell on the CPU, and [`round_robin`] of several that take turns;
-//! their networks are computed by one of two engines: [`fused`], our own operations, or [`reference`], dfdx's, which is generic
+//! their networks are computed by one of two engines: [`fused`], our own operations, or [`mod@reference`], dfdx's, which is generic
 //! over dfdx's devices. GPU kernels of our own train many cells at once and stand in `gpu`. [`heads`] are the linear
 //! heads on the streams.
 

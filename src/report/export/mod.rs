@@ -1,5 +1,5 @@
 //! The tables for other programs. A format is a file that implements [`Exporter`], and a line in [`Format`] and
-//! [`exporter`].
+//! [`fn@exporter`].
 
 mod csv;
 mod exporter;
