@@ -164,7 +164,9 @@ fn compiles(place: &Place, tables: &str) {
         (Some(_), _) => ("pdflatex", &["-halt-on-error", "-interaction=nonstopmode", "article.tex"]),
         (None, Some(_)) => ("tectonic", &["article.tex"]),
         (None, None) => {
-            assert!(std::env::var_os("UNMUTE_REQUIRE").is_none(), "a LaTeX is required and not there");
+            let required =
+                std::env::var("UNMUTE_REQUIRE").is_ok_and(|list| list.split(',').any(|name| name == "latex"));
+            assert!(!required, "a LaTeX is required and not there");
             eprintln!("skipped: neither pdflatex nor tectonic is there");
             return;
         }
