@@ -3,6 +3,7 @@
 use super::predict::ranked;
 use super::use_args::{PredictionsArgs, RowsFormat};
 use super::{Exit, Failure, open, print, print_json};
+use crate::report::format::spreadsheet_safe as safe;
 use serde_json::{Value, json};
 
 pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
@@ -34,9 +35,9 @@ pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
                         RowsFormat::Csv => {
                             let seed = run.seed.map(|s| s.to_string()).unwrap_or_default();
                             let p = if best.is_empty() { String::new() } else { row[label].to_string() };
-                            let mut fields = vec![run.id.clone(), run.key.clone(), seed, what.clone(), clip.clone()];
-                            fields.extend([classes[label].clone(), val.sounded[i].to_string(), right.to_string(), p]);
-                            fields.extend(best.iter().flat_map(|&c| [classes[c].clone(), row[c].to_string()]));
+                            let mut fields = vec![run.id.clone(), safe(&run.key), seed, safe(&what), safe(clip)];
+                            fields.extend([safe(&classes[label]), val.sounded[i].to_string(), right.to_string(), p]);
+                            fields.extend(best.iter().flat_map(|&c| [safe(&classes[c]), row[c].to_string()]));
                             fields.resize(head.len(), String::new());
                             csv.write_record(&fields)?;
                         }

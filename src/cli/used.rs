@@ -82,6 +82,7 @@ pub(super) fn finished(run: RunRecord) -> Result<RunRecord, Failure> {
 /// The clips; on the data set that a run was trained on, with the silence of its experiment.
 pub(super) fn footage(store: &Store, dir: &Path, run: &RunRecord) -> Result<Footage, Failure> {
     let mut footage = Footage::open(dir)?;
+    footage.notes.iter().for_each(|note| say(&format!("note: {note}")));
     let view = store.view(run.view_id)?;
     let own = store.dataset(view.dataset_id)?.fingerprint;
     if let (Some(dataset), Some(missing)) = (&footage.dataset, &view.missing)

@@ -41,7 +41,12 @@ pub(super) fn contents(dataset: &Dataset) -> Result<Vec<(String, String)>, Error
         let seen = match before.files.get(&file) {
             Some(seen) if seen.identity == identity && identity.settled(seen.at_ns) => seen.clone(),
             _ => {
-                in_range(dataset, features)?;
+                let is_audio = dataset.audio.iter().any(|a| a.name() == features.name());
+                let clip_of = |row: usize| match is_audio {
+                    true => dataset.audio_row.iter().position(|r| *r == Some(row)),
+                    false => Some(row),
+                };
+                in_range(features, |row| clip_of(row).map(|i| dataset.clips[i].name.clone()))?;
                 let hash = hash(features);
                 if features.identity_now()? != Some(identity) {
                     return Err(Error::Changed { path: features.path().into(), what: "changed" });
@@ -103,13 +108,12 @@ pub fn fingerprint(hashes: &[(String, String)]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn in_range(dataset: &Dataset, features: &Features) -> Result<(), Error> {
+/// Fails at the first number of a file that is not finite or out of range; `clip_of` names the clip of a row.
+pub(super) fn in_range(features: &Features, clip_of: impl Fn(usize) -> Option<String>) -> Result<(), Error> {
     let survey = features.survey();
     let path = features.path().to_path_buf();
     if let Some((row, place, value)) = survey.refused {
-        let is_audio = dataset.audio.iter().any(|a| a.name() == features.name());
-        let clip = if is_audio { dataset.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
-        let clip = clip.map_or_else(String::new, |i| dataset.clips[i].name.clone());
+        let clip = clip_of(row).unwrap_or_default();
         return Err(match value.is_finite() {
             true => Error::TooLarge { path, clip, row, place, value },
             false => Error::NotFinite { path, clip, row, place, value },

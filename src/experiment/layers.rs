@@ -40,6 +40,13 @@ impl Layers {
         self.documents.iter().rev().find_map(|document| document.written(path))
     }
 
+    /// The values of a dotted key of `grid` or of any other section in all documents, the bottom one first.
+    pub(super) fn below(&self, path: &str) -> impl Iterator<Item = &Value> {
+        let (section, key) = path.split_once('.').unwrap_or((path, ""));
+        let (section, key) = (section.to_string(), key.to_string());
+        self.documents.iter().filter_map(move |d| d.value().get(section.as_str())?.get(key.as_str()))
+    }
+
     /// A problem with the value at `path`, told in the document that has the last word on it.
     pub fn at(&self, path: &str, message: impl Into<String>) -> Problem {
         self.owner(path).at(path, message)
