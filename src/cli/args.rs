@@ -122,7 +122,7 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
     Export(ExportArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:
-  unmute verify                                            (the file: integrity, hashes, completeness)
+  unmute verify                                            (the file: its integrity and hashes)
   unmute verify experiments/icassp2019 --dataset data/mini  (and trains two of its runs again)
   unmute verify 3fa9c1 --dataset data/mini                 (and trains this run again)
   unmute verify 3fa9c1 --dataset data/mini --engine dfdx   (with dfdx's own operations)

@@ -14,7 +14,7 @@ use crate::runs::footage::Footage;
 use crate::runs::trained::{self, TrainedGenerator};
 use crate::runs::weights;
 use crate::score::Scores;
-use crate::score::fusion::{fill, fuse};
+use crate::score::fusion::{counts, fill, fuse};
 use crate::score::metrics::top_k;
 use crate::store::{ExperimentRecord, Pick, RunRecord, Store};
 use serde_json::{Value, json};
@@ -56,6 +56,11 @@ pub(super) fn predict(args: &PredictArgs) -> Result<Exit, Failure> {
         votes.push((scores, voters.settings.weights.get(&name).copied().unwrap_or(1.0)));
     }
     let summands: Vec<(&Scores, f64)> = votes.iter().map(|(scores, weight)| (scores, *weight)).collect();
+    if !summands.iter().any(|(_, weight)| counts(*weight)) {
+        return Err(Failure::usage(
+            "every part that votes has the weight 0 in fusion.weights, so that nothing is said of any clip\n  next: run the experiment with other weights, or give runs of another one",
+        ));
+    }
     let fused = fuse(&summands);
     // A file that was cut short reads as zeros; only now is it known that none was.
     footage.check_unchanged()?;
@@ -100,7 +105,9 @@ fn voters(store: &Store, args: &PredictArgs) -> Result<Voters, Failure> {
     if !is_experiment {
         return of_runs(store, args);
     }
-    let record = open::recorded(store, Path::new(only), &Pick::default())?.record;
+    let recorded = open::recorded(store, Path::new(only), &Pick::default())?;
+    recorded.tell();
+    let record = recorded.record;
     let Some(terms) = &args.fuse else {
         return Err(Failure::usage(format!(
             "{only}: an experiment has many runs\n  next: say which vote, such as --fuse 'rgb+flow+vggish(lstm)'"

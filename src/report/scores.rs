@@ -10,7 +10,7 @@ use crate::experiment::same::same;
 use crate::experiment::tables::Table;
 use crate::experiment::{Part, TableId};
 use crate::score::Scores;
-use crate::score::fusion::{fill, fuse};
+use crate::score::fusion::{counts, fill, fuse};
 use crate::store::{CellRecord, DatasetRecord, Error, ExperimentRecord, RunRecord, Store, ViewRecord};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -430,6 +430,9 @@ impl<'a> Results<'a> {
                 }
                 Err(why) => return Ok(Err(why)),
             }
+        }
+        if !terms.iter().any(|(_, weight)| counts(*weight)) {
+            return Ok(Err("every part of it has the weight 0".into()));
         }
         let seeded: Vec<Vec<u64>> = terms
             .iter()
