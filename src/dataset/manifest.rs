@@ -79,6 +79,14 @@ impl Manifest {
         Manifest::parse(&text).map_err(|message| Error::Manifest { path, message })
     }
 
+    /// Writes `DIR/dataset.yaml`.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(Self::FILE);
+        let text =
+            serde_yaml::to_string(self).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
+        std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
+    }
+
     /// Reads and checks the text of a manifest.
     pub(super) fn parse(text: &str) -> Result<Manifest, String> {
         shallow(text)?;

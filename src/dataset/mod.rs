@@ -113,7 +113,14 @@ impl Dataset {
             file_hashes: Vec::new(),
             notes,
         };
-        dataset.file_hashes = check::contents(&dataset)?;
+        dataset.file_hashes = check::contents(&check::Parts {
+            dir,
+            manifest: &dataset.manifest,
+            clips: &dataset.clips,
+            streams: &dataset.streams,
+            audio: &dataset.audio,
+            audio_row: &dataset.audio_row,
+        })?;
         dataset.fingerprint = check::fingerprint(&dataset.file_hashes);
         Ok(dataset)
     }
@@ -122,7 +129,7 @@ impl Dataset {
     /// was computed from it may not be kept under its fingerprint. Costs a system call for each file; to be asked before
     /// a result is stored.
     pub fn check_unchanged(&self) -> Result<(), Error> {
-        check::unchanged(self)
+        check::unchanged(self.features(), &self.file_hashes)
     }
 
     /// The streams, then the audio features.
@@ -149,13 +156,6 @@ impl Dataset {
     pub fn frames(&self) -> usize {
         self.manifest.frames
     }
-}
-
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let path = dir.join(Manifest::FILE);
-    let text =
-        serde_yaml::to_string(manifest).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
-    std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
 }
 
 #[cfg(test)]

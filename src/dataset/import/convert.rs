@@ -2,7 +2,7 @@
 
 use super::super::range::LARGEST;
 use super::super::writer::Writer;
-use super::super::{Error, Precision, clips, folder, write_manifest};
+use super::super::{Error, Precision, clips, folder};
 use super::array::Array;
 use super::findings::Report;
 use super::half_loss::{HalfLoss, Verdict};
@@ -95,7 +95,7 @@ impl Plan {
             seen.finish(self, name, width, &mut report)?;
         }
         clips::write(&out.join("clips.csv"), &self.clips, &m.classes)?;
-        write_manifest(out, m)?;
+        m.write(out)?;
         Ok((report, self.contents_of(digests)))
     }
 
