@@ -5,7 +5,7 @@ use super::error::Error;
 use super::features::Features;
 use super::identity::{Identity, now_ns};
 use super::manifest::Manifest;
-use super::range::SMALLEST;
+use super::range::{SMALLEST, probabilities};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,13 +40,23 @@ pub(super) struct Parts<'a> {
     pub streams: &'a [Features],
     /// The audio features.
     pub audio: &'a [Features],
+    /// Class probabilities of streams: row i is clip i's.
+    pub scores: &'a [Features],
     /// Each clip's row in the audio features.
     pub audio_row: &'a [Option<usize>],
 }
 
+/// What a feature file holds.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    Stream,
+    Audio,
+    Scores,
+}
+
 /// Checks that all numbers are finite and within range, and hashes each part of the data set:
 /// `[("dataset.yaml", ...), ("clips.csv", ...), ("rgb.safetensors", ...), ...]`.
-pub(super) fn contents(parts: &Parts) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn contents<'a>(parts: &Parts<'a>) -> Result<Vec<(String, String)>, Error> {
     let memory_path = parts.dir.join(FILE);
     let before = remembered(&memory_path);
     let mut after = Memory { version: VERSION, files: BTreeMap::new() };
@@ -54,14 +64,15 @@ pub(super) fn contents(parts: &Parts) -> Result<Vec<(String, String)>, Error> {
         ("dataset.yaml".to_string(), parts.manifest.content_hash()),
         ("clips.csv".to_string(), clips_hash(parts.clips)),
     ];
-    let streams = parts.streams.iter().map(|f| (f, false));
-    for (features, is_audio) in streams.chain(parts.audio.iter().map(|f| (f, true))) {
+    let of = |all: &'a [Features], what| all.iter().map(move |f| (f, what));
+    let all = of(parts.streams, What::Stream).chain(of(parts.audio, What::Audio)).chain(of(parts.scores, What::Scores));
+    for (features, what) in all {
         let file = format!("{}.safetensors", features.name());
         let (identity, at_ns) = (features.identity(), now_ns());
         let seen = match before.files.get(&file) {
             Some(seen) if seen.identity == identity && identity.settled(seen.at_ns) => seen.clone(),
             _ => {
-                in_range(parts, features, is_audio)?;
+                in_range(parts, features, what)?;
                 let hash = hash(features);
                 if features.identity_now()? != Some(identity) {
                     return Err(Error::Changed { path: features.path().into(), what: "changed" });
@@ -126,11 +137,11 @@ pub fn fingerprint(hashes: &[(String, String)]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn in_range(parts: &Parts, features: &Features, is_audio: bool) -> Result<(), Error> {
+fn in_range(parts: &Parts, features: &Features, what: What) -> Result<(), Error> {
     let survey = features.survey();
     let path = features.path().to_path_buf();
     if let Some((row, place, value)) = survey.refused {
-        let clip = if is_audio { parts.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
+        let clip = if what == What::Audio { parts.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
         let clip = clip.map_or_else(String::new, |i| parts.clips[i].name.clone());
         return Err(match value.is_finite() {
             true => Error::TooLarge { path, clip, row, place, value },
@@ -139,6 +150,16 @@ fn in_range(parts: &Parts, features: &Features, is_audio: bool) -> Result<(), Er
     }
     if survey.largest > 0.0 && survey.largest < SMALLEST {
         return Err(Error::TooSmall { path, largest: survey.largest });
+    }
+    if what == What::Scores {
+        let mut row = vec![0.0; features.row_len()];
+        for i in 0..features.rows() {
+            features.read_row(i, &mut row);
+            probabilities(&row).map_err(|wrong| Error::Feature {
+                path: path.clone(),
+                message: format!("clip {:?} (row {i}): {wrong}", parts.clips[i].name),
+            })?;
+        }
     }
     Ok(())
 }

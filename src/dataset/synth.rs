@@ -151,6 +151,7 @@ impl Plan {
         made_by += &format!(" (generator {GENERATOR})");
         let feature = |name: &str, width| Feature { name: name.into(), width };
         let manifest = Manifest {
+            scores: Vec::new(),
             name: format!("synthetic-{}", options.preset.name()),
             kind: Kind::Synthetic,
             frames: recipe.frames,

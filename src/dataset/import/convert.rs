@@ -94,6 +94,9 @@ impl Plan {
             writer.finish()?;
             seen.finish(self, name, width, &mut report)?;
         }
+        if let Some(scores) = &self.scores {
+            scores.write(self, out, &mut digests, &mut report)?;
+        }
         clips::write(&out.join("clips.csv"), &self.clips, &m.classes)?;
         m.write(out)?;
         Ok((report, self.contents_of(digests)))
