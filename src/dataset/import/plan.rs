@@ -22,7 +22,7 @@ pub(super) struct Plan {
     /// One hash over the states of all files that are used, where a later change to one of them would show.
     pub states: Option<String>,
     /// By clip (index) and feature.
-    arrays: BTreeMap<(usize, String), Source>,
+    pub arrays: BTreeMap<(usize, String), Source>,
     /// The text of clips.csv.
     clips_text: String,
     /// Class probabilities that come with the features.
