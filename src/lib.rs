@@ -22,6 +22,11 @@ pub mod score;
 pub mod store;
 pub mod train;
 
+#[cfg(test)]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzz;
+
+pub mod csv_lines;
 pub mod files;
 pub mod suggest;
 
