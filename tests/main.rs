@@ -15,6 +15,7 @@ mod exports;
 mod extract;
 mod failures;
 mod faults;
+mod given_scores;
 mod gpu;
 mod groups;
 mod integrity;

@@ -40,7 +40,7 @@ impl Partial {
         let open = |shape: &[usize], feature: &Feature| Features::open(dir, &feature.name, shape);
         let seen = streams.iter().map(|s| open(&[clips.len(), frames, s.width], s)).collect::<Result<Vec<_>, _>>()?;
         let heard = audio.iter().map(|a| open(&[sounded, a.width], a)).collect::<Result<Vec<_>, _>>()?;
-        let notes = order::by_name(&clips_path, &mut clips, &seen, &heard)?;
+        let notes = order::by_name(&clips_path, &mut clips, &seen.iter().collect::<Vec<_>>(), &heard)?;
         let named = |clip: Option<&Unlabelled>| clip.map(|c| c.name.clone());
         seen.iter().try_for_each(|f| check::in_range(f, |row| named(clips.get(row))))?;
         heard
