@@ -162,12 +162,17 @@ async fn tables(inspector: &mut Inspector<'_>) -> Result<Vec<DamagedRow>, sqlx::
     let mut damaged = Vec::new();
     for table in Table::ALL {
         for (id, name) in inspector.list(table).await? {
-            if let Some(what) = inspector.of_table(table, id).await.into_iter().next() {
+            if let Some(what) = all_of(&inspector.of_table(table, id).await) {
                 damaged.push((table, id, name, what));
             }
         }
     }
     Ok(damaged)
+}
+
+/// What is wrong with something in one line, as `verify` says it line by line.
+fn all_of(wrong: &[String]) -> Option<String> {
+    (!wrong.is_empty()).then(|| wrong.join("; "))
 }
 
 fn ids(damaged: &[DamagedRow], table: Table) -> HashSet<i64> {
@@ -279,11 +284,11 @@ async fn runs(t: &mut Transaction<'_, Sqlite>, merged: &mut Merged) -> Result<()
     let mut there = Inspector::new(t, "other");
     let unfinished = |state: &str| matches!(state, "running" | "pending");
     for both in all.iter().filter(|both| !both.same && !unfinished(&both.state)) {
-        wrong_there.insert(both.id.clone(), there.run(&both.id).await.into_iter().next());
+        wrong_there.insert(both.id.clone(), all_of(&there.run(&both.id).await));
     }
     let mut here = Inspector::new(t, "main");
     for both in all.iter().filter(|both| !both.same && both.ours.as_deref() == Some("done")) {
-        wrong_here.insert(both.id.clone(), here.run(&both.id).await.into_iter().next());
+        wrong_here.insert(both.id.clone(), all_of(&here.run(&both.id).await));
     }
     for both in &all {
         let id = &both.id;
