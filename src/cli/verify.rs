@@ -8,9 +8,10 @@ use crate::experiment::config::{Engine, Keep};
 use crate::report::format::number;
 use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
+use crate::runs::weights;
 use crate::runs::why;
 use crate::runs::{Event, Options};
-use crate::store::{Check, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
+use crate::store::{Check, Damage, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,22 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
         other => open::told(other?),
     };
     let spinner = spinner(&format!("checking {}", store.path().display()));
-    let check = store.check()?;
+    let mut check = store.check()?;
+    // A store that cannot be read says so once.
+    if let Ok(state) = weights::state(&store, true) {
+        check.blobs += state.kept - state.missing.min(state.kept);
+        for (run, name, path) in state.damaged {
+            let what = format!("its weights are not those that were kept ({})", path.display());
+            check.damage.push(Damage { run: Some(run), name: Some(name), what });
+        }
+        if state.missing > 0 {
+            say(&format!(
+                "note: {} files of weights are neither inside the store nor beside it ({}); generate, predict and export need them",
+                state.missing,
+                weights::folder(store.path()).display()
+            ));
+        }
+    }
     drop(spinner);
     if !args.store.json {
         print_text(&describe_file(&store, &check))?;
@@ -84,6 +100,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         store,
         &experiments,
         dataset,
+        args.features.as_deref(),
         &runs,
         &options,
         interrupt,

@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub states: Option<String>,
     /// By clip (index) and feature.
     arrays: BTreeMap<(usize, String), Source>,
+    /// Features of its audio features that other programs generated: clip, `vggish.mygan`, file.
+    pub external: Vec<(usize, String, PathBuf)>,
     /// The text of clips.csv.
     clips_text: String,
     /// What is known of the report before anything is read.
@@ -83,16 +85,53 @@ impl Plan {
             manifest.audio.push(Feature { name, width });
         }
         manifest.check().map_err(|message| Error::Manifest { path: src.into(), message })?;
+        let mut external = Vec::new();
+        for (clip, name, path) in std::mem::take(&mut layout.external) {
+            match name.split_once('.').is_some_and(|(of, _)| manifest.audio(of).is_some()) {
+                true => external.push((clip, name, path)),
+                false => {
+                    report.unused.add(format!("files of {name}, whose feature is none of sound"), shown(&path, src))
+                }
+            }
+        }
+        let mut generated: BTreeMap<&str, usize> = BTreeMap::new();
+        external.iter().for_each(|(_, name, _)| *generated.entry(name).or_default() += 1);
+        report.used.extend(generated.iter().map(|(name, n)| format!("{name}: {n} clips, generated elsewhere; copied")));
         tell_silent_classes(&manifest.classes, &clips, &mut report);
         let used: BTreeSet<&Path> = layout.arrays.values().map(|s| s.path.as_path()).chain([clips_path]).collect();
         let states = states(used.into_iter().collect::<Vec<_>>())?;
         report.used.push(count_clips(&clips));
-        Ok(Plan { manifest, clips, src: src.into(), states, arrays: layout.arrays, clips_text: rows.text, report })
+        Ok(Plan {
+            manifest,
+            clips,
+            src: src.into(),
+            states,
+            arrays: layout.arrays,
+            external,
+            clips_text: rows.text,
+            report,
+        })
     }
 
     /// The array of a clip.
     pub fn source(&self, clip: usize, name: &str) -> Option<&Source> {
         self.arrays.get(&(clip, name.to_string()))
+    }
+
+    /// Puts features that other programs generated beside the data set, as they are.
+    pub fn copy_external(&self, dst: &Path) -> Result<(), Error> {
+        for (clip, name, from) in &self.external {
+            let to = dst.join("features").join(format!("{}_{name}.npy", self.clips[*clip].name));
+            let io = |path: &Path| {
+                let path = path.to_path_buf();
+                move |source| Error::Io { path, source }
+            };
+            if let Some(folder) = to.parent() {
+                std::fs::create_dir_all(folder).map_err(io(folder))?;
+            }
+            std::fs::copy(from, &to).map_err(io(from))?;
+        }
+        Ok(())
     }
 
     /// One hash over clips.csv and the arrays, whose hashes are `(clip, feature)`'s.
