@@ -74,7 +74,7 @@ fn tables_are_of_test_clips_and_every_number_says_of_which_it_is() {
     };
     assert_eq!((counted("val"), counted("test")), (22.0, 10.0));
     // Everything that looks at a store knows of them.
-    place.call("verify --db runs.db").stdout("ok").success();
+    place.call("verify --db runs.db").stdout("whole").success();
     place.call("verify tiny --dataset data --db runs.db --sample 4").success();
     place.call("report tiny --db runs.db --out .").success();
     let page = place.read("tiny.html");

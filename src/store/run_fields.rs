@@ -94,6 +94,7 @@ fn is_field(name: &str) -> bool {
 /// The words a field can have, where they are few.
 pub(super) fn words(field: &Field) -> Option<Vec<&'static str>> {
     match field.name {
+        "generator" => Some(Architecture::words()),
         "loss" => Some(Loss::words()),
         "classifier" => Some(Classifier::words()),
         "control" => Some(Control::words()),

@@ -63,7 +63,7 @@ fn one(look: &Look) -> Value {
         .filter(|n| n.clips > 0)
         .map(|n| {
             json!({
-                "class": n.class, "clips": n.clips, "true": near(&n.of_true), "generated": near(&n.of_generated),
+                "class": n.class, "clips": n.clips, "truth": near(&n.of_true), "generated": near(&n.of_generated),
                 "same": figure(n.same),
             })
         })
