@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::dataset::external::External;
-use crate::dataset::{Split, Standardiser, View};
+use crate::dataset::{Features, Split, Standardiser, View};
 use crate::device::Device;
 use crate::experiment::config::{Control, Match, Svm, SvmTraining};
 use crate::experiment::{Cell, Part};
@@ -67,7 +67,10 @@ pub fn run(
     step: &mut dyn FnMut(usize, usize) -> Result<(), train::Error>,
 ) -> Result<RunResult, Error> {
     match &job.cell.part {
-        Part::Stream { stream } => run_stream(device, job, stream, step),
+        Part::Stream { stream } => match job.view.dataset.scores(stream) {
+            Some(given) => given_scores(&job.view, given),
+            None => run_stream(device, job, stream, step),
+        },
         Part::Bank { audio } => run_bank(&*device.solver()?, job, audio),
         Part::Control { audio, control } => run_control(&*device.solver()?, job, audio, *control),
         Part::External { audio, external } => run_external(&*device.solver()?, job, audio, external),
@@ -98,6 +101,24 @@ fn run_stream(
         kept.push((format!("{}vision", split.prefix()), scores));
     }
     Ok(RunResult { scores: kept, values, bank: None, head: Some([weights, bias]) })
+}
+
+/// A stream whose class probabilities come with the data set: nothing is trained.
+fn given_scores(view: &View, given: &Features) -> Result<RunResult, Error> {
+    let classes = view.dataset.classes();
+    let mut result = RunResult::default();
+    for &split in view.scored() {
+        let clips = view.clips(split);
+        let mut probabilities = vec![0.0; clips.len() * classes];
+        for (row, &clip) in probabilities.chunks_exact_mut(classes).zip(clips) {
+            given.read_row(clip, row);
+        }
+        let scores = Scores::complete(probabilities, classes);
+        scores.check("extract the class scores again, or import without them (--no-scores)")?;
+        result.values.extend(named(split, accuracies(&scores, view, split)));
+        result.scores.push((format!("{}vision", split.prefix()), scores));
+    }
+    Ok(result)
 }
 
 /// Numbers about a split's clips under their names in the store.
