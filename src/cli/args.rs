@@ -1,7 +1,9 @@
 //! Every verb and flag, with an example for each.
 
 pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
-use super::use_args::{GenerateArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs};
+use super::use_args::{
+    ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
+};
 use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
@@ -117,9 +119,12 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv
+  unmute export turned corsmal --db runs.db > turned.csv
   unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors
   unmute export store for-colleagues.db --with-weights")]
     Export(ExportArgs),
+    /// Bring back what other programs changed
+    Import(ImportBackArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:
   unmute verify                                            (the file: its integrity and hashes)
@@ -165,6 +170,10 @@ pub(super) struct ExperimentArgs {
     /// The data set's folder; the experiment's own by default
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
+    /// Where features that other programs generated lie (generator: [..., external:NAME]), as CLIP_FEATURE.NAME.npy; the data set's
+    /// folder by default
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<PathBuf>,
     /// Override a key of experiment.yaml (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -278,6 +287,9 @@ pub(super) struct VerifyArgs {
     /// Train runs again on this data set and compare
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
+    /// Where features that other programs generated lie; the data set's folder by default
+    #[arg(long, value_name = "DIR", requires = "dataset")]
+    pub features: Option<PathBuf>,
     /// How many runs to train again; always the same ones
     #[arg(long, default_value_t = 2, value_name = "N", requires = "dataset")]
     pub sample: usize,
@@ -365,9 +377,28 @@ pub(super) enum ExportWhat {
     /// One row a run: its parts, its numbers, and all keys that it depends on
     #[command(after_help = "Example:\n  unmute export runs --where 'kind=generator and state=done' > runs.csv")]
     Runs(RunsArgs),
-    /// One row a val clip and finished run: label, most probable classes, whether it sounds
+    /// One row a val or test clip and finished run: label, most probable classes, whether it sounds
     #[command(after_help = "Example:\n  unmute export predictions corsmal --top 3 > predictions.csv")]
     Predictions(PredictionsArgs),
+    /// Which clips train, and which of them sound in an experiment: for generators from elsewhere
+    #[command(after_help = "Example:
+  unmute export clips experiments/corsmal --dataset data/corsmal > clips.csv
+
+has_audio says which clips sound in the experiment: those that it silences must not be trained on.")]
+    Clips(ClipsArgs),
+    /// Which classes are taken for which, with precision and recall: one row a class
+    #[command(after_help = "Examples:
+  unmute export confusion corsmal > confusion.csv
+  unmute export confusion corsmal --of 'rgb+flow' --format json")]
+    Confusion(InsideArgs),
+    /// The clips that generation turned from wrong to right, and back: one row a clip
+    #[command(after_help = "Examples:
+  unmute export turned corsmal > turned.csv
+  unmute export turned corsmal --of 'vggish(lstm)' --over 'vggish(mean)'")]
+    Turned(InsideArgs),
+    /// Which classes generated and true features are nearest to by the SVM bank: one row a class
+    #[command(after_help = "Example:\n  unmute export nearest corsmal --audio vggish > nearest.csv")]
+    Nearest(InsideArgs),
     /// A run's weights for PyTorch, NumPy or ONNX Runtime, scales included
     #[command(after_help = "Example:\n  unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors")]
     Weights(WeightsArgs),

@@ -7,6 +7,8 @@ mod data;
 mod diff;
 mod doctor;
 mod export;
+mod export_clips;
+mod export_inside;
 mod export_predictions;
 mod export_runs;
 mod export_store;
@@ -16,6 +18,7 @@ mod extract_args;
 mod extract_progress;
 mod gc;
 mod generate;
+mod import_weights;
 mod ls;
 mod merge;
 mod open;
@@ -76,6 +79,9 @@ pub fn run(cli: Cli) -> i32 {
         Command::Generate(args) => generate::generate(&args),
         Command::Predict(args) => predict::predict(&args),
         Command::Export(args) => export::export(&args),
+        Command::Import(args) => match args.what {
+            use_args::ImportWhat::Weights(args) => import_weights::weights(&args),
+        },
         Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
         Command::Completions(args) => args.print(),

@@ -43,8 +43,9 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
                     if let (Some(seeds), false) = (&given.seeds, alternative.set.contains_key("seeds")) {
                         variant.config.seeds = seeds.clone();
                     }
-                    let plan =
-                        Plan::new(&variant, plan.dataset.clone(), &variant.config.seeds).map_err(|e| e.to_string())?;
+                    let (seeds, features) = (&variant.config.seeds, given.features.as_deref());
+                    let plan = Plan::with_features(&variant, plan.dataset.clone(), seeds, features)
+                        .map_err(|e| e.to_string())?;
                     variant.config.name = name.clone();
                     Ok((variant, plan))
                 });

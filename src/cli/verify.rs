@@ -30,7 +30,8 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     };
     let spinner = spinner(&format!("checking {}", store.path().display()));
     let mut check = store.check()?;
-    let weights = weights::check(&store)?;
+    // A store that cannot be read says so once.
+    let weights = weights::check(&store).unwrap_or_default();
     for (run, why) in weights.damaged {
         let name = store.run(&run)?.map(|r| name(&r));
         let what = if name.is_some() { format!("its weights: {why}") } else { format!("weights of run {run}: {why}") };
@@ -97,6 +98,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         store,
         &experiments,
         dataset,
+        args.features.as_deref(),
         &runs,
         &options,
         interrupt,

@@ -75,17 +75,23 @@ impl<E: GpuApi> BatchedParams<E> {
             step: Cell::new(step),
         };
         for (cell, params) in cells.iter().enumerate() {
-            for (stack, saved) in all.of(cell).zip(*params) {
-                let ParamState { value, moment1, moment2 } = &saved.state;
-                for (buffer, numbers) in [(&all.value, value), (&all.moment1, moment1), (&all.moment2, moment2)] {
-                    if numbers.len() != stack.size() {
-                        return Err(Error::refused(format!("{}: {} numbers", saved.name, numbers.len())));
-                    }
-                    all.part(buffer, stack, &(cell..cell + 1))?.write(&**engine, numbers)?;
-                }
-            }
+            all.restore(cell, params)?;
         }
         Ok(all)
+    }
+
+    /// Gives a cell these parameters and moments.
+    pub fn restore(&self, cell: usize, params: &[SavedParam]) -> Result<(), Error> {
+        for (stack, saved) in self.of(cell).zip(params) {
+            let ParamState { value, moment1, moment2 } = &saved.state;
+            for (buffer, numbers) in [(&self.value, value), (&self.moment1, moment1), (&self.moment2, moment2)] {
+                if numbers.len() != stack.size() {
+                    return Err(Error::refused(format!("{}: {} numbers", saved.name, numbers.len())));
+                }
+                self.part(buffer, stack, &(cell..cell + 1))?.write(&*self.engine, numbers)?;
+            }
+        }
+        Ok(())
     }
 
     /// G.

@@ -361,7 +361,11 @@ impl<E: GpuApi + 'static> Trainer for BatchedTrainer<E> {
 
     fn save(&self, cell: usize, epoch: usize) -> Result<Checkpoint, Error> {
         let params = &self.network.params;
-        Ok(Checkpoint { epoch, step: params.step(), params: params.save(self.places[cell])? })
+        Ok(Checkpoint { epoch, step: params.step(), params: params.save(self.places[cell])?, best: None })
+    }
+
+    fn restore(&mut self, cell: usize, state: Checkpoint) -> Result<(), Error> {
+        self.network.params.restore(self.places[cell], &state.params)
     }
 
     fn generate(&self, cell: usize, clips: &[usize]) -> Result<Vec<f32>, Error> {
@@ -436,7 +440,7 @@ fn check(tasks: &[Task]) -> Result<(), Error> {
             ("their data", first.view.fingerprint == task.view.fingerprint),
             ("seed", first.seed == task.seed),
             ("network", same_network),
-            ("epochs, batch or Adam's numbers", (t.epochs, t.batch) == (u.epochs, u.batch) && adam),
+            ("epochs, batch or Adam's numbers", (t.epochs, t.batch, t.stop) == (u.epochs, u.batch, u.stop) && adam),
         ] {
             if !same {
                 return Err(Error::Unlike(what));

@@ -1,6 +1,7 @@
 //! `generator=lstm and (top1>30 or seed=0)`: conditions on runs, as a tree and as SQL.
 
 use super::run_fields::{Name, Names, words};
+use crate::experiment::grid::external;
 use std::ops::Range;
 
 /// What is wrong with a condition, and where.
@@ -232,7 +233,9 @@ impl Parser<'_> {
             Name::Value(_) => number().ok_or_else(|| self.not_a_number(name, value, at)),
             Name::Field(field) if field.number => number().ok_or_else(|| self.not_a_number(name, value, at)),
             Name::Field(field) => match words(field) {
-                Some(words) if matches!(operator, "=" | "!=") && !words.contains(&value) => {
+                Some(words)
+                    if matches!(operator, "=" | "!=") && !words.contains(&value) && external(value).is_none() =>
+                {
                     let hint = crate::suggest::nearest(value, &words);
                     Err(self.problem(format!("{value:?} is no {}{hint}", field.name), at))
                 }

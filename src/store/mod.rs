@@ -71,7 +71,7 @@ pub struct Store {
     presence: Option<Presence>,
     rescued: OnceLock<Option<PathBuf>>,
     /// Val clips and classes of each view, which never change.
-    shapes: Mutex<HashMap<i64, (usize, usize)>>,
+    shapes: Mutex<HashMap<i64, [usize; 3]>>,
 }
 
 impl Store {

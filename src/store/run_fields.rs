@@ -44,7 +44,10 @@ pub static FIELDS: &[Field] = &[
     text("kind", "run.kind"),
     text("key", "run.key"),
     text("audio", "json_extract(run.spec, '$.part.audio')"),
-    text("generator", "json_extract(run.spec, '$.part.generator')"),
+    text(
+        "generator",
+        "coalesce(json_extract(run.spec, '$.part.generator'), 'external:' || json_extract(run.spec, '$.part.external'))",
+    ),
     text("loss", "json_extract(run.spec, '$.part.loss')"),
     text("classifier", "json_extract(run.spec, '$.part.classifier')"),
     text("control", "json_extract(run.spec, '$.part.control')"),
@@ -95,7 +98,7 @@ pub(super) fn words(field: &Field) -> Option<Vec<&'static str>> {
         "loss" => Some(Loss::words()),
         "classifier" => Some(Classifier::words()),
         "control" => Some(Control::words()),
-        "kind" => Some(vec!["stream", "bank", "generator", "control"]),
+        "kind" => Some(vec!["stream", "bank", "generator", "external", "control"]),
         "state" => {
             let states = [State::Pending, State::Running, State::Done, State::Failed, State::Interrupted];
             Some(states.map(State::word).to_vec())

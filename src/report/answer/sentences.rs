@@ -1,6 +1,7 @@
 //! The answers in words.
 
 use super::{Answer, Answers, Change, Level, Line, Role, Verdict, Way};
+use crate::dataset::Split;
 use crate::report::format::number;
 use crate::report::table::Standing;
 use crate::report::words;
@@ -34,13 +35,14 @@ impl Answers {
         };
         let failed = if c.failed > 0 { format!(", {} failed", c.failed) } else { String::new() };
         let clips = self.features.first().map(|a| a.clips.0).unwrap_or_default();
-        let on = if clips > 0 { format!(", scored on {} val clips", number(clips as f64, 0)) } else { String::new() };
+        let clips = (clips > 0).then(|| format!(", scored on {} {} clips", number(clips as f64, 0), self.split.name()));
+        let on = clips.unwrap_or_default();
         sentences.push(format!("{runs}{failed}{on}; brackets are 95 % intervals over clips and seeds."));
         // What departs is told above, word by word.
         if !self.departures.is_empty() {
             sentences.push("These are not the runs that the experiment declares: see above.".into());
         }
-        if self.selected_on_val && self.features.iter().any(|a| a.generators.len() > 1) {
+        if self.selected_on_val && self.split == Split::Val && self.features.iter().any(|a| a.generators.len() > 1) {
             sentences.push("The best generator was chosen on the clips that are reported, which flatters it.".into());
         }
         if self.all_generated {
@@ -84,7 +86,7 @@ impl Answer {
         let question = if several { format!("Does generating {} help?", self.audio) } else { HELPS.to_string() };
         let place = if self.at.is_empty() { format!("On {dataset}") } else { format!("On {dataset} at {}", self.at) };
         if self.clips.1 == 0 {
-            let sentences = vec![format!("{place} every val clip has sound, so there is nothing to generate.")];
+            let sentences = vec![format!("{place} every clip has sound, so there is nothing to generate.")];
             return Line { question, verdict: "Nothing to generate".into(), sentences };
         }
         let recorded = self.way(|w| w.role == Role::Recorded);
@@ -266,6 +268,7 @@ mod tests {
             terms: Terms::default(),
             coverage: Coverage { declared: 60, done: 60, failed: 0, skipped_cells: 0 },
             synthetic: false,
+            split: Split::Val,
             selected_on_val: true,
             all_generated: false,
             departures: Vec::new(),
@@ -341,7 +344,7 @@ mod tests {
     fn what_was_not_run_is_no_answer() {
         let mut a = answers(level(45.0, 2.0, 5));
         a.features[0].clips = (228, 0);
-        assert!(said(&a).contains("? Nothing to generate. On corsmal every val clip has sound"));
+        assert!(said(&a).contains("? Nothing to generate. On corsmal every clip has sound"));
         a.features.clear();
         a.absent = vec!["vggish: not run yet".into()];
         assert!(said(&a).contains("? Not run. No result yet: vggish: not run yet."));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// A table with everything that stands around it.
-pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[String]) -> Value {
+pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[String], split: &str) -> Value {
     let (mut notes, mut compare_notes): (Vec<String>, Vec<String>) = Default::default();
     if !table.note.is_empty() {
         notes.push(table.note.clone());
@@ -66,10 +66,8 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
         TableKind::Improvement => {
             format!("Classes by gain, {seeds}; shaded where a class is also published in that column.")
         }
-        _ if n.is_empty() => format!("Percent of val clips, {seeds}."),
-        _ => {
-            format!("Percent of val clips, {seeds}, 95 % intervals in brackets.")
-        }
+        _ if n.is_empty() => format!("Percent of {split} clips, {seeds}."),
+        _ => format!("Percent of {split} clips, {seeds}, 95 % intervals in brackets."),
     };
     let document =
         Document { experiment: &config.name, tables: std::slice::from_ref(table), notes: departures, wide: false };

@@ -1,6 +1,7 @@
 //! Trained weights for other programs: PyTorch's names and layouts ([`state_dict`]), NumPy's archives ([`npz`]), graphs for ONNX
-//! Runtime ([`onnx`]).
+//! Runtime ([`onnx`]); and back from them ([`import`]).
 
+pub mod import;
 pub mod npz;
 pub mod onnx;
 mod protobuf;
