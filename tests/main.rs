@@ -27,3 +27,4 @@ mod svms;
 mod torture;
 mod training;
 mod using;
+mod watch;

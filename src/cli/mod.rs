@@ -16,6 +16,8 @@ mod extract_args;
 mod extract_progress;
 mod gc;
 mod generate;
+mod label;
+mod label_args;
 mod ls;
 mod merge;
 mod open;
@@ -34,6 +36,8 @@ mod use_args;
 mod used;
 mod verify;
 mod visible;
+mod watch;
+mod watch_args;
 
 pub use args::Cli;
 pub use outcome::{Exit, Failure};
@@ -63,8 +67,11 @@ pub fn run(cli: Cli) -> i32 {
         Command::Run(args) => run::run(&args),
         Command::Ls(args) => ls::ls(&args),
         Command::Status(args) => ls::status(&args),
+        Command::Watch(args) => watch::watch(&args),
         Command::Show(args) => show::show(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Tag(args) => label::tag(&args),
+        Command::Note(args) => label::note(&args),
         Command::Query(args) => query::query(&args),
         Command::Gc(args) => gc::gc(&args),
         Command::Doctor(args) => doctor::doctor(&args),

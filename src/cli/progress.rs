@@ -37,6 +37,16 @@ pub(super) fn spinner(message: &str) -> Spinner {
     Spinner(bar)
 }
 
+/// A bar over so many of something.
+pub(super) fn count_bar(what: &str, count: u64) -> ProgressBar {
+    let bar = if animated() { ProgressBar::new(count) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_string());
+    bar
+}
+
 /// A bar over clips.
 pub(super) fn clips_bar(what: &str) -> ProgressBar {
     let bar = if animated() { ProgressBar::new(0) } else { ProgressBar::hidden() };

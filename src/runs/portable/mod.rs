@@ -3,7 +3,7 @@
 
 pub mod npz;
 pub mod onnx;
-mod protobuf;
+pub(super) mod protobuf;
 pub mod state_dict;
 
 use super::trained::Error;
