@@ -8,6 +8,16 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// A table over what the tiny experiment trains.
+const TABLES: &str = "tables:
+  - table: 3
+    title: On sound alone
+    audio: [vggish]
+    accuracy:
+      - {key: lstm, row: LSTM, fuse: audio(lstm/l2/with)}
+      - {key: autoencoder, row: Autoencoder, fuse: audio(autoencoder/l2/with)}
+";
+
 /// The program, serving.
 struct Watching {
     child: Option<Child>,
@@ -107,7 +117,8 @@ fn the_page_is_for_this_machine_and_only_read() {
     }
     assert!(status("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").contains('4'), "without a host");
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-        let request = format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         assert!(status(&request).contains("405"), "{method}");
     }
     assert!(watching.get("/../Cargo.toml").contains(" 404 ") && watching.get("/runs.db").contains(" 404 "));
@@ -170,6 +181,7 @@ fn a_page_that_is_open_outlives_a_store_that_is_not_one() {
 #[test]
 fn a_snapshot_is_one_file_with_failures_and_tables() {
     let place = Place::tiny(2);
+    place.write("tiny/tables.yaml", TABLES);
     place.train("runs.db");
     place.sql(
         "runs.db",
@@ -195,6 +207,7 @@ fn a_snapshot_is_one_file_with_failures_and_tables() {
 fn a_browser_sees_it_fill_without_loading_it_again() {
     let Some(_) = require::found("browser", chromium()) else { return };
     let place = Place::tiny(60);
+    place.write("tiny/tables.yaml", TABLES);
     let watching = Watching::begin(&place, "--db runs.db");
     let call = place.call("run tiny --dataset data --db runs.db --workers 1 --checkpoint-every 0");
     let mut run = call.begin(Stdio::null(), Stdio::null());

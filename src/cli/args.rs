@@ -1,7 +1,7 @@
 //! Every verb and flag, with an example for each.
 
-pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
 use super::label_args::{NoteArgs, TagArgs};
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs, TellArgs};
 use super::use_args::{GenerateArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs};
 use super::watch_args::WatchArgs;
 use super::{Exit, Failure};
@@ -39,6 +39,7 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/icassp2019 --dataset data/mini
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
+  unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
@@ -223,6 +224,8 @@ pub(super) struct RunArgs {
     /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
     #[arg(long, value_name = "S")]
     pub grace: Option<f64>,
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 #[derive(Debug, Args)]

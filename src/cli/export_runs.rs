@@ -20,7 +20,9 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
         (Some(tracker), Some(out)) => (Some(tracker), out.as_path()),
         (None, None) => (None, Path::new("")),
         (Some(_), None) => return Err(Failure::usage("--out DIR is needed: this format is a folder")),
-        (None, Some(_)) => return Err(Failure::usage("--out is for mlflow and tensorboard; csv and json go to stdout")),
+        (None, Some(_)) => {
+            return Err(Failure::usage("--out is for mlflow and tensorboard; csv and json go to stdout"));
+        }
     };
     let store = open::store(&args.db.db)?;
     let filter = args.condition.as_ref().map(|text| {

@@ -27,7 +27,9 @@ pub(super) fn tag(args: &TagArgs) -> Result<Exit, Failure> {
     }
     let runs: Vec<String> = match &args.condition {
         Some(_) if !starts.is_empty() => {
-            return Err(Failure::usage("either ids of runs or --where; the last word is the tag, and a tag is one word"));
+            return Err(Failure::usage(
+                "either ids of runs or --where; the last word is the tag, and a tag is one word",
+            ));
         }
         Some(text) => {
             let filter = Filter::parse(text, &store.names()?);

@@ -14,6 +14,7 @@ mod export_weights;
 mod extract;
 mod extract_args;
 mod extract_progress;
+mod finish;
 mod gc;
 mod generate;
 mod label;
@@ -32,6 +33,7 @@ mod sensitivity;
 mod shared_args;
 mod show;
 mod signals;
+mod time_left;
 mod use_args;
 mod used;
 mod verify;
@@ -59,7 +61,7 @@ pub fn run(cli: Cli) -> i32 {
         before(panic);
     }));
     if let Err(failure) = threads() {
-        progress::say(&format!("error: {}", failure.message));
+        progress::insist(&format!("error: {}", failure.message));
         return failure.exit as i32;
     }
     let result = match cli.command {
@@ -89,14 +91,14 @@ pub fn run(cli: Cli) -> i32 {
     };
     match result {
         Ok(Exit::Done) if CUT_SHORT.load(Ordering::SeqCst) => {
-            progress::say(
+            progress::insist(
                 "error: a bug in unmute: reading the store was cut short\n  next: report it, with what stands above",
             );
             Exit::Failed as i32
         }
         Ok(exit) => exit as i32,
         Err(failure) => {
-            progress::say(&format!("error: {}", failure.message));
+            progress::insist(&format!("error: {}", failure.message));
             failure.exit as i32
         }
     }

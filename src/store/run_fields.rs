@@ -155,7 +155,8 @@ impl Names {
 
     fn nearest(&self, name: &str) -> String {
         let fields = FIELDS.iter().map(|f| f.name);
-        let mut all: Vec<&str> = fields.chain(["experiment", "tag", "missing.rate", "missing.by", "missing.seed"]).collect();
+        let mut all: Vec<&str> =
+            fields.chain(["experiment", "tag", "missing.rate", "missing.by", "missing.seed"]).collect();
         all.extend(self.values.iter().chain(&self.keys).map(String::as_str));
         all.extend(USUAL_VALUES);
         match crate::suggest::closest(name, &all) {

@@ -1,7 +1,9 @@
 //! Every run of an experiment's grid with where it stands.
 
 use crate::report::format::{duration, number};
-use crate::store::{CellRecord, Curve, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values, seconds_of};
+use crate::store::{
+    CellRecord, Curve, Error, ExperimentRecord, RunRecord, Selection, State, Store, Values, seconds_of,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
@@ -132,7 +134,8 @@ impl Grid {
         // What somebody works on comes into a long table first; the order of the grid stays.
         let mut shown: Vec<usize> = (0..self.cells.len()).collect();
         if shown.len() > CELLS {
-            let open = |i: &usize| self.cells[*i].1.iter().map(|&p| self.runs[p].standing).all(|s| s == Standing::Waits);
+            let open =
+                |i: &usize| self.cells[*i].1.iter().map(|&p| self.runs[p].standing).all(|s| s == Standing::Waits);
             shown.sort_by_key(|i| (open(i), *i));
             shown.truncate(CELLS);
             shown.sort_unstable();

@@ -1,8 +1,8 @@
 //! `unmute watch`: a page on this machine that shows a grid filling. It reads the store, and changes nothing.
 
 mod grid;
-mod page;
 mod pace;
+mod page;
 mod server;
 
 use super::progress::say;
@@ -139,7 +139,10 @@ impl Reader<'_> {
             None => match Store::open_to_read(db) {
                 Ok(store) => open::told(store),
                 Err(Error::Missing { .. }) => {
-                    return Page::told(db, "There is no store yet. `unmute run` makes it, and this page shows it then.");
+                    return Page::told(
+                        db,
+                        "There is no store yet. `unmute run` makes it, and this page shows it then.",
+                    );
                 }
                 Err(e) => return Err(e.into()),
             },

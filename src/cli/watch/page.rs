@@ -21,10 +21,8 @@ const TEMPLATES: [(&str, &str); 2] = [
     ("watch-parts.html", include_str!("../../../reports/templates/watch-parts.html")),
 ];
 /// The report's style, and what the page has beyond it.
-pub(super) const STYLE: &str = concat!(
-    include_str!("../../../reports/templates/style.css"),
-    include_str!("../../../reports/templates/watch.css")
-);
+pub(super) const STYLE: &str =
+    concat!(include_str!("../../../reports/templates/style.css"), include_str!("../../../reports/templates/watch.css"));
 pub(super) const SCRIPT: &str = include_str!("../../../reports/templates/watch.js");
 
 /// Curves that are drawn at most.

@@ -44,7 +44,11 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(page: Page) -> Shared {
-        Shared { page: watch::Sender::new(Arc::new(page)), readers: AtomicUsize::new(0), wanted: AtomicBool::new(false) }
+        Shared {
+            page: watch::Sender::new(Arc::new(page)),
+            readers: AtomicUsize::new(0),
+            wanted: AtomicBool::new(false),
+        }
     }
 
     /// Those who get events now.
@@ -349,7 +353,17 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:8424", "localhost:1", "LOCALHOST", "[::1]:8424", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "evil.example", "evil.example:8424", "127.0.0.1.evil.example", "localhost.evil.example:80", "127.0.0.2", "10.0.0.1:8424", "127.0.0.1:x", "localhost:"] {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:8424",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:80",
+            "127.0.0.2",
+            "10.0.0.1:8424",
+            "127.0.0.1:x",
+            "localhost:",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

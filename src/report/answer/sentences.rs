@@ -39,8 +39,9 @@ impl Answers {
             true => "clips alone, since there is one seed",
             false => "clips and seeds",
         };
+        sentences.push(format!("{runs}{failed}{on}."));
         sentences.push(format!(
-            "{runs}{failed}{on}; brackets are 95 % intervals over {over}, each by itself. Ties and claims are corrected for all comparisons."
+            "Brackets are 95 % intervals over {over}, each by itself; ties and claims are corrected for all comparisons."
         ));
         // What departs is told above, word by word.
         if !self.departures.is_empty() {

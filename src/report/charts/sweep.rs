@@ -48,7 +48,11 @@ impl Drawn {
 
     /// The interval of each.
     fn intervals(&self) -> Vec<(f64, f64)> {
-        if self.rows.is_empty() { Vec::new() } else { self.sample.draws(&self.rows).into_iter().map(interval).collect() }
+        if self.rows.is_empty() {
+            Vec::new()
+        } else {
+            self.sample.draws(&self.rows).into_iter().map(interval).collect()
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn answer(answers: &Answers, damage: bool) -> Value {
         .iter()
         .map(|l| {
             // The first sentence is the answer; the others explain it.
-            let (first, more) = l.sentences.split_first().map_or((String::new(), String::new()), |(f, m)| (f.clone(), m.join(" ")));
+            let (first, more) =
+                l.sentences.split_first().map_or((String::new(), String::new()), |(f, m)| (f.clone(), m.join(" ")));
             json!({ "question": l.question, "verdict": l.verdict, "first": first, "more": more })
         })
         .collect();

@@ -75,7 +75,8 @@ const QUANTITIES: [Quantity; 5] = [
 /// Gathers what there is of a run.
 pub fn tracked(store: &Store, run: RunRecord) -> Result<Tracked, Error> {
     let curve = store.curve(&run.id)?;
-    let experiment = store.experiments_with(&run.cell)?.first().map_or_else(|| "unmute".into(), |(name, ..)| name.clone());
+    let experiment =
+        store.experiments_with(&run.cell)?.first().map_or_else(|| "unmute".into(), |(name, ..)| name.clone());
     let environment = run.environment_id.map(|id| store.environment(id)).transpose()?.unwrap_or_default();
     Ok(gather(run, &curve, experiment, &environment))
 }
@@ -84,7 +85,9 @@ fn gather(run: RunRecord, curve: &Curve, experiment: String, environment: &Value
     let name = run.seed.map_or_else(|| run.key.clone(), |seed| format!("{} seed {seed}", run.key));
     let mut params: Vec<(String, Value)> = flatten(&run.spec);
     params.extend(run.seed.map(|seed| ("seed".to_string(), seed.into())));
-    params.extend(flatten(&run.missing).into_iter().filter(|(k, _)| !k.is_empty()).map(|(k, v)| (format!("missing.{k}"), v)));
+    params.extend(
+        flatten(&run.missing).into_iter().filter(|(k, _)| !k.is_empty()).map(|(k, v)| (format!("missing.{k}"), v)),
+    );
     params.retain(|(_, value)| !value.is_null());
     let mut curves = Vec::new();
     type Split = (&'static str, fn(&Epoch) -> &Measures);
@@ -180,8 +183,10 @@ pub(super) fn example() -> Tracked {
         tags: vec!["good".into()],
         notes: vec!["the best\nso far".into()],
     };
-    let measures = |loss: f64| Measures { loss, loss_cls: f64::NAN, loss_rec: loss, accuracy: 50.0, feature_error: 0.5 };
-    let curve: Curve = (1..=2).map(|n| Epoch { epoch: n, train: measures(1.0 / n as f64), val: measures(2.0 / n as f64) }).collect();
+    let measures =
+        |loss: f64| Measures { loss, loss_cls: f64::NAN, loss_rec: loss, accuracy: 50.0, feature_error: 0.5 };
+    let curve: Curve =
+        (1..=2).map(|n| Epoch { epoch: n, train: measures(1.0 / n as f64), val: measures(2.0 / n as f64) }).collect();
     gather(run, &curve, "corsmal".into(), &serde_json::json!({ "commit": "abc" }))
 }
 
