@@ -174,3 +174,56 @@ fn the_store_in_python() {
         assert!(output.status.success() && said.contains("vggish/"), "docs/python.md:{}: {said}", block.line);
     }
 }
+
+/// The words of a line as a shell has them, up to what would no longer be the program's.
+fn words(line: &str) -> Vec<String> {
+    let (mut out, mut word, mut quote, mut any) = (Vec::new(), String::new(), None, false);
+    for c in line.chars() {
+        match quote {
+            Some(q) if c == q => quote = None,
+            Some(_) => word.push(c),
+            None if c == '\'' || c == '"' => (quote, any) = (Some(c), true),
+            None if c == ' ' => {
+                if any || !word.is_empty() {
+                    out.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            None => word.push(c),
+        }
+    }
+    if any || !word.is_empty() {
+        out.push(word);
+    }
+    let end = out.iter().position(|w| [">", "<", "|", "||", "&&"].contains(&w.as_str()));
+    out.truncate(end.unwrap_or(out.len()));
+    out
+}
+
+#[test]
+fn every_example_in_a_help_is_a_call_that_is_understood() {
+    use clap::{CommandFactory, Parser};
+    let (mut open, mut count) = (vec![unmute::cli::Cli::command()], 0);
+    while let Some(command) = open.pop() {
+        let help = command.get_after_help().map(|help| help.to_string()).unwrap_or_default();
+        let examples: Vec<&str> =
+            help.lines().filter_map(|l| l.strip_prefix("  ")).filter(|l| l.starts_with("unmute ")).collect();
+        for example in &examples {
+            // A remark stands far to the right.
+            let call = example.split("     ").next().unwrap().trim_end().trim_end_matches('\\');
+            if let Err(e) = unmute::cli::Cli::try_parse_from(words(call)) {
+                panic!("{}: {call}: {e}", command.get_name());
+            }
+            count += 1;
+        }
+        let leaf = command.get_subcommands().next().is_none();
+        assert!(!examples.is_empty() || !leaf || command.get_name() == "help" || exempt(command.get_name()), "{}", command.get_name());
+        open.extend(command.get_subcommands().cloned());
+    }
+    assert!(count > 50, "{count}");
+}
+
+/// Verbs of a verb, whose examples stand in the help of that one.
+fn exempt(name: &str) -> bool {
+    ["synth", "stats", "tables", "runs", "predictions", "weights", "store", "schema"].contains(&name)
+}

@@ -189,7 +189,7 @@ fn a_snapshot_is_one_file_with_failures_and_tables() {
     );
     place.call("watch --db runs.db --once page.html").success();
     let page = place.read("page.html");
-    assert!(page.contains("13 of 14 runs done; the others failed"), "{page}");
+    assert!(page.contains("13 of 14 runs done</strong>; the others failed"), "{page}");
     assert!(page.contains("the loss &lt;b&gt;became") && page.contains("chip failed") && page.contains("Table 3"));
     assert!(!page.contains("<script") && !page.contains("http-equiv") && page.contains("<style>"));
     place.call("watch tiny --db runs.db --once again.html --seeds 0").success();

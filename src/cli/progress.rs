@@ -233,7 +233,7 @@ impl RunProgress {
     fn bar(&self, message: String) -> ProgressBar {
         let bar = self.bars.insert_before(&self.total, ProgressBar::new(0));
         // The name takes what the terminal leaves, so that all else stands in columns at any width.
-        if let Ok(style) = ProgressStyle::with_template("  {wide_msg} {bar:20} {percent:>3} % {rate:>14}") {
+        if let Ok(style) = ProgressStyle::with_template("  {wide_msg} {bar:12} {percent:>3} % {rate:>14}") {
             let rate = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 let _ = write!(out, "{:.0} steps/s", state.per_sec());
             };
