@@ -174,7 +174,7 @@ impl Grid {
         all.sort_by(|a, b| b.run.finished_at.cmp(&a.run.finished_at).then_with(|| a.run.key.cmp(&b.run.key)));
         let line = |p: &&Placed| {
             json!({
-                "name": p.run.key, "seed": seed_text(&p.run), "attempt": p.run.attempt, "id": super::open::short(&p.run.id),
+                "name": p.run.key, "seed": seed_text(&p.run), "attempt": p.run.attempt, "id": crate::cli::open::short(&p.run.id),
                 "error": p.run.error.as_deref().unwrap_or("no reason was kept"), "at": p.run.finished_at, "host": p.run.host,
             })
         };

@@ -1,8 +1,8 @@
 //! The page: its parts as HTML, made here from what the store says. The template says how they look.
 
-use super::Failure;
 use super::grid::{Grid, Placed, Standing};
 use super::pace::pace;
+use crate::cli::Failure;
 use crate::report::charts::svg::{Plot, Series, anchor};
 use crate::report::evaluate::evaluate_at;
 use crate::report::format::{duration, mean_sd, number};

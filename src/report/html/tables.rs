@@ -26,7 +26,8 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
     for row in table.rows.iter().filter(|_| table.skipped.is_none()) {
         if let Some(reason) = row.entries.iter().find_map(|e| e.skipped.clone()) {
             // Rows of a larger grid than the one that was run have one reason, not one each.
-            let reason = if reason.ends_with(NO_CELL) { format!("the grid as it was run{NO_CELL_AT_ALL}") } else { reason };
+            let reason =
+                if reason.ends_with(NO_CELL) { format!("the grid as it was run{NO_CELL_AT_ALL}") } else { reason };
             match why.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, rows)) => rows.push(&row.row),
                 None => why.push((reason, vec![&row.row])),

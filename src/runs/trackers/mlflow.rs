@@ -1,6 +1,6 @@
 //! MLflow's file store: a folder for each experiment and run, a small file for each parameter, metric and tag.
 
-use super::{Tracked, Tracker, plain, replace};
+use super::tracker::{Tracked, Tracker, plain, replace};
 use crate::store::State;
 use serde_json::json;
 use std::fmt::Write;
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_run_is_a_folder_of_small_files() {
         let dir = tempfile::tempdir().unwrap();
-        let run = super::super::example();
+        let run = super::super::tracker::example();
         // Again changes nothing but what is new.
         for _ in 0..2 {
             FileStore.write(&run, dir.path()).unwrap();

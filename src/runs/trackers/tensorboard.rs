@@ -3,7 +3,7 @@
 //! Numbers are scalars by epoch; parameters and final numbers are those of the HPARAMS page; tags and notes are texts.
 
 use super::super::portable::protobuf::Message;
-use super::{Tracked, Tracker, plain, replace};
+use super::tracker::{Tracked, Tracker, plain, replace};
 use crate::store::State;
 use serde_json::Value;
 use std::path::Path;
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_record_has_the_length_and_checksums_that_it_says() {
-        let bytes = events(&super::super::example());
+        let bytes = events(&super::super::tracker::example());
         let (mut at, mut records) = (0, Vec::new());
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
         while at < bytes.len() {
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_run_has_a_folder_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        EventFiles.write(&super::super::example(), dir.path()).unwrap();
+        EventFiles.write(&super::super::tracker::example(), dir.path()).unwrap();
         let name = "vggish_lstm_l2_with_seed_3.0123456789ab/events.out.tfevents.1767225601.unmute";
         assert!(dir.path().join(name).is_file());
     }
