@@ -150,7 +150,9 @@ Doing it again changes nothing. A run that is done in both with other numbers is
 is 3. Runs that somebody still works on are not taken.")]
     Merge(MergeArgs),
     /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
-    #[command(after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d")]
+    #[command(
+        after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d\n\nRuns with a tag or a note stay."
+    )]
     Gc(GcArgs),
     /// Look at the store, the disk and the machine for what could go wrong
     #[command(after_help = "Example:\n  unmute doctor --db runs.db")]

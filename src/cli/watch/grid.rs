@@ -121,7 +121,7 @@ impl Grid {
         let seeded = self.runs.iter().any(|p| p.run.seed.is_some());
         let line = |(cell, places): &(CellRecord, Vec<usize>)| {
             let of = |seed: Option<u64>| {
-                places.iter().map(|&i| &self.runs[i]).find(|p| p.run.seed == seed).map_or(Value::Null, |p| chip(p))
+                places.iter().map(|&i| &self.runs[i]).find(|p| p.run.seed == seed).map_or(Value::Null, chip)
             };
             let whole = of(None);
             let chips: Vec<Value> = match whole {
