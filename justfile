@@ -9,8 +9,8 @@ db := env("UNMUTE_DB", ".unmute/runs.db")
 default:
     @just --list
 
-# Train a declared grid and render its report: `just reproduce [EXPERIMENT [DATASET]]`; without a data set, on a small synthetic one
-reproduce experiment="experiments/icassp2019" dataset="":
+# Train a declared grid and render its report: `just reproduce [EXPERIMENT [DATASET [-- --rows vggish=3 --frames 12]]]`, with flags of `unmute data import`; without a data set, on a small synthetic one
+reproduce experiment="experiments/icassp2019" dataset="" *flags="":
     #!/usr/bin/env bash
     set -euo pipefail
     # With a GPU and its compiler at hand, the program is built to use them.
@@ -29,8 +29,13 @@ reproduce experiment="experiments/icassp2019" dataset="":
     elif [ ! -f "$dataset/dataset.yaml" ]; then
         # A folder of per-clip .npy files.
         imported=".unmute/data/$(basename "$(realpath "$dataset")")"
-        {{ unmute }} data import "$dataset" "$imported"
+        flags="{{ flags }}"
+        # Words of a command line, as they were typed behind `--`.
+        {{ unmute }} data import "$dataset" "$imported" ${flags#-- }
         dataset=$imported
+    elif [ -n "{{ flags }}" ]; then
+        echo "{{ dataset }} is a data set already; {{ flags }} are flags of its import" >&2
+        exit 2
     fi
     {{ unmute }} run "{{ experiment }}" --dataset "$dataset" --db "{{ db }}" "${reduce[@]}"
     {{ unmute }} report "{{ experiment }}" --db "{{ db }}" --out reports/out
@@ -151,6 +156,20 @@ schemas:
     cargo build --release --locked
     mkdir -p experiments/schema
     for kind in experiment tables claims ledger; do {{ unmute }} export schema $kind > experiments/schema/$kind.json; done
+
+# A tar for machines without Rust: program, completions, manual pages, experiments, guide, licences: `just dist [OUT]`
+dist out="target/dist":
+    cargo build --release --locked
+    cargo run --release --locked --example dist -- {{ unmute }} "{{ out }}"
+
+# Runs as MLflow and TensorBoard read them, asked with their own programs from PyPI: `just check-exports [RUNS.db]`; without a store, on a small synthetic one
+check-exports store="":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    test -d .venv/exports || python3 -m venv .venv/exports
+    .venv/exports/bin/pip install -q -r tests/trackers/requirements.txt
+    .venv/exports/bin/python tests/trackers/check.py {{ unmute }} {{ if store == "" { "" } else { store } }}
 
 # Take away what `reproduce` made
 clean-runs:

@@ -1,9 +1,11 @@
 //! Every verb and flag, with an example for each.
 
-pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
+use super::label_args::{NoteArgs, TagArgs};
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs, TellArgs};
 use super::use_args::{
     ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
 };
+use super::watch_args::WatchArgs;
 use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
@@ -39,11 +41,15 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/icassp2019 --dataset data/mini
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
+  unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
 itself, before it starts; `unmute plan` shows what each needs.")]
     Run(RunArgs),
+    /// Show a grid filling in a browser: a page on this machine alone, that only reads
+    #[command(after_help = super::watch_args::EXAMPLES)]
+    Watch(WatchArgs),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
     Status(StoreArgs),
@@ -55,7 +61,7 @@ itself, before it starts; `unmute plan` shows what each needs.")]
 
 Conditions are NAME OPERATOR VALUE, joined by and, or and parentheses. Operators: = != < <= > >= and ~ (contains).
 Names: audio, generator, loss, classifier, control, stream, kind, state, seed, key, id, experiment, dataset, code, host,
-attempt, created, started, finished, seconds, memory, error; any number of a run (top1, top5/silent, r2/silent); any key
+attempt, created, started, finished, seconds, memory, error, tag (one of its tags), tags, note; any number of a run (top1, top5/silent, r2/silent); any key
 that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs that have none.")]
     Ls(LsArgs),
     /// Show all that is known of one run
@@ -64,6 +70,12 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Compare two runs: only what differs in configuration, environment, numbers, curves and scores
     #[command(after_help = "Example:\n  unmute diff 3fa9c1 77e0b2")]
     Diff(DiffArgs),
+    /// Put a tag on runs, to find them again
+    #[command(after_help = super::label_args::TAG_EXAMPLES)]
+    Tag(TagArgs),
+    /// Write a note beside a run, or read its notes
+    #[command(after_help = super::label_args::NOTE_EXAMPLES)]
+    Note(NoteArgs),
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
@@ -116,6 +128,8 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
+  unmute export runs --where 'experiment=corsmal' --format mlflow --out mlruns
+  unmute export runs --format tensorboard --out tb && tensorboard --logdir tb
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv
@@ -143,7 +157,9 @@ Doing it again changes nothing. A run that is done in both with other numbers is
 is 3. Runs that somebody still works on are not taken.")]
     Merge(MergeArgs),
     /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
-    #[command(after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d")]
+    #[command(
+        after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d\n\nRuns with a tag or a note stay."
+    )]
     Gc(GcArgs),
     /// Look at the store, the disk and the machine for what could go wrong
     #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
@@ -221,6 +237,8 @@ pub(super) struct RunArgs {
     /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
     #[arg(long, value_name = "S")]
     pub grace: Option<f64>,
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 #[derive(Debug, Args)]
@@ -425,6 +443,9 @@ pub(super) struct RunsArgs {
     /// Only runs that this holds for, as in `unmute ls`
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
+    /// The folder for mlflow and tensorboard; what is there of other runs stays
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// How `export runs` writes.
@@ -434,6 +455,10 @@ pub(super) enum RunsFormat {
     Csv,
     /// A list of records
     Json,
+    /// A folder that MLflow opens (its file store); needs --out
+    Mlflow,
+    /// A folder of event files for TensorBoard; needs --out
+    Tensorboard,
 }
 
 #[derive(Debug, Args)]

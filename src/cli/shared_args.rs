@@ -22,6 +22,20 @@ pub(super) struct DeviceArgs {
     pub cells: Option<usize>,
 }
 
+/// What is said while it works, to whom.
+#[derive(Debug, Args)]
+pub(super) struct TellArgs {
+    /// Say nothing but what went wrong
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Append every line that is said to this file as well, with its time and without bars
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// A command of the shell, called when the call has ended, however it did; UNMUTE_STATE is done, failed or interrupted
+    #[arg(long, value_name = "COMMAND")]
+    pub on_finish: Option<String>,
+}
+
 /// Which variant of an experiment is meant; the one that was run last, unless more is said.
 #[derive(Debug, Args)]
 pub(super) struct PickArgs {

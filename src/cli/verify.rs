@@ -84,7 +84,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
     let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = signals::listen(Some(Duration::ZERO))?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
-    let progress = RunProgress::new(runs.len());
+    let progress = RunProgress::new(runs.len(), Default::default());
     // The banks that they need are trained along, and not counted.
     let names: HashSet<String> = runs.iter().map(name).collect();
     let watch = |event: Event| {

@@ -20,6 +20,7 @@ pub mod queue;
 mod run_recorder;
 mod source;
 mod stop;
+pub mod trackers;
 pub mod trained;
 pub mod verify;
 pub mod weights;

@@ -99,7 +99,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
         "lead": charts::sweep::lead(&results, &experiment.tables)?,
         "sweeps": charts::sweep::figures(&results, &experiment.tables.tables)?,
         "against": request.against.map(|(store, record)| beside::beside(&evaluated, store, record)).transpose()?,
-        "behind": behind::cells(&results, &environments)?,
+        "behind": behind::cells(&results, &environments, request.anonymous)?,
         "checklist": facts::checklist(experiment, &results, store, &runs)?,
         "settings": facts::settings(experiment),
         "environments": facts::environments(store, &runs)?,
