@@ -19,6 +19,7 @@ mod run_recorder;
 mod source;
 mod stop;
 pub mod trained;
+pub mod trial;
 pub mod verify;
 pub mod weights;
 pub mod why;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use unmute::experiment::config::{Classifier, Engine, Loss, Train};
 use unmute::gpu::api::{Buffer, GpuApi, View};
 use unmute::gpu::batched_params::BatchedParams;
-use unmute::gpu::kernels::Adam;
+use unmute::gpu::kernels::adam::Adam;
 use unmute::gpu::linear;
 use unmute::gpu::losses::{Generated, Labels};
 use unmute::gpu::lstm::{self, Shape, Trace};
