@@ -2,6 +2,7 @@
 //!
 //! Everything here is decided from [`Found`], which [`crate::gpu::detect`] makes; so each case is tested without a GPU.
 
+use super::api::NO_DFDX;
 use super::select::Which;
 use crate::gpu::memory::gib;
 use crate::gpu::probe::{Found, Gpu, LEAST_COMPUTE, LEAST_CUDA, LEAST_FREE, Wanted};
@@ -35,13 +36,6 @@ impl Choice {
         }
     }
 }
-
-/// Whether the program has dfdx's own CUDA.
-pub const HAS_DFDX_CUDA: bool = cfg!(feature = "dfdx-cuda");
-
-/// Why a run of `train.engine: dfdx` cannot be trained on a GPU by a program without dfdx's CUDA.
-pub const NO_DFDX: &str = "train.engine is dfdx, and this program was built without dfdx's own CUDA\n  next: use \
-                           train.engine: fused, build with --features dfdx-cuda (docs/cuda.md says what that takes)";
 
 /// Chooses; an error says what is missing, where, and what to do.
 pub fn choose(wanted: Wanted, found: &Found) -> Result<Choice, String> {

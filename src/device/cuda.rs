@@ -1,7 +1,6 @@
 //! A GPU: our own kernels, many cells side by side; the reference engine on dfdx's own CUDA.
 
-use super::api::Device;
-use super::choice::{HAS_DFDX_CUDA, NO_DFDX};
+use super::api::{Device, HAS_DFDX_CUDA, NO_DFDX};
 use super::cpu::{self, cells};
 use crate::experiment::config::Engine;
 use crate::gpu::batched_trainer::{BatchedTrainer, free_bytes, side_by_side};

@@ -192,7 +192,7 @@ impl<E: GpuApi> Sums<E> {
         engine: &E,
         pieces: &[usize],
         [width, of]: [usize; 2],
-        launch: &mut dyn FnMut(usize, PartialSums, View<f64>) -> Result<(), Error>,
+        launch: &mut LaunchSums,
     ) -> Result<(), Error> {
         let block = match pieces {
             [rows] => block(*rows),
@@ -229,6 +229,9 @@ pub(super) struct PartialSums {
     pub width: usize,
     pub block: usize,
 }
+
+/// Has a kernel make partial sums of a piece of the rows, by its place.
+pub(super) type LaunchSums<'a> = dyn FnMut(usize, PartialSums, View<f64>) -> Result<(), Error> + 'a;
 
 /// Bytes that [`Sums::new`] takes.
 pub fn sums_bytes(rows: usize, width: usize, together: usize) -> usize {

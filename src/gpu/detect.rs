@@ -50,7 +50,7 @@ pub fn load() -> &'static Outcome {
 /// that name to link against.
 fn same(opened: &libraries::Opened) -> Result<(), String> {
     // SAFETY: a library of the driver's name is loaded already, so that there is one to be found; nothing is called.
-    let theirs = unsafe { sys::culib().get::<*const std::ffi::c_void>(b"cuInit").ok().map(|symbol| *symbol) };
+    let theirs = unsafe { sys::culib().get::<*const std::ffi::c_void>(b"cuInit").ok().map(|symbol| *symbol as usize) };
     if theirs == opened.address("cuInit").ok() {
         return Ok(());
     }

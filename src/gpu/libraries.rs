@@ -29,9 +29,9 @@ impl Opened {
     }
 
     /// Where a function of it begins.
-    pub fn address(&self, name: &str) -> Result<*const c_void, String> {
+    pub fn address(&self, name: &str) -> Result<usize, String> {
         // SAFETY: every function is a pointer, and is not called here.
-        unsafe { self.get::<*const c_void>(name) }
+        unsafe { self.get::<*const c_void>(name) }.map(|function| function as usize)
     }
 }
 
@@ -51,17 +51,17 @@ pub fn driver() -> (Search, Option<Opened>) {
     let folders = ["/usr/lib/wsl/lib", "/run/opengl-driver/lib"].map(PathBuf::from).to_vec();
     // Where Windows' Linux and NixOS have it.
     let others = Place::Folders { name: "/usr/lib/wsl/lib, /run/opengl-driver/lib".into(), folders };
-    look("libcuda.so.1", &["libcuda.so.1".into()], &[Place::Loader, others])
+    look("libcuda.so.1", "cuInit", &["libcuda.so.1".into()], &[Place::Loader, others])
 }
 
 /// cuBLAS for a driver that runs CUDA `major`: of this major version or an older one.
 pub fn cublas(major: u32) -> (Search, Option<Opened>) {
     let places = cublas_places(&|name| std::env::var_os(name));
     let names: Vec<String> = (11..=major).rev().map(file_name).collect();
-    let (mut search, found) = look("cuBLAS", &names, &places);
+    let look = |names: &[String]| look("cuBLAS", "cublasCreate_v2", names, &places);
+    let (mut search, found) = look(&names);
     if found.is_none() {
-        search.newer =
-            (major + 1..major + 4).find_map(|newer| look("", &[file_name(newer)], &places).1).map(|l| l.file);
+        search.newer = (major + 1..major + 4).find_map(|newer| look(&[file_name(newer)]).1).map(|opened| opened.file);
     }
     (search, found)
 }
@@ -108,8 +108,8 @@ fn wheels(site_packages: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Tries place after place, in each name after name, until one opens.
-fn look(what: &str, names: &[String], places: &[Place]) -> (Search, Option<Opened>) {
+/// Tries place after place, in each name after name, until one opens. `marker` is a function that the library has.
+fn look(what: &str, marker: &str, names: &[String], places: &[Place]) -> (Search, Option<Opened>) {
     let mut search = Search { what: what.into(), looked: Vec::new(), newer: None };
     for place in places {
         let (name, files) = match place {
@@ -125,7 +125,7 @@ fn look(what: &str, names: &[String], places: &[Place]) -> (Search, Option<Opene
         };
         let mut refused = None;
         for file in files {
-            match open(&file) {
+            match open(&file, marker) {
                 Ok(opened) => {
                     search.looked.push(Looked { place: name, outcome: opened.file.display().to_string() });
                     return (search, Some(opened));
@@ -141,11 +141,11 @@ fn look(what: &str, names: &[String], places: &[Place]) -> (Search, Option<Opene
 
 /// Opens a file, or what the loader finds under a bare name. An error says why it cannot be opened; `None` where the loader
 /// finds nothing.
-fn open(file: &Path) -> Result<Opened, Option<String>> {
+fn open(file: &Path, marker: &str) -> Result<Opened, Option<String>> {
     // SAFETY: a library of NVIDIA's by its name; what runs when it is loaded is theirs.
     let library = unsafe { Library::open(Some(file.as_os_str()), RTLD_NOW | RTLD_LOCAL) };
     match library {
-        Ok(library) => Ok(Opened { file: real_file(&library, file), library }),
+        Ok(library) => Ok(Opened { file: real_file(&library, marker).unwrap_or_else(|| file.into()), library }),
         Err(e) => {
             let says = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
             let absent = says.starts_with(&format!("{}: cannot open shared object file: No such file", file.display()));
@@ -154,22 +154,19 @@ fn open(file: &Path) -> Result<Opened, Option<String>> {
     }
 }
 
-/// The file that a library was loaded from, by a function that it has for certain.
-fn real_file(library: &Library, named: &Path) -> PathBuf {
-    let found = ["cuInit", "cublasCreate_v2"].iter().find_map(|name| {
-        // SAFETY: every function is a pointer, and is not called here.
-        let symbol: Symbol<*const c_void> = unsafe { library.get(name.as_bytes()) }.ok()?;
-        file_of(*symbol)
-    });
-    found.unwrap_or_else(|| named.into())
+/// The file that a library was loaded from, by a function of its own.
+fn real_file(library: &Library, marker: &str) -> Option<PathBuf> {
+    // SAFETY: every function is a pointer, and is not called here.
+    let symbol: Symbol<*const c_void> = unsafe { library.get(marker.as_bytes()) }.ok()?;
+    file_of(*symbol as usize)
 }
 
 /// The file that a function was loaded from.
-pub fn file_of(function: *const c_void) -> Option<PathBuf> {
-    // SAFETY: a place for what is told; names that it points to belong to the loader and stay.
+pub fn file_of(function: usize) -> Option<PathBuf> {
+    // SAFETY: an address that is only looked up, and a place for what is told; names that it points to belong to the loader and stay.
     unsafe {
         let mut told: libc::Dl_info = std::mem::zeroed();
-        if libc::dladdr(function, &mut told) == 0 || told.dli_fname.is_null() {
+        if libc::dladdr(function as *const c_void, &mut told) == 0 || told.dli_fname.is_null() {
             return None;
         }
         Some(PathBuf::from(OsStr::from_bytes(CStr::from_ptr(told.dli_fname).to_bytes())))
@@ -218,7 +215,7 @@ mod tests {
         let (empty, broken) = (folder("empty"), folder("broken"));
         std::fs::write(dir.path().join("broken/libcublas.so.12"), "no library").unwrap();
         let names = ["libcublas.so.13".to_string(), "libcublas.so.12".to_string()];
-        let (search, found) = look("cuBLAS", &names, &[Place::Unset("CUDA_PATH"), empty, broken]);
+        let (search, found) = look("cuBLAS", "cublasCreate_v2", &names, &[Place::Unset("CUDA_PATH"), empty, broken]);
         assert!(found.is_none());
         let outcomes: Vec<&str> = search.looked.iter().map(|l| l.outcome.as_str()).collect();
         assert_eq!(outcomes[..2], ["is not set", "has no libcublas.so.13, no libcublas.so.12"]);

@@ -1,6 +1,6 @@
 //! dfdx's own CUDA, in programs that are built with it: on a GPU, or on the stand-in (`just test-dfdx-cuda`).
 
-use super::gpu::{TOLERANCE, config, ordinal};
+use super::on_gpu::{TOLERANCE, config, ordinal};
 use crate::support::networks::rows_of;
 use crate::support::numbers::{assert_close, normal, wide};
 use compute::nn::InputBatch;

@@ -10,8 +10,8 @@
 
 typedef struct {
     unsigned x;
-} place;
-static __thread place blockIdx, blockDim, threadIdx;
+} coordinates;
+static __thread coordinates blockIdx, blockDim, threadIdx;
 
 static float __uint_as_float(unsigned bits) {
     float number;
