@@ -25,6 +25,8 @@ const FUNCTIONS: &[&str] = &[
 pub struct Outcome {
     /// The places.
     pub search: Search,
+    /// Whether there is one.
+    pub there: bool,
     /// Its file, or why there is none to use.
     pub file: Result<PathBuf, String>,
 }
@@ -36,13 +38,13 @@ pub fn load() -> &'static Outcome {
         let (search, opened) = libraries::driver();
         let Some(opened) = opened else {
             let file = Err(search.in_vain());
-            return Outcome { search, file };
+            return Outcome { search, there: false, file };
         };
         let missing = FUNCTIONS.iter().find_map(|name| opened.address(name).err());
         let file = missing.map_or_else(|| same(&opened).map(|()| opened.file.clone()), Err);
         // Open as long as the process is.
         std::mem::forget(opened);
-        Outcome { search, file }
+        Outcome { search, there: true, file }
     })
 }
 
@@ -69,8 +71,8 @@ pub fn find(wanted: Wanted) -> Found {
     if wanted == Wanted::Cpu {
         return Found::NotLooked;
     }
-    if let Err(says) = &load().file {
-        return Found::NoLibrary(says.clone());
+    if let Outcome { there, file: Err(says), .. } = load() {
+        return if *there { Found::NoDriver(says.clone()) } else { Found::NoLibrary(says.clone()) };
     }
     look(wanted).unwrap_or_else(|e| Found::NoDriver(said(e)))
 }

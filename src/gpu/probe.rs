@@ -77,9 +77,9 @@ impl fmt::Display for Version {
 pub enum Found {
     /// Nobody looked: the CPU is wanted.
     NotLooked,
-    /// The driver's library is not there, or is none.
+    /// The driver's library is not there: where it was looked for.
     NoLibrary(String),
-    /// The driver is there and does not start: its words.
+    /// The driver is there and does not start: its words, or why it cannot be used.
     NoDriver(String),
     /// A driver that answers.
     Driver {
