@@ -33,7 +33,7 @@ pub(super) fn doctor(device: &str, as_json: bool) -> Result<Exit, Failure> {
     let mut lines = Lines(Vec::new());
     let found = detect::find(wanted);
     lines.search("driver", &detect::load().search);
-    if let Err(says) = &detect::load().file {
+    if let detect::Outcome { there: true, file: Err(says), .. } = detect::load() {
         lines.add("", format!("not usable: {says}"));
     }
     if let Found::Driver { runs, gpus, .. } = &found {

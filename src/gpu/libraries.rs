@@ -114,7 +114,7 @@ fn look(what: &str, marker: &str, names: &[String], places: &[Place]) -> (Search
     for place in places {
         let (name, files) = match place {
             Place::Unset(name) => {
-                search.looked.push(Looked { place: (*name).into(), outcome: "is not set".into() });
+                search.looked.push(Looked { place: (*name).into(), outcome: "not set".into() });
                 continue;
             }
             Place::Loader => ("the loader's paths".to_string(), names.iter().map(PathBuf::from).collect()),
@@ -133,7 +133,7 @@ fn look(what: &str, marker: &str, names: &[String], places: &[Place]) -> (Search
                 Err(says) => refused = refused.or(says),
             }
         }
-        let outcome = refused.unwrap_or_else(|| format!("has no {}", names.join(", no ")));
+        let outcome = refused.unwrap_or_else(|| format!("no {}", names.join(", no ")));
         search.looked.push(Looked { place: name, outcome });
     }
     (search, None)
@@ -218,7 +218,7 @@ mod tests {
         let (search, found) = look("cuBLAS", "cublasCreate_v2", &names, &[Place::Unset("CUDA_PATH"), empty, broken]);
         assert!(found.is_none());
         let outcomes: Vec<&str> = search.looked.iter().map(|l| l.outcome.as_str()).collect();
-        assert_eq!(outcomes[..2], ["is not set", "has no libcublas.so.13, no libcublas.so.12"]);
-        assert!(outcomes[2].contains("broken/libcublas.so.12") && !outcomes[2].contains("has no"), "{outcomes:?}");
+        assert_eq!(outcomes[..2], ["not set", "no libcublas.so.13, no libcublas.so.12"]);
+        assert!(outcomes[2].contains("broken/libcublas.so.12") && !outcomes[2].starts_with("no "), "{outcomes:?}");
     }
 }

@@ -125,7 +125,7 @@ pub struct Looked {
 impl Search {
     /// Where it was not found, on one line.
     pub fn in_vain(&self) -> String {
-        let looked: Vec<String> = self.looked.iter().map(|l| format!("{} {}", l.place, l.outcome)).collect();
+        let looked: Vec<String> = self.looked.iter().map(|l| format!("{}: {}", l.place, l.outcome)).collect();
         looked.join("; ")
     }
 }

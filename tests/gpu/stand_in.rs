@@ -147,8 +147,8 @@ fn doctor_tells_in_order_what_it_looked_for_and_found() {
         &format!("driver       the loader's paths: {}/libcuda.so.1", places.driver),
         "cuda         the driver runs CUDA 13.0 and earlier",
         "gpu          cuda:0: stand-in, no GPU, compute capability 9.0",
-        "cublas       the loader's paths: has no libcublas.so.13",
-        "CUDA_PATH: is not set",
+        "cublas       the loader's paths: no libcublas.so.13",
+        "CUDA_PATH: not set",
         &format!("VIRTUAL_ENV={}", places.venv),
         "version 13.0.0",
         "kernels      26, as PTX for compute capability 8.0",
@@ -179,12 +179,12 @@ fn what_is_missing_is_named_and_what_to_do() {
     let cases: [(&[(&str, &str)], &[&str], &str); 6] = [
         (
             &[("LD_LIBRARY_PATH", "")],
-            &["NVIDIA's driver is not to be had: the loader's paths has no libcuda.so.1", "next: install it"],
+            &["NVIDIA's driver is not to be had: the loader's paths: no libcuda.so.1", "next: install it"],
             "",
         ),
         (
             &[],
-            &["cuBLAS (libcublas.so.13) is not found", "VIRTUAL_ENV is not set", "pip install nvidia-cublas in"],
+            &["cuBLAS (libcublas.so.13) is not found", "VIRTUAL_ENV: not set", "pip install nvidia-cublas in"],
             "training on the CPU: cuBLAS",
         ),
         (
