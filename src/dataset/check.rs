@@ -1,8 +1,11 @@
 //! Reads every number of a data set once: all finite and within range? and what is their hash?
 
+use super::clips::Clip;
+use super::error::Error;
+use super::features::Features;
 use super::identity::{Identity, now_ns};
-use super::range::SMALLEST;
-use super::{Dataset, Error, Features};
+use super::manifest::Manifest;
+use super::range::{SMALLEST, probabilities};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,21 +30,49 @@ const FILE: &str = ".unmute-check.json";
 const VERSION: u32 = 2;
 const LARGEST_FILE: u64 = 1 << 20;
 
+/// What a data set consists of, as far as it is hashed.
+pub(super) struct Parts<'a> {
+    /// The folder, where what was found is remembered.
+    pub dir: &'a Path,
+    pub manifest: &'a Manifest,
+    pub clips: &'a [Clip],
+    /// The streams: row i is clip i's.
+    pub streams: &'a [Features],
+    /// The audio features.
+    pub audio: &'a [Features],
+    /// Class probabilities of streams: row i is clip i's.
+    pub scores: &'a [Features],
+    /// Each clip's row in the audio features.
+    pub audio_row: &'a [Option<usize>],
+}
+
+/// What a feature file holds.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    Stream,
+    Audio,
+    Scores,
+}
+
 /// Checks that all numbers are finite and within range, and hashes each part of the data set:
 /// `[("dataset.yaml", ...), ("clips.csv", ...), ("rgb.safetensors", ...), ...]`.
-pub(super) fn contents(dataset: &Dataset) -> Result<Vec<(String, String)>, Error> {
-    let memory_path = dataset.dir.join(FILE);
+pub(super) fn contents<'a>(parts: &Parts<'a>) -> Result<Vec<(String, String)>, Error> {
+    let memory_path = parts.dir.join(FILE);
     let before = remembered(&memory_path);
     let mut after = Memory { version: VERSION, files: BTreeMap::new() };
-    let mut hashes =
-        vec![("dataset.yaml".to_string(), manifest_hash(dataset)), ("clips.csv".to_string(), clips_hash(dataset))];
-    for features in dataset.features() {
+    let mut hashes = vec![
+        ("dataset.yaml".to_string(), parts.manifest.content_hash()),
+        ("clips.csv".to_string(), clips_hash(parts.clips)),
+    ];
+    let of = |all: &'a [Features], what| all.iter().map(move |f| (f, what));
+    let all = of(parts.streams, What::Stream).chain(of(parts.audio, What::Audio)).chain(of(parts.scores, What::Scores));
+    for (features, what) in all {
         let file = format!("{}.safetensors", features.name());
         let (identity, at_ns) = (features.identity(), now_ns());
         let seen = match before.files.get(&file) {
             Some(seen) if seen.identity == identity && identity.settled(seen.at_ns) => seen.clone(),
             _ => {
-                in_range(dataset, features)?;
+                in_range(parts, features, what)?;
                 let hash = hash(features);
                 if features.identity_now()? != Some(identity) {
                     return Err(Error::Changed { path: features.path().into(), what: "changed" });
@@ -73,8 +104,11 @@ fn remembered(path: &Path) -> Memory {
 ///
 /// What was written to since is refused whatever it holds now, for it may have held something else in between. Where only a
 /// name, link or right changed, the contents are hashed once more.
-pub(super) fn unchanged(dataset: &Dataset) -> Result<(), Error> {
-    for features in dataset.features() {
+pub(super) fn unchanged<'a>(
+    all: impl Iterator<Item = &'a Features>,
+    file_hashes: &[(String, String)],
+) -> Result<(), Error> {
+    for features in all {
         let changed = |what| Error::Changed { path: features.path().into(), what };
         let now = features.identity_now()?.ok_or_else(|| changed("was cut short or could not be read"))?;
         let mut confirmed = features.confirmed();
@@ -85,7 +119,7 @@ pub(super) fn unchanged(dataset: &Dataset) -> Result<(), Error> {
             return Err(changed("was changed"));
         }
         let file = format!("{}.safetensors", features.name());
-        let before = dataset.file_hashes.iter().find(|(name, _)| *name == file).map(|(_, hash)| hash);
+        let before = file_hashes.iter().find(|(name, _)| *name == file).map(|(_, hash)| hash);
         if before != Some(&hash(features)) || features.identity_now()? != Some(now) {
             return Err(changed("was changed"));
         }
@@ -103,13 +137,12 @@ pub fn fingerprint(hashes: &[(String, String)]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn in_range(dataset: &Dataset, features: &Features) -> Result<(), Error> {
+fn in_range(parts: &Parts, features: &Features, what: What) -> Result<(), Error> {
     let survey = features.survey();
     let path = features.path().to_path_buf();
     if let Some((row, place, value)) = survey.refused {
-        let is_audio = dataset.audio.iter().any(|a| a.name() == features.name());
-        let clip = if is_audio { dataset.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
-        let clip = clip.map_or_else(String::new, |i| dataset.clips[i].name.clone());
+        let clip = if what == What::Audio { parts.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
+        let clip = clip.map_or_else(String::new, |i| parts.clips[i].name.clone());
         return Err(match value.is_finite() {
             true => Error::TooLarge { path, clip, row, place, value },
             false => Error::NotFinite { path, clip, row, place, value },
@@ -117,6 +150,16 @@ fn in_range(dataset: &Dataset, features: &Features) -> Result<(), Error> {
     }
     if survey.largest > 0.0 && survey.largest < SMALLEST {
         return Err(Error::TooSmall { path, largest: survey.largest });
+    }
+    if what == What::Scores {
+        let mut row = vec![0.0; features.row_len()];
+        for i in 0..features.rows() {
+            features.read_row(i, &mut row);
+            probabilities(&row).map_err(|wrong| Error::Feature {
+                path: path.clone(),
+                message: format!("clip {:?} (row {i}): {wrong}", parts.clips[i].name),
+            })?;
+        }
     }
     Ok(())
 }
@@ -128,13 +171,9 @@ fn hash(features: &Features) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn manifest_hash(dataset: &Dataset) -> String {
-    dataset.manifest.content_hash()
-}
-
-fn clips_hash(dataset: &Dataset) -> String {
+fn clips_hash(clips: &[Clip]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for c in &dataset.clips {
+    for c in clips {
         hasher.update(format!("{:?},{},{},{}\n", c.name, c.label, c.split.name(), c.has_audio).as_bytes());
     }
     hasher.finalize().to_hex().to_string()

@@ -67,6 +67,8 @@ pub struct Dataset {
     pub streams: Vec<Features>,
     /// The audio features in the manifest's order, one row for each clip with audio.
     pub audio: Vec<Features>,
+    /// Class probabilities, one row a clip, of the streams that the manifest lists under `scores`, in its order.
+    pub scores: Vec<Features>,
     /// For each clip its row in the audio features, if it has audio.
     pub audio_row: Vec<Option<usize>>,
     /// BLAKE3 over all contents that matter to a run, 64 hexadecimal digits.
@@ -99,7 +101,13 @@ impl Dataset {
             .iter()
             .map(|a| Features::open(dir, &a.name, &[audio_rows, a.width]))
             .collect::<Result<Vec<_>, _>>()?;
-        let notes = order::by_name(&clips_path, &mut clips, &streams, &audio)?;
+        let scores = manifest
+            .scores
+            .iter()
+            .map(|s| Features::open(dir, &Manifest::scores_file(s), &[clips.len(), manifest.classes.len()]))
+            .collect::<Result<Vec<_>, _>>()?;
+        let of_all: Vec<&Features> = streams.iter().chain(&scores).collect();
+        let notes = order::by_name(&clips_path, &mut clips, &of_all, &audio)?;
         let mut rows = 0..;
         let audio_row = clips.iter().map(|c| c.has_audio.then(|| rows.next()).flatten()).collect();
         let mut dataset = Dataset {
@@ -108,12 +116,21 @@ impl Dataset {
             clips,
             streams,
             audio,
+            scores,
             audio_row,
             fingerprint: String::new(),
             file_hashes: Vec::new(),
             notes,
         };
-        dataset.file_hashes = check::contents(&dataset)?;
+        dataset.file_hashes = check::contents(&check::Parts {
+            dir,
+            manifest: &dataset.manifest,
+            clips: &dataset.clips,
+            streams: &dataset.streams,
+            audio: &dataset.audio,
+            scores: &dataset.scores,
+            audio_row: &dataset.audio_row,
+        })?;
         dataset.fingerprint = check::fingerprint(&dataset.file_hashes);
         Ok(dataset)
     }
@@ -122,12 +139,12 @@ impl Dataset {
     /// was computed from it may not be kept under its fingerprint. Costs a system call for each file; to be asked before
     /// a result is stored.
     pub fn check_unchanged(&self) -> Result<(), Error> {
-        check::unchanged(self)
+        check::unchanged(self.features(), &self.file_hashes)
     }
 
-    /// The streams, then the audio features.
+    /// The streams, then the audio features, then scores.
     fn features(&self) -> impl Iterator<Item = &Features> {
-        self.streams.iter().chain(&self.audio)
+        self.streams.iter().chain(&self.audio).chain(&self.scores)
     }
 
     /// The audio feature `name`'s rows.
@@ -140,6 +157,12 @@ impl Dataset {
         self.streams.iter().find(|f| f.name() == name)
     }
 
+    /// The class probabilities of a stream, one row a clip, where they come with the data set.
+    pub fn scores(&self, stream: &str) -> Option<&Features> {
+        let place = self.manifest.scores.iter().position(|s| s == stream)?;
+        self.scores.get(place)
+    }
+
     /// Number of classes, K.
     pub fn classes(&self) -> usize {
         self.manifest.classes.len()
@@ -149,13 +172,6 @@ impl Dataset {
     pub fn frames(&self) -> usize {
         self.manifest.frames
     }
-}
-
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let path = dir.join(Manifest::FILE);
-    let text =
-        serde_yaml::to_string(manifest).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
-    std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
 }
 
 #[cfg(test)]

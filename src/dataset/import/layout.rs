@@ -101,6 +101,10 @@ pub(super) fn find(src: &Path, clips: &[String], asked: &HashSet<&str>, report: 
         // Whoever puts a folder beside features/ may believe that it is read.
         let mut beside = Vec::new();
         let seen = &mut HashSet::from([place_of(&root)?]);
+        let scores = src.join(super::scores::FOLDER);
+        if scores.is_dir() {
+            seen.insert(place_of(&scores)?);
+        }
         walk(src, src, &mut Vec::new(), seen, &mut beside, report)?;
         for file in beside {
             report
