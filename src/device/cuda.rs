@@ -5,6 +5,7 @@ use super::cpu::{self, cells};
 use crate::experiment::config::Engine;
 use crate::gpu::batched_trainer::{BatchedTrainer, free_bytes, side_by_side};
 use crate::gpu::driver::Driver;
+use crate::gpu::forward::ForwardNetwork;
 use crate::gpu::memory::{Features, MemoryPlan};
 use crate::gpu::svm::OnDevice;
 use crate::gpu::{api::GpuApi, heads};
@@ -138,9 +139,14 @@ impl Device for OnGpu {
         }
     }
 
-    /// Our kernels are for training side by side: the network is dfdx's where it has CUDA, else the CPU's.
     fn network(&self, engine: Engine, generator: &Generator, sizes: Sizes) -> Result<Box<dyn TrainedNetwork>, Error> {
-        self.dfdx.network(engine, generator, &generator.describe().network(sizes), sizes.frames, 0)
+        let network = generator.describe().network(sizes);
+        match (engine, generator.describe().fused()) {
+            (Engine::Fused, Some(trunk)) => {
+                Ok(Box::new(ForwardNetwork::new(self.driver.clone(), trunk, &network, sizes.frames)?))
+            }
+            _ => self.dfdx.network(engine, generator, &network, sizes.frames, 0),
+        }
     }
 
     fn solver(&self) -> Result<Box<dyn Solver>, Error> {

@@ -3,7 +3,7 @@
 //! [`api`] is the little that operations ask of a GPU: memory, kernels, products. [`kernels`] has the kernels and launches
 //! them; [`lstm`], [`linear`] and [`losses`] are made of these. [`batched_trainer`] trains many cells as one:
 //! [`batched_params`] are their parameters, [`network`] their generators, and [`feed`] hands them their batches from the
-//! [`feature_cache`]. [`svm`] trains SVM banks, [`heads`] the heads on streams; [`memory`] plans what fits. [`detect`] looks
+//! [`feature_cache`]. [`svm`] trains SVM banks, [`heads`] the heads on streams; [`forward`] computes what a trained generator makes; [`memory`] plans what fits. [`detect`] looks
 //! for GPUs and [`libraries`] for what NVIDIA brings, both when the program runs: nothing is linked. [`driver`] is the one
 //! implementation of the API that knows CUDA; the tests have another, which runs the same kernels on the host.
 
@@ -17,6 +17,7 @@ pub mod detect;
 pub mod driver;
 pub mod feature_cache;
 pub mod feed;
+pub mod forward;
 pub mod heads;
 pub mod kernels;
 pub mod libraries;

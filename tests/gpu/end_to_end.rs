@@ -2,6 +2,7 @@
 //! tables. On a GPU (`just test-cuda`), or on the stand-in for one (`stand_in.rs`), which also counts what was asked of it.
 
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A data set of so many clips, and the program run on it.
@@ -20,6 +21,11 @@ impl Study {
         let study = Study { dir: tempfile::tempdir().unwrap() };
         study.program(&["data", "synth", "data", "--preset", "mini", "--train", "300", "--val", "200", "--sounded"]);
         study
+    }
+
+    /// A file of the study.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Runs the program to its end; whether it was a good one, and what it says.
@@ -64,7 +70,7 @@ impl Study {
         (good, out + &err, counts.map(|counts| serde_json::from_str(&counts).unwrap()))
     }
 
-    fn query(&self, db: &str, sql: &str) -> Vec<Value> {
+    pub fn query(&self, db: &str, sql: &str) -> Vec<Value> {
         serde_json::from_str(&self.program(&["query", sql, "--db", db, "--json"])).unwrap()
     }
 }

@@ -2,6 +2,7 @@
 //! toolkit: a C compiler is all that it takes. No measure of speed, and none of what NVIDIA's libraries do.
 
 use super::end_to_end::Study;
+use crate::support::numbers::{assert_close, wide};
 use crate::support::{require, root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -106,7 +107,7 @@ fn has_nvidia() -> bool {
     nvidia || lists.is_ok_and(|lists| lists.contains("libcuda.so.1") || lists.contains("libcublas.so"))
 }
 
-const FEW: [&str; 2] = ["grid.audio=[vggish]", "grid.loss=[l2]"];
+const FEW: [&str; 5] = ["grid.audio=[vggish]", "grid.loss=[l2]", "controls=[]", "train.epochs=1", "svm.folds=2"];
 
 #[test]
 fn the_grid_trains_with_cublas_from_the_wheels_of_the_active_environment() {
@@ -130,7 +131,35 @@ fn the_grid_trains_with_cublas_from_the_wheels_of_the_active_environment() {
         assert!(good && said.contains("training on cuda:0, stand-in"), "{said}");
         let counts = counts.unwrap();
         assert!(counts["faults"] == 0 && counts["launches"].as_u64().unwrap() > 100, "{counts}");
+        generates(&study, &format!("{wheel}.db"), &env);
     }
+}
+
+/// What was trained generates on the GPU what it generates on the CPU.
+fn generates(study: &Study, db: &str, env: &[(&str, &str)]) {
+    let run = &study.query(db, "SELECT id FROM run WHERE kind = 'generator' AND key LIKE '%/lstm/%' LIMIT 1")[0];
+    let counts = study.path(&format!("{db}.generate.json"));
+    let env = [env, &[("UNMUTE_STAND_IN_COUNTS", counts.to_str().unwrap())]].concat();
+    let made = ["cuda", "cpu"].map(|device| {
+        let out = format!("{db}-{device}");
+        let args = ["generate", run["id"].as_str().unwrap(), "--dataset", "data", "--db", db, "--split", "val"];
+        let (good, said, err) = study.call(&[&args[..], &["--out", &out, "--device", device]].concat(), &env);
+        assert!(good, "{said}{err}");
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(study.path(&out).join("features")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(files.len() >= 200, "{} files", files.len());
+        // The numbers of an .npy file of f32 behind its header.
+        let numbers = |file: &PathBuf| {
+            let bytes = std::fs::read(file).unwrap();
+            let from = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+            bytes[from..].chunks_exact(4).map(|n| f32::from_le_bytes(n.try_into().unwrap())).collect::<Vec<_>>()
+        };
+        files.iter().flat_map(numbers).collect::<Vec<f32>>()
+    });
+    assert_close("generated", &made[0], &wide(&made[1]), 1e-4);
+    let counts: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(counts).unwrap()).unwrap();
+    assert!(counts["kernels"]["gates_forward"].as_u64().unwrap() > 0 && counts["faults"] == 0, "{counts}");
 }
 
 #[test]
