@@ -1,7 +1,9 @@
 //! A GPU: our own kernels, many cells side by side; the reference engine on dfdx's own CUDA.
 
 use super::api::{Device, HAS_DFDX_CUDA, NO_DFDX};
-use super::cpu::{self, cells};
+#[cfg(not(feature = "dfdx-cuda"))]
+use super::cpu;
+use super::cpu::cells;
 use crate::experiment::config::Engine;
 use crate::gpu::batched_trainer::{BatchedTrainer, free_bytes, side_by_side};
 use crate::gpu::driver::Driver;
