@@ -74,6 +74,7 @@ fn laid_out(stand_in: &Path, dir: &Path, wheel: &str) -> (PathBuf, PathBuf) {
     for file in ["libcuda.so.1", "thread.h"] {
         std::fs::copy(stand_in.join(file), driver.join(file)).unwrap();
     }
+    std::os::unix::fs::symlink("libcuda.so.1", driver.join("libcuda.so")).unwrap();
     std::fs::copy(stand_in.join("libcublas.so.13"), library.join("libcublas.so.13")).unwrap();
     (driver, venv)
 }
