@@ -162,8 +162,8 @@ is 3. Runs that somebody still works on are not taken.")]
     )]
     Gc(GcArgs),
     /// Look at the store, the disk and the machine for what could go wrong
-    #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
-    Doctor(StoreArgs),
+    #[command(after_help = "Examples:\n  unmute doctor --db runs.db\n  unmute doctor --device cuda")]
+    Doctor(DoctorArgs),
     /// Turn videos into features by your own networks, for `unmute data import`; `unmute extract flow` writes optical flow
     #[command(after_help = super::extract_args::EXAMPLES)]
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -260,6 +260,16 @@ pub(super) struct StoreArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Look for this GPU instead (cuda, or cuda:N): where its driver and cuBLAS are looked for and found, and whether a
+    /// small training on it computes what the CPU does
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
 }
 
 #[derive(Debug, Args)]

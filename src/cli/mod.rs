@@ -6,6 +6,7 @@ mod command_line;
 mod data;
 mod diff;
 mod doctor;
+mod doctor_gpu;
 mod export;
 mod export_clips;
 mod export_inside;

@@ -5,8 +5,11 @@ use super::command_line::command_line;
 use super::finish::{self, Finished};
 use super::progress::{self, RunProgress, insist, say};
 use super::{Exit, Failure, open, signals};
+use crate::device::api::HAS_DFDX_CUDA;
 use crate::device::choice::{self, Choice};
 use crate::experiment::Experiment;
+use crate::experiment::config::Engine;
+use crate::gpu::detect;
 use crate::gpu::probe::Wanted;
 use crate::report::format::duration;
 use crate::runs::plan::cost;
@@ -116,7 +119,7 @@ pub(super) fn train(
         if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() },
         all.len(),
     ));
-    let choice = choose(&args.device)?;
+    let choice = choose_for(&args.device, plan)?;
     if let Some(line) = &choice.say {
         say(line);
     }
@@ -242,15 +245,28 @@ pub(super) fn skipped_by_reason(plan: &Plan) -> Vec<(String, usize)> {
     reasons
 }
 
-/// Reads `--device` and chooses from what the program and the machine have.
+/// Reads `--device` and chooses from what the machine has.
 pub(super) fn choose(args: &DeviceArgs) -> Result<Choice, Failure> {
     if args.cells == Some(0) {
         return Err(Failure::usage("--cells 0: at least one is needed"));
     }
-    let text = &args.device;
-    let wanted = Wanted::parse(text)
-        .ok_or_else(|| Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N")))?;
-    choice::choose(wanted, &choice::find(wanted)).map_err(Failure::usage)
+    let wanted = wanted(&args.device)?;
+    choice::choose(wanted, &detect::find(wanted)).map_err(Failure::usage)
+}
+
+/// [`choose`], for runs of a plan: their engine may be one that the program has on the CPU alone.
+pub(super) fn choose_for(args: &DeviceArgs, plan: &Plan) -> Result<Choice, Failure> {
+    let choice = choose(args)?;
+    if plan.cells.iter().all(|planned| planned.cell.config.train.engine != Engine::Dfdx) {
+        return Ok(choice);
+    }
+    choice.of_dfdx(wanted(&args.device)?, HAS_DFDX_CUDA).map_err(Failure::usage)
+}
+
+/// Reads a device's name.
+pub(super) fn wanted(text: &str) -> Result<Wanted, Failure> {
+    let unknown = || Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N"));
+    Wanted::parse(text).ok_or_else(unknown)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(super) struct DbArg {
 
 #[derive(Debug, Args)]
 pub(super) struct DeviceArgs {
-    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
+    /// Where to train: auto (a GPU where one will do), cpu, cuda or cuda:N; `unmute doctor --device cuda` tells what is missing
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// Generators trained side by side at most; on a GPU as many as its memory holds by default, on the CPU one, where

@@ -22,6 +22,7 @@ mod source;
 mod stop;
 pub mod trackers;
 pub mod trained;
+pub mod trial;
 pub mod verify;
 pub mod weights;
 pub mod why;

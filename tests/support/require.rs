@@ -20,7 +20,7 @@ const THINGS: &[(&str, &str)] = &[
     ("python3", "Python 3"),
     ("shared", "real features and reference outputs, ../shared or the folder UNMUTE_SHARED"),
     ("torch", "a Python with torch, onnxruntime and safetensors: UNMUTE_PYTHON, or python3"),
-    ("stand-in", "the stand-in for NVIDIA's driver (just test-cuda-host)"),
+    ("stand-in", "the stand-in for NVIDIA's driver (tests/gpu/stand_in.rs)"),
     ("user", "a user other than root who may call the program"),
 ];
 
