@@ -20,7 +20,9 @@ pub mod queue;
 mod run_recorder;
 mod source;
 mod stop;
+pub mod trackers;
 pub mod trained;
+pub mod trial;
 pub mod verify;
 pub mod weights;
 pub mod why;
@@ -37,8 +39,6 @@ use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
 use crate::experiment::config::Keep;
-use crate::score::Scores;
-use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
 use crate::train::{Checkpoint, Vision};
 use memory::Memory;
@@ -191,7 +191,7 @@ struct RunContext<'a> {
     stop: AtomicBool,
     fatal: Mutex<Option<store::Error>>,
     vision: OnceLock<Vision>,
-    banks: Mutex<HashMap<String, Arc<(Bank, Scores)>>>,
+    banks: Mutex<HashMap<String, Arc<work::BankInUse>>>,
     views: HashMap<String, i64>,
     /// What has been said of what the device does.
     told: Mutex<HashSet<String>>,
@@ -350,10 +350,13 @@ impl<'a> RunContext<'a> {
         let Open { planned, seed, id } = *run;
         let (view, vision) = self.sight(run)?;
         let bank = match &planned.cell.part {
-            Part::Generator { audio, .. } | Part::Control { audio, .. } => Some(self.bank(planned, audio, &view)?),
+            Part::Generator { audio, .. } | Part::External { audio, .. } | Part::Control { audio, .. } => {
+                Some(self.bank(planned, audio, &view)?)
+            }
             _ => None,
         };
-        let mut job = work::Job { cell: &planned.cell, seed: seed.unwrap_or(0), view, vision, bank, from: None };
+        let (external, seed) = (planned.external.clone(), seed.unwrap_or(0));
+        let mut job = work::Job { cell: &planned.cell, seed, view, vision, bank, external, from: None };
         if let Part::Generator { .. } = &planned.cell.part {
             job.from = self.checkpoint(id, &job)?;
         }
@@ -371,7 +374,7 @@ impl<'a> RunContext<'a> {
     }
 
     /// The stored bank that a generator or control is scored with.
-    fn bank(&self, planned: &Planned, audio: &str, view: &View) -> Result<Arc<(Bank, Scores)>, Error> {
+    fn bank(&self, planned: &Planned, audio: &str, view: &View) -> Result<Arc<work::BankInUse>, Error> {
         let wanted = Part::Bank { audio: audio.into() };
         let same = |p: &&Planned| {
             p.cell.part == wanted
@@ -385,8 +388,12 @@ impl<'a> RunContext<'a> {
             return Ok(found.clone());
         }
         let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
-        let scores = self.store.scores(id, "real")?.ok_or_else(|| missing("no scores"))?;
-        let found = Arc::new((work::bank_of_record(record, &bank.cell.config.svm), scores));
+        let real = view.scored().iter().map(|&split| {
+            let scores = self.store.scores(id, &format!("{}real", split.prefix()))?;
+            Ok((split, scores.ok_or_else(|| missing("no scores"))?))
+        });
+        let real = real.collect::<Result<Vec<_>, Error>>()?;
+        let found = Arc::new(work::BankInUse { bank: work::bank_of_record(record, &bank.cell.config.svm), real });
         self.banks.lock().map_err(|_| missing("lost"))?.insert(id.clone(), found.clone());
         Ok(found)
     }

@@ -34,7 +34,7 @@ fn checkpoints() {
         shape: (2, 1),
         state: ParamState { value: vec![1.0, -2.5], moment1: vec![0.0; 2], moment2: vec![1e-30; 2] },
     };
-    let saved = Checkpoint { epoch: 3, step: 12, params: vec![param("z"), param("a")] };
+    let saved = Checkpoint { epoch: 3, step: 12, params: vec![param("z"), param("a")], best: None };
     checkpoint::save(&path, &saved).unwrap();
     let good = [std::fs::read(&path).unwrap()];
     let target = Target { name: "checkpoint", good: &good, words: &WORDS, times: 2000 };
