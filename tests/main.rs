@@ -17,6 +17,7 @@ mod failures;
 mod given_scores;
 mod gpu;
 mod groups;
+mod inside;
 mod integrity;
 mod interrupted;
 mod mutations;
