@@ -4,8 +4,8 @@
 //!
 //! [`extract`] (videos to features) -> [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
-//! them all.
+//! middle; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`],
+//! [`files`] and [`python`] serve them all.
 
 #![warn(missing_docs)]
 
@@ -22,7 +22,13 @@ pub mod score;
 pub mod store;
 pub mod train;
 
+#[cfg(test)]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzz;
+
+pub mod csv_lines;
 pub mod files;
+pub mod python;
 pub mod suggest;
 
 /// What an operating system's error means for somebody who waits for a result.

@@ -1,9 +1,11 @@
 //! Every verb and flag, with an example for each.
 
-pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
+use super::label_args::{NoteArgs, TagArgs};
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs, TellArgs};
 use super::use_args::{
     ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
 };
+use super::watch_args::WatchArgs;
 use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
@@ -39,23 +41,27 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/icassp2019 --dataset data/mini
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
+  unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
 itself, before it starts; `unmute plan` shows what each needs.")]
     Run(RunArgs),
+    /// Show a grid filling in a browser: a page on this machine alone, that only reads
+    #[command(after_help = super::watch_args::EXAMPLES)]
+    Watch(WatchArgs),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
     Status(StoreArgs),
     /// List runs, the newest first
     #[command(after_help = "Examples:
   unmute ls --where 'generator=lstm and top1>30' --sort -top1
-  unmute ls --where 'state=failed or (train.lr>=0.01 and seed!=0)' --columns id,key,seed,train.lr,top1,error
+  unmute ls --where 'state=failed or (train.lr>=0.01 and seed!=0)' --columns id,key,seed,top1,error
   unmute ls --sort -r2/silent --limit 10 --json
 
 Conditions are NAME OPERATOR VALUE, joined by and, or and parentheses. Operators: = != < <= > >= and ~ (contains).
 Names: audio, generator, loss, classifier, control, stream, kind, state, seed, key, id, experiment, dataset, code, host,
-attempt, created, started, finished, seconds, memory, error; any number of a run (top1, top5/silent, r2/silent); any key
+attempt, created, started, finished, seconds, memory, error, tag (one of its tags), tags, note; any number of a run (top1, top5/silent, r2/silent); any key
 that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs that have none.")]
     Ls(LsArgs),
     /// Show all that is known of one run
@@ -64,10 +70,17 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Compare two runs: only what differs in configuration, environment, numbers, curves and scores
     #[command(after_help = "Example:\n  unmute diff 3fa9c1 77e0b2")]
     Diff(DiffArgs),
+    /// Put a tag on runs, to find them again
+    #[command(after_help = super::label_args::TAG_EXAMPLES)]
+    Tag(TagArgs),
+    /// Write a note beside a run, or read its notes
+    #[command(after_help = super::label_args::NOTE_EXAMPLES)]
+    Note(NoteArgs),
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
-  unmute query --csv \"SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1'\"
+  unmute query --csv \\
+    \"SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1'\"
 
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),
@@ -95,7 +108,8 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
     #[command(after_help = "Examples:
   unmute generate 3fa9c1 --dataset data/new --out features/new
   unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --split val --out features/val
-  unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --as-dataset --out data/corsmal-filled
+  unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --as-dataset \\
+    --out data/corsmal-filled
 
 The best seed of a cell is the one with the highest top-1 on val (or what fusion.select_on says). Which runs' weights stay
 is train.keep: best (of each cell), all or none.")]
@@ -114,6 +128,8 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
+  unmute export runs --where 'experiment=corsmal' --format mlflow --out mlruns
+  unmute export runs --format tensorboard --out tb && tensorboard --logdir tb
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv
@@ -125,11 +141,11 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
     Import(ImportBackArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:
-  unmute verify                                                        (the file: integrity, hashes, completeness)
-  unmute verify experiments/icassp2019 --dataset data/mini --sample 2  (and trains two of its runs again)
-  unmute verify 3fa9c1 --dataset data/mini                             (and trains this run again)
-  unmute verify 3fa9c1 --dataset data/mini --engine dfdx               (with dfdx's own operations)
-  unmute verify 3fa9c1 --dataset data/mini --keep-weights              (and keeps what it trained)
+  unmute verify                                            (the file: its integrity and hashes)
+  unmute verify experiments/icassp2019 --dataset data/mini  (and trains two of its runs again)
+  unmute verify 3fa9c1 --dataset data/mini                 (and trains this run again)
+  unmute verify 3fa9c1 --dataset data/mini --engine dfdx   (with dfdx's own operations)
+  unmute verify 3fa9c1 --dataset data/mini --keep-weights  (and keeps what it trained)
 
 Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
     Verify(VerifyArgs),
@@ -141,11 +157,13 @@ Doing it again changes nothing. A run that is done in both with other numbers is
 is 3. Runs that somebody still works on are not taken.")]
     Merge(MergeArgs),
     /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
-    #[command(after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d")]
+    #[command(
+        after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d\n\nRuns with a tag or a note stay."
+    )]
     Gc(GcArgs),
     /// Look at the store, the disk and the machine for what could go wrong
-    #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
-    Doctor(StoreArgs),
+    #[command(after_help = "Examples:\n  unmute doctor --db runs.db\n  unmute doctor --device cuda")]
+    Doctor(DoctorArgs),
     /// Turn videos into features by your own networks, for `unmute data import`; `unmute extract flow` writes optical flow
     #[command(after_help = super::extract_args::EXAMPLES)]
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -219,6 +237,8 @@ pub(super) struct RunArgs {
     /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
     #[arg(long, value_name = "S")]
     pub grace: Option<f64>,
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +260,16 @@ pub(super) struct StoreArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Look for this GPU instead (cuda, or cuda:N): where its driver and cuBLAS are looked for and found, and whether a
+    /// small training on it computes what the CPU does
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -354,6 +384,10 @@ pub(super) struct ExportArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum ExportWhat {
     /// The computed tables, published values beside ours
+    #[command(after_help = "Examples:
+  unmute export tables experiments/corsmal --format csv > tables.csv
+  unmute export tables corsmal --db runs.db --format latex --wide
+  unmute export tables corsmal --dataset corsmal --seeds 0")]
     Tables {
         /// The experiment's folder, or its name in the store
         experiment: PathBuf,
@@ -369,8 +403,10 @@ pub(super) enum ExportWhat {
         pick: PickArgs,
     },
     /// One row a run: its parts, its numbers, and all keys that it depends on
+    #[command(after_help = "Example:\n  unmute export runs --where 'kind=generator and state=done' > runs.csv")]
     Runs(RunsArgs),
     /// One row a val or test clip and finished run: label, most probable classes, whether it sounds
+    #[command(after_help = "Example:\n  unmute export predictions corsmal --top 3 > predictions.csv")]
     Predictions(PredictionsArgs),
     /// Which clips train, and which of them sound in an experiment: for generators from elsewhere
     #[command(after_help = "Example:
@@ -392,10 +428,15 @@ has_audio says which clips sound in the experiment: those that it silences must 
     #[command(after_help = "Example:\n  unmute export nearest corsmal --audio vggish > nearest.csv")]
     Nearest(InsideArgs),
     /// A run's weights for PyTorch, NumPy or ONNX Runtime, scales included
+    #[command(after_help = "Example:\n  unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors")]
     Weights(WeightsArgs),
     /// A copy of the store in one file
+    #[command(after_help = "Example:\n  unmute export store for-colleagues.db --with-weights")]
     Store(StoreCopyArgs),
     /// JSON Schema of a YAML file, for editors; or what the tables of the store hold, in Markdown
+    #[command(
+        after_help = "Examples:\n  unmute export schema experiment > experiment.json\n  unmute export schema store"
+    )]
     Schema {
         /// experiment, tables, claims, ledger or store
         kind: String,
@@ -412,6 +453,9 @@ pub(super) struct RunsArgs {
     /// Only runs that this holds for, as in `unmute ls`
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
+    /// The folder for mlflow and tensorboard; what is there of other runs stays
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// How `export runs` writes.
@@ -421,6 +465,10 @@ pub(super) enum RunsFormat {
     Csv,
     /// A list of records
     Json,
+    /// A folder that MLflow opens (its file store); needs --out
+    Mlflow,
+    /// A folder of event files for TensorBoard; needs --out
+    Tensorboard,
 }
 
 #[derive(Debug, Args)]
@@ -458,6 +506,9 @@ pub(super) struct DataArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum DataWhat {
     /// Make a synthetic data set; same seed, same bytes
+    #[command(after_help = "Examples:
+  unmute data synth data/mini --preset mini
+  unmute data synth made --train 60 --val 40 --seed 1")]
     Synth {
         /// The new folder
         dst: PathBuf,
@@ -484,6 +535,7 @@ pub(super) enum DataWhat {
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
     /// Count clips and classes, sounded and silent; list streams and widths
+    #[command(after_help = "Example:\n  unmute data stats data/mine --json")]
     Stats {
         /// The data set's folder
         dir: PathBuf,

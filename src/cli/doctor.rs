@@ -1,7 +1,7 @@
 //! `unmute doctor`: what could go wrong here, before it does.
 
-use super::args::StoreArgs;
-use super::{Exit, Failure, open, print_json, print_text};
+use super::args::DoctorArgs;
+use super::{Exit, Failure, doctor_gpu, open, print_json, print_text};
 use crate::report::format::bytes;
 use crate::runs::{self, checkpoint, environment, weights};
 use crate::store::{self, Health, disk};
@@ -12,7 +12,11 @@ const LITTLE: u64 = 1 << 30;
 /// A log this long was not folded into the file for some reason.
 const LONG_LOG: u64 = 256 << 20;
 
-pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
+pub(super) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let DoctorArgs { store: args, device } = args;
+    if let Some(device) = device {
+        return doctor_gpu::doctor(device, args.json);
+    }
     let db = &args.db.db;
     let disk = disk(db)?;
     let mut kept: Option<weights::State> = None;
@@ -20,7 +24,7 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
         true => Some(
             open::store(db)
                 .and_then(|s| {
-                    kept = weights::state(&s, false).ok();
+                    kept = weights::state(&s).ok();
                     Ok(s.health(&checkpoint::folder(db))?)
                 })
                 .map_err(|f| f.message),

@@ -30,6 +30,10 @@ pub(super) fn ls(args: &LsArgs) -> Result<Exit, Failure> {
         values: if all { Values::All } else { Values::Only(needed.collect()) },
     };
     let runs = store.select(&selection)?;
+    let mut columns = columns;
+    if args.columns.is_none() && runs.iter().any(|run| !run.tags.is_empty()) {
+        columns.push(name("--columns", "tags", &names)?);
+    }
     if all {
         print_json(&runs)?;
     } else if args.store.json {
@@ -50,6 +54,7 @@ pub(super) fn ls(args: &LsArgs) -> Result<Exit, Failure> {
 fn name(flag: &str, text: &str, names: &Names) -> Result<Name, Failure> {
     match names.resolve(text.trim()) {
         Ok(Name::Experiment) => Err(Failure::usage(format!("{flag}: experiment goes with --where only"))),
+        Ok(Name::Tag) => Err(Failure::usage(format!("{flag}: tag goes with --where only; `tags` has them all"))),
         Ok(name) => Ok(name),
         Err(message) => Err(Failure::usage(format!("{flag}: {message}"))),
     }
@@ -139,7 +144,9 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
     for (name, counts) in &by_experiment {
         out += &format!("  {name}: {}\n", words(counts));
         let own: Vec<&Variant> = variants.iter().filter(|v| v.experiment == *name).collect();
-        for variant in own.iter().filter(|_| own.len() > 1) {
+        // One that was run as it is declared needs no word.
+        let plain = |v: &Variant| v.sets.is_empty() && v.declared.as_ref().is_none_or(|d| *d == v.seeds);
+        for variant in own.iter().filter(|v| own.len() > 1 || !plain(v)) {
             out += &format!("    variant {}: {}\n", variant.describe(), words(&variant.runs));
         }
     }

@@ -3,6 +3,7 @@
 use super::args::MergeArgs;
 use super::progress::say;
 use super::{Exit, Failure, open, print_json, print_text};
+use crate::runs::weights::{self, Looked};
 use crate::store::Merged;
 
 pub(super) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
@@ -12,19 +13,25 @@ pub(super) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     }
     let store = open::writable(&args.store.db.db)?;
     let merged = args.others.iter().map(|other| store.merge(other)).collect::<Result<Vec<Merged>, _>>()?;
+    let mut weights_whole = true;
     for other in &args.others {
-        let (taken, lost) = crate::runs::weights::take_over(&store, other)?;
-        if taken + lost > 0 {
+        let Looked { whole, lost, damaged } = weights::take_over(&store, other)?;
+        if whole + lost > 0 {
             let missing = if lost > 0 { format!("; {lost} are not beside it any more") } else { String::new() };
-            say(&format!("{}: weights of {taken} runs taken over{missing}", other.display()));
+            say(&format!("{}: weights of {whole} runs taken over{missing}", other.display()));
         }
+        for (run, why) in &damaged {
+            say(&format!("{}: DAMAGED (not taken): weights of run {}: {why}", other.display(), open::short(run)));
+        }
+        weights_whole &= damaged.is_empty();
     }
     if args.store.json {
         print_json(&merged)?;
     } else {
         print_text(&merged.iter().map(describe).collect::<String>())?;
     }
-    let all_taken = merged.iter().all(|m| m.conflicts.is_empty() && m.damaged.is_empty() && m.refused_rows.is_empty());
+    let all_taken = weights_whole
+        && merged.iter().all(|m| m.conflicts.is_empty() && m.damaged.is_empty() && m.refused_rows.is_empty());
     Ok(if all_taken { Exit::Done } else { Exit::NotAll })
 }
 

@@ -6,6 +6,7 @@ mod command_line;
 mod data;
 mod diff;
 mod doctor;
+mod doctor_gpu;
 mod export;
 mod export_clips;
 mod export_inside;
@@ -16,9 +17,12 @@ mod export_weights;
 mod extract;
 mod extract_args;
 mod extract_progress;
+mod finish;
 mod gc;
 mod generate;
 mod import_weights;
+mod label;
+mod label_args;
 mod ls;
 mod merge;
 mod open;
@@ -33,10 +37,13 @@ mod sensitivity;
 mod shared_args;
 mod show;
 mod signals;
+mod time_left;
 mod use_args;
 mod used;
 mod verify;
 mod visible;
+mod watch;
+mod watch_args;
 
 pub use args::Cli;
 pub use outcome::{Exit, Failure};
@@ -58,7 +65,7 @@ pub fn run(cli: Cli) -> i32 {
         before(panic);
     }));
     if let Err(failure) = threads() {
-        progress::say(&format!("error: {}", failure.message));
+        progress::insist(&format!("error: {}", failure.message));
         return failure.exit as i32;
     }
     let result = match cli.command {
@@ -66,8 +73,11 @@ pub fn run(cli: Cli) -> i32 {
         Command::Run(args) => run::run(&args),
         Command::Ls(args) => ls::ls(&args),
         Command::Status(args) => ls::status(&args),
+        Command::Watch(args) => watch::watch(&args),
         Command::Show(args) => show::show(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Tag(args) => label::tag(&args),
+        Command::Note(args) => label::note(&args),
         Command::Query(args) => query::query(&args),
         Command::Gc(args) => gc::gc(&args),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -88,14 +98,14 @@ pub fn run(cli: Cli) -> i32 {
     };
     match result {
         Ok(Exit::Done) if CUT_SHORT.load(Ordering::SeqCst) => {
-            progress::say(
+            progress::insist(
                 "error: a bug in unmute: reading the store was cut short\n  next: report it, with what stands above",
             );
             Exit::Failed as i32
         }
         Ok(exit) => exit as i32,
         Err(failure) => {
-            progress::say(&format!("error: {}", failure.message));
+            progress::insist(&format!("error: {}", failure.message));
             failure.exit as i32
         }
     }

@@ -31,21 +31,19 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let spinner = spinner(&format!("checking {}", store.path().display()));
     let mut check = store.check()?;
     // A store that cannot be read says so once.
-    if let Ok(state) = weights::state(&store, true) {
-        check.blobs += state.kept - state.missing.min(state.kept);
-        for (run, name, path) in state.damaged {
-            let what = format!("its weights are not those that were kept ({})", path.display());
-            check.damage.push(Damage { run: Some(run), name: Some(name), what });
-        }
-        if state.missing > 0 {
-            say(&format!(
-                "note: {} files of weights are neither inside the store nor beside it ({}); generate, predict and export need them",
-                state.missing,
-                weights::folder(store.path()).display()
-            ));
-        }
+    let weights = weights::check(&store).unwrap_or_default();
+    for (run, why) in weights.damaged {
+        let name = store.run(&run)?.map(|r| name(&r));
+        let what = if name.is_some() { format!("its weights: {why}") } else { format!("weights of run {run}: {why}") };
+        check.damage.push(Damage { run: Some(run), name, what });
     }
     drop(spinner);
+    if weights.lost > 0 {
+        say(&format!(
+            "note: the weights of {} are not beside the store, and were not looked at",
+            count(weights.lost, "run")
+        ));
+    }
     if !args.store.json {
         print_text(&describe_file(&store, &check))?;
     }
@@ -86,7 +84,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
     let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = signals::listen(Some(Duration::ZERO))?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
-    let progress = RunProgress::new(runs.len());
+    let progress = RunProgress::new(runs.len(), Default::default());
     // The banks that they need are trained along, and not counted.
     let names: HashSet<String> = runs.iter().map(name).collect();
     let watch = |event: Event| {

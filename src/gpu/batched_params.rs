@@ -2,7 +2,7 @@
 //! parameters in one buffer each of values, moments and gradients, so that Adam is one kernel.
 
 use super::api::{Buffer, GpuApi, View};
-use super::kernels::{self, Adam, Learned};
+use super::kernels::adam::{Adam, Learned, adam as update};
 use crate::train::Error;
 use crate::train::trainer::SavedParam;
 use compute::nn::ParamState;
@@ -143,7 +143,7 @@ impl<E: GpuApi> BatchedParams<E> {
         self.step.set(self.step.get() + 1);
         let [value, moment1, moment2, gradient] =
             [&self.value, &self.moment1, &self.moment2, &self.gradient].map(Buffer::all);
-        kernels::adam(&*self.engine, adam, self.step.get(), &Learned { value, moment1, moment2, gradient })
+        update(&*self.engine, adam, self.step.get(), &Learned { value, moment1, moment2, gradient })
     }
 
     /// Steps taken.

@@ -12,13 +12,17 @@ pub mod grouping;
 mod keep;
 mod liveness;
 pub mod memory;
+#[cfg(test)]
+mod mutations;
 pub mod plan;
 pub mod portable;
 pub mod queue;
 mod run_recorder;
 mod source;
 mod stop;
+pub mod trackers;
 pub mod trained;
+pub mod trial;
 pub mod verify;
 pub mod weights;
 pub mod why;

@@ -116,6 +116,11 @@ struct Parser<'a> {
     binds: Vec<Bind>,
 }
 
+/// Runs that have a tag like that.
+fn of_tag(condition: &str) -> String {
+    format!("run.id IN (SELECT g.run_id FROM tag g WHERE {condition})")
+}
+
 impl Parser<'_> {
     fn problem(&self, message: impl Into<String>, at: Range<usize>) -> Problem {
         Problem { message: message.into(), text: self.text.into(), at }
@@ -195,6 +200,7 @@ impl Parser<'_> {
             self.binds.push(Bind::Text(value.to_lowercase()));
             return Ok(match name {
                 Name::Experiment => self.of_experiment("instr(lower(e.name), ?) > 0"),
+                Name::Tag => of_tag("instr(lower(g.name), ?) > 0"),
                 _ => format!("instr(lower({}), ?) > 0", name.sql()),
             });
         }
@@ -204,6 +210,7 @@ impl Parser<'_> {
         let (negated, plain) = if operator == "!=" { ("NOT ", "=") } else { ("", operator) };
         Ok(match name {
             Name::Experiment => format!("{negated}{}", self.of_experiment(&format!("e.name {plain} ?"))),
+            Name::Tag => format!("{negated}{}", of_tag(&format!("g.name {plain} ?"))),
             Name::Value(value) => {
                 let name = value.replace('\'', "''");
                 format!(
@@ -242,7 +249,7 @@ impl Parser<'_> {
                 _ => Ok(text()),
             },
             Name::Key(_) | Name::Missing(_) => Ok(number().unwrap_or_else(text)),
-            Name::Experiment => Ok(text()),
+            Name::Experiment | Name::Tag => Ok(text()),
         }
     }
 

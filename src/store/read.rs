@@ -38,6 +38,12 @@ impl Store {
         usize::try_from(size).map_err(|_| self.damaged(format!("a size of {size}")))
     }
 
+    /// Transactions of the store so far: where it is the same as before, nothing was written meanwhile.
+    pub fn sequence(&self) -> Result<i64, Error> {
+        let rows = self.rows(sqlx::query("SELECT sequence FROM store"))?;
+        rows.first().map_or(Ok(0), |row| self.get(row, 0))
+    }
+
     /// State of each of these runs that the store knows.
     pub fn states(&self) -> Result<BTreeMap<String, State>, Error> {
         let rows = self.rows(sqlx::query("SELECT id, state FROM run"))?;
@@ -183,6 +189,8 @@ impl Store {
             environment_id: self.get(row, "environment_id")?,
             view_id: self.get(row, "view_id")?,
             values: BTreeMap::new(),
+            tags: Vec::new(),
+            notes: Vec::new(),
         })
     }
 

@@ -359,6 +359,12 @@ pub struct RunRecord {
     pub view_id: i64,
     /// Numbers about the whole run.
     pub values: BTreeMap<String, f64>,
+    /// Words that somebody put on it, in alphabetical order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What somebody wrote of it, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl RunRecord {

@@ -95,7 +95,7 @@ impl Plan {
             seen.finish(self, name, width, &mut report)?;
         }
         if let Some(scores) = &self.scores {
-            scores.write(self, out, &mut digests, &mut report)?;
+            scores.write(&self.clips, &self.arrays, out, &mut digests, &mut report)?;
         }
         clips::write(&out.join("clips.csv"), &self.clips, &m.classes)?;
         m.write(out)?;

@@ -22,7 +22,7 @@ pub(super) struct Plan {
     /// One hash over the states of all files that are used, where a later change to one of them would show.
     pub states: Option<String>,
     /// By clip (index) and feature.
-    arrays: BTreeMap<(usize, String), Source>,
+    pub arrays: BTreeMap<(usize, String), Source>,
     /// Features of its audio features that other programs generated: clip, `vggish.mygan`, file.
     pub external: Vec<(usize, String, PathBuf)>,
     /// The text of clips.csv.

@@ -9,20 +9,19 @@ use super::super::range::probabilities;
 use super::super::writer::Writer;
 use super::super::{Clip, Error, Precision, folder};
 use super::findings::Report;
-use super::layout::Source;
+use super::layout::{SCORES, Source};
 use super::npy::{Npy, tuple};
 use super::options::Options;
-use super::plan::Plan;
 use crate::files;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// The folder beside `features/`.
-pub(super) const FOLDER: &str = "scores";
-
 const CLASSES: &str = "classes.txt";
 const LARGEST_FILE: u64 = 64 << 20;
+
+/// Arrays by clip (index) and name.
+type Arrays = BTreeMap<(usize, String), Source>;
 
 /// Clips read at once; bounds memory.
 const BLOCK: usize = 4096;
@@ -51,10 +50,10 @@ pub(super) fn find(
     src: &Path,
     (streams, clips, classes): (&[String], &[Clip], &[String]),
     options: &Options,
-    arrays: &mut BTreeMap<(usize, String), Source>,
+    arrays: &mut Arrays,
     report: &mut Report,
 ) -> Result<Option<Scores>, Error> {
-    let dir = src.join(FOLDER);
+    let dir = src.join(SCORES);
     if !dir.is_dir() {
         return Ok(None);
     }
@@ -65,7 +64,7 @@ pub(super) fn find(
         } else {
             "files in scores/ that are no .npy"
         };
-        listed.iter().for_each(|name| report.unused.add(why, format!("{FOLDER}/{name}")));
+        listed.iter().for_each(|name| report.unused.add(why, format!("{SCORES}/{name}")));
         return Ok(None);
     }
     let path = dir.join(CLASSES);
@@ -113,7 +112,7 @@ pub(super) fn find(
     unused.sort();
     unused
         .iter()
-        .for_each(|n| report.unused.add("files in scores/ of no listed clip and stream", format!("{FOLDER}/{n}")));
+        .for_each(|n| report.unused.add("files in scores/ of no listed clip and stream", format!("{SCORES}/{n}")));
     Ok((!found.streams.is_empty()).then_some(found))
 }
 
@@ -149,20 +148,23 @@ impl Scores {
     /// Writes `STREAM.scores.safetensors`, (N, K) in single precision, for each stream; hands on the hashes of what was read.
     pub fn write(
         &self,
-        plan: &Plan,
+        clips: &[Clip],
+        arrays: &Arrays,
         out: &Path,
         digests: &mut BTreeMap<(usize, String), blake3::Hash>,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let clips: Vec<usize> = (0..plan.clips.len()).collect();
+        let all: Vec<usize> = (0..clips.len()).collect();
         for stream in &self.streams {
             let name = name_of(stream);
-            let names = plan.clips.iter().map(|c| c.name.as_str());
-            let mut writer = Writer::create(out, &name, &[clips.len(), self.order.len()], Precision::F32, names)?;
-            for block in clips.chunks(BLOCK) {
+            let names = clips.iter().map(|c| c.name.as_str());
+            let mut writer = Writer::create(out, &name, &[all.len(), self.order.len()], Precision::F32, names)?;
+            for block in all.chunks(BLOCK) {
                 folder::go_on()?;
-                let read: Vec<(Vec<f32>, blake3::Hash)> =
-                    block.par_iter().map(|&clip| self.read(plan, clip, &name)).collect::<Result<_, Error>>()?;
+                let read: Vec<(Vec<f32>, blake3::Hash)> = block
+                    .par_iter()
+                    .map(|&clip| self.read(&clips[clip].name, arrays.get(&(clip, name.clone()))))
+                    .collect::<Result<_, Error>>()?;
                 for (&clip, (row, digest)) in block.iter().zip(read) {
                     writer.push(&row)?;
                     digests.insert((clip, name.clone()), digest);
@@ -178,10 +180,8 @@ impl Scores {
     }
 
     /// One clip's probabilities, in the data set's order of classes.
-    fn read(&self, plan: &Plan, clip: usize, name: &str) -> Result<(Vec<f32>, blake3::Hash), Error> {
-        let who = &plan.clips[clip].name;
-        let source =
-            plan.source(clip, name).ok_or_else(|| Error::Usage(format!("clip {who:?}: its {name} are gone")))?;
+    fn read(&self, who: &str, source: Option<&Source>) -> Result<(Vec<f32>, blake3::Hash), Error> {
+        let source = source.ok_or_else(|| Error::Usage(format!("clip {who:?}: its scores are gone")))?;
         let array = source.reader.read(&source.path, None)?;
         let bad = |message: String| Error::Feature { path: source.path.clone(), message };
         if array.values.len() != self.known || array.shape.iter().filter(|d| **d != 1).count() > 1 {

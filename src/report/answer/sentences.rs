@@ -37,7 +37,14 @@ impl Answers {
         let clips = self.features.first().map(|a| a.clips.0).unwrap_or_default();
         let clips = (clips > 0).then(|| format!(", scored on {} {} clips", number(clips as f64, 0), self.split.name()));
         let on = clips.unwrap_or_default();
-        sentences.push(format!("{runs}{failed}{on}; brackets are 95 % intervals over clips and seeds."));
+        let over = match self.features.iter().any(Answer::one_seed) {
+            true => "clips alone, since there is one seed",
+            false => "clips and seeds",
+        };
+        sentences.push(format!("{runs}{failed}{on}."));
+        sentences.push(format!(
+            "Brackets are 95 % intervals over {over}, each by itself; ties and claims are corrected for all comparisons."
+        ));
         // What departs is told above, word by word.
         if !self.departures.is_empty() {
             sentences.push("These are not the runs that the experiment declares: see above.".into());
@@ -73,6 +80,12 @@ impl Answers {
 const HELPS: &str = "Does generating the missing sound help?";
 
 impl Answer {
+    /// Whether its generators were trained with one seed.
+    fn one_seed(&self) -> bool {
+        let levels = self.ways.iter().filter(|w| w.role == Role::Generated).flat_map(|w| [&w.alone, &w.fused]);
+        levels.flatten().any(|level| level.seeds.is_some_and(|n| n < crate::report::resample::SEEDS))
+    }
+
     fn way(&self, of: impl Fn(&Way) -> bool) -> Option<&Way> {
         self.ways.iter().find(|w| of(w))
     }
@@ -126,7 +139,10 @@ impl Answer {
                 Verdict::Open => {
                     format!("{reach}, {} against recorded sound alone: 0 lies in the interval.", c.told())
                 }
-                Verdict::OneSeed => format!("{reach}, {} against recorded sound alone.", c.told()),
+                Verdict::OneSeed => format!(
+                    "{reach}, {} against recorded sound alone, from one seed: the brackets are over clips only, and other seeds may say otherwise.",
+                    c.told()
+                ),
             });
         }
         let vision = self.way(|w| w.role == Role::Vision);
@@ -141,21 +157,34 @@ impl Answer {
                     c.told()
                 ),
                 Verdict::Down => format!("Sound alone falls from {from} to {to} % ({}).", c.told()),
-                _ => format!("Sound alone goes from {from} to {to} % ({}), which may be nothing.", c.told()),
+                Verdict::OneSeed => {
+                    format!("Sound alone goes from {from} to {to} % ({}), with this seed.", c.told())
+                }
+                Verdict::Same | Verdict::Open => {
+                    format!("Sound alone goes from {from} to {to} % ({}), which may be nothing.", c.told())
+                }
             });
         }
         if let Some(c) = self.way(|w| w.name == "mean feature").and_then(|w| change(&generated.fused, &w.fused)) {
             sentences.push(match c.verdict {
                 Verdict::Up => format!("It beats the mean feature, which takes no network, by {}.", c.told()),
                 Verdict::Down => format!("The mean feature, which takes no network, does better: {}.", c.told()),
-                _ => format!("That it beats the mean feature, which takes no network, is not shown: {}.", c.told()),
+                Verdict::OneSeed => {
+                    format!("Against the mean feature, which takes no network: {}, with this seed.", c.told())
+                }
+                Verdict::Same | Verdict::Open => {
+                    format!("That it beats the mean feature, which takes no network, is not shown: {}.", c.told())
+                }
             });
         }
         if let Some(c) = self.way(|w| w.role == Role::Bound).and_then(|w| change(&w.fused, &generated.fused)) {
             sentences.push(match c.verdict {
                 Verdict::Up => format!("A perfect generator would give {} more.", c.told()),
                 Verdict::Down => format!("The true feature does worse: {}.", c.told()),
-                _ => format!("That a perfect generator would give more is not shown: {}.", c.told()),
+                Verdict::OneSeed => format!("The true feature gives {}, with this seed.", c.told()),
+                Verdict::Same | Verdict::Open => {
+                    format!("That a perfect generator would give more is not shown: {}.", c.told())
+                }
             });
         }
         Line { question, verdict: verdict.into(), sentences }
@@ -203,7 +232,10 @@ impl Answer {
             sentences.push(match c.verdict {
                 Verdict::Up => format!("In fusion {a} gains {} over {b}.", c.told()),
                 Verdict::Down => format!("In fusion {b} does better than {a}: {}.", c.told()),
-                _ => format!("In fusion {a} and {b} are not told apart: {}.", c.told()),
+                Verdict::OneSeed => format!("In fusion {a} against {b}: {}, with this seed.", c.told()),
+                Verdict::Same | Verdict::Open => {
+                    format!("In fusion {a} and {b} are not told apart: {}.", c.told())
+                }
             });
         }
         Some(Line { question, verdict, sentences })
@@ -218,7 +250,7 @@ fn compared(c: &Change, with: &str, within: f64) -> String {
             format!("Against {with} it is the same, give or take {} points: {}.", number(within, 1), c.told())
         }
         Verdict::Open => format!("Against {with} the difference may be nothing: {}.", c.told()),
-        Verdict::OneSeed => format!("Against {with}: {}.", c.told()),
+        Verdict::OneSeed => format!("Against {with}: {}, with this seed.", c.told()),
     }
 }
 
@@ -315,6 +347,11 @@ mod tests {
         }
         let one = said(&answers(level(49.0, 0.5, 1)));
         assert!(one.contains("? Not decided: one seed. ") && !one.contains("a gain"), "{one}");
+        // An interval that leaves out 0 is not said to hold it.
+        assert!(one.contains("+8.0 points [+7.5, +8.5] against recorded sound alone, from one seed"), "{one}");
+        for word in ["may be nothing", "is not shown", "not told apart", "over clips and seeds"] {
+            assert!(!one.contains(word), "{word} in {one}");
+        }
     }
 
     #[test]

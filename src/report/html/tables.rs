@@ -25,6 +25,9 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
     let mut why: Vec<(String, Vec<&str>)> = Vec::new();
     for row in table.rows.iter().filter(|_| table.skipped.is_none()) {
         if let Some(reason) = row.entries.iter().find_map(|e| e.skipped.clone()) {
+            // Rows of a larger grid than the one that was run have one reason, not one each.
+            let reason =
+                if reason.ends_with(NO_CELL) { format!("the grid as it was run{NO_CELL_AT_ALL}") } else { reason };
             match why.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, rows)) => rows.push(&row.row),
                 None => why.push((reason, vec![&row.row])),
@@ -95,6 +98,10 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
         ],
     })
 }
+
+/// How the reason ends that a row's cell is none of the grid's.
+const NO_CELL: &str = "is not a cell of the grid";
+const NO_CELL_AT_ALL: &str = " has no such cells";
 
 fn published_on(config: &Config) -> &str {
     if config.published_on.is_empty() { "the paper's data" } else { &config.published_on }

@@ -4,7 +4,7 @@
 pub mod import;
 pub mod npz;
 pub mod onnx;
-mod protobuf;
+pub(super) mod protobuf;
 pub mod state_dict;
 
 use super::trained::Error;
