@@ -90,7 +90,10 @@ fn weights_are_looked_after() {
     place.call("doctor --db runs.db").stdout("neither inside the store nor beside it").success();
     // Inside, a bit, a file that is of no run, and a length that is another.
     for (sql, told) in [
-        (format!("UPDATE weights_file SET blob = zeroblob(100) WHERE hash = '{}'", kept.hash), "do not match their hash"),
+        (
+            format!("UPDATE weights_file SET blob = zeroblob(100) WHERE hash = '{}'", kept.hash),
+            "do not match their hash",
+        ),
         (format!("DELETE FROM weights WHERE run_id = '{}'", run.id), "they are of no run"),
         (format!("UPDATE weights SET bytes = bytes + 1 WHERE run_id = '{}'", run.id), "are noted"),
         (format!("UPDATE weights SET hash = 'x' WHERE run_id = '{}'", run.id), "named by no hash"),
