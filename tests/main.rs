@@ -20,6 +20,7 @@ mod given_scores;
 mod gpu;
 mod groups;
 mod guide;
+mod inside;
 mod integrity;
 mod interrupted;
 mod labels;

@@ -125,7 +125,7 @@ impl Plan {
             cells.push(Planned { fingerprint, view: Some(view), cell, spec, external, skipped, runs });
         }
         // A grid that asks for what nobody made is a slip; one that has it for some of its audio features is none.
-        for ((audio, name), _) in &externals {
+        for (audio, name) in externals.keys() {
             let anywhere = externals.iter().any(|((_, other), found)| other == name && found.is_some());
             if !anywhere && dataset.manifest.audio(audio).is_some() {
                 return Err(experiment.problem("grid.generator", absent(&dataset, folder, audio, name)).into());
