@@ -163,9 +163,10 @@ impl World {
 /// Verbs whose answer is what they print.
 const ANSWERS: [&str; 9] = ["plan", "status", "ls", "show", "diff", "query", "claims", "predict", "doctor"];
 
-/// Calls that need what not every machine has: videos, networks, other layouts than the source's.
+/// Calls that need what not every machine has: videos, networks, a GPU, other layouts than the source's.
 fn is_run(call: &str) -> bool {
-    !call.starts_with("unmute extract ") && !call.contains(" i3d ") && !call.contains(" crops ")
+    let lacking = [" i3d ", " crops ", "--device cuda"];
+    !call.starts_with("unmute extract ") && !lacking.iter().any(|word| call.contains(word))
 }
 
 #[test]
