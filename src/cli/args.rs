@@ -1,5 +1,6 @@
 //! Every verb and flag, with an example for each.
 
+pub(super) use super::part_args::RunCall;
 pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
 use super::use_args::{GenerateArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs};
 use super::{Exit, Failure};
@@ -28,7 +29,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the cells of an experiment: what is done, what would run and why, and how long it may take
-    #[command(after_help = "Example:\n  unmute plan experiments/corsmal --dataset data/corsmal
+    #[command(after_help = "Examples:\n  unmute plan experiments/corsmal --dataset data/corsmal
+  unmute plan experiments/corsmal --dataset data/corsmal --json | jq -r '.runs[] | select(.state != \"done\") | .id'
+
+With --json every run is listed with its id, for `unmute run --only`, what it needs (the bank that it is scored with) and what it
+costs in operations, which is the same on every machine.
 
 The time is estimated from finished runs of the kind on a CPU, else from a few steps timed here. On a GPU it is not estimated.")]
     Plan(PlanArgs),
@@ -37,11 +42,12 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/icassp2019 --dataset data/mini
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
+  unmute run experiments/corsmal --dataset data/corsmal --only @mine.txt --from base.db --publish parts/mine.db
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
 itself, before it starts; `unmute plan` shows what each needs.")]
-    Run(RunArgs),
+    Run(RunCall),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
     Status(StoreArgs),
@@ -129,11 +135,13 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
 Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
     Verify(VerifyArgs),
     /// Take over the runs of other stores
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   unmute merge --db runs.db laptop.db workstation.db
+  unmute merge --db runs.db parts          (every store in a folder)
 
 Doing it again changes nothing. A run that is done in both with other numbers is named, ours is kept, and the exit code
-is 3. Runs that somebody still works on are not taken.")]
+is 3; where other numerics (AVX2, AVX-512, a GPU) explain it, it is told and no conflict. Runs that somebody still works on
+are not taken.")]
     Merge(MergeArgs),
     /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
     #[command(after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d")]
@@ -151,6 +159,9 @@ is 3. Runs that somebody still works on are not taken.")]
   unmute data import features/ data/mine --rows vggish=3 --rows aenet=mean
   unmute data stats data/mine")]
     Data(DataArgs),
+    /// Work on an experiment with a Slurm cluster: a job for each part, gathered as they end
+    #[command(after_help = super::slurm_args::EXAMPLES)]
+    Slurm(super::slurm_args::SlurmArgs),
     /// Print shell completions
     #[command(after_help = "Example:\n  unmute completions bash > ~/.local/share/bash-completion/completions/unmute")]
     Completions(CompletionsArgs),
@@ -210,6 +221,13 @@ pub(super) struct RunArgs {
     /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
     #[arg(long, value_name = "S")]
     pub grace: Option<f64>,
+    /// Threads in all; by default as many as this process may use, and no more than SLURM_CPUS_PER_TASK or
+    /// RAYON_NUM_THREADS where they are set
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Use a store on a network file system all the same; one machine at a time
+    #[arg(long)]
+    pub allow_network_store: bool,
 }
 
 #[derive(Debug, Args)]
@@ -291,9 +309,12 @@ pub(super) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
-    /// The stores to take from
-    #[arg(required = true, value_name = "FILE")]
+    /// The stores to take from, or folders of them
+    #[arg(required = true, value_name = "FILE|DIR")]
     pub others: Vec<PathBuf>,
+    /// Use a store on a network file system all the same; one machine at a time
+    #[arg(long)]
+    pub allow_network_store: bool,
     #[command(flatten)]
     pub store: StoreArgs,
 }

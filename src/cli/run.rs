@@ -1,6 +1,6 @@
 //! `unmute run`.
 
-use super::args::{DeviceArgs, RunArgs};
+use super::args::{DeviceArgs, RunArgs, RunCall};
 use super::command_line::command_line;
 use super::progress::{RunProgress, say};
 use super::{Exit, Failure, open, signals};
@@ -9,19 +9,44 @@ use crate::experiment::Experiment;
 use crate::gpu::probe::Wanted;
 use crate::report::format::duration;
 use crate::runs::why::{self, History};
+use crate::runs::publish::{Publisher, Scratch};
 use crate::runs::{self, Options, Plan, Summary};
-use crate::store::{DatasetKey, NewRun, Selection, Store, Values};
+use crate::store::{self, DatasetKey, NewRun, Selection, Store, Values};
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+pub(super) fn run(call: &RunCall) -> Result<Exit, Failure> {
+    let RunCall { run: args, part } = call;
     check(args)?;
-    let (experiment, plan) = open::plan(&args.experiment)?;
+    let (experiment, mut plan) = open::plan(&args.experiment)?;
+    part.select(&mut plan)?;
+    if let Some(to) = &part.publish {
+        return publish(call, &experiment, &plan, to);
+    }
     let store = open::writable(&args.experiment.db.db)?;
-    let exit = train(args, &experiment, &plan, &store)?;
+    let exit = train(args, &experiment, &plan, &store, (part.checkpoints(), None))?;
     if exit == Exit::Done {
         let (folder, db) = (args.experiment.experiment.display(), args.experiment.db.db.display());
         say(&format!("next: unmute report {folder} --db {db}"));
+    }
+    Ok(exit)
+}
+
+/// Works in a store of its own, whose copies others take.
+fn publish(call: &RunCall, experiment: &Experiment, plan: &Plan, to: &Path) -> Result<Exit, Failure> {
+    let RunCall { run: args, part } = call;
+    let scratch = Scratch::begin(to, part.from.as_deref()).map_err(|error| match error {
+        store::Error::Network { path, kind } => Failure::usage(format!(
+            "{}: $TMPDIR is on a network file system ({kind})\n  next: set TMPDIR to a folder on a disk of this machine",
+            path.display()
+        )),
+        error => error.into(),
+    })?;
+    let exit = train(args, experiment, plan, scratch.store(), (part.checkpoints(), Some(Publisher::new(to))))?;
+    say(&format!("published {}", to.display()));
+    if exit == Exit::Done {
+        say(&format!("next: unmute merge --db {} {}", args.experiment.db.db.display(), to.display()));
     }
     Ok(exit)
 }
@@ -52,8 +77,15 @@ fn grace(args: &RunArgs) -> Result<Option<Duration>, Failure> {
 }
 
 /// Records an experiment and does what is not done of it.
-pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store: &Store) -> Result<Exit, Failure> {
-    let db = &args.experiment.db.db;
+/// Checkpoints lie in a folder, and copies of the store go to others, where that is given.
+pub(super) fn train(
+    args: &RunArgs,
+    experiment: &Experiment,
+    plan: &Plan,
+    store: &Store,
+    (checkpoints, publish): (Option<PathBuf>, Option<Publisher>),
+) -> Result<Exit, Failure> {
+    let db = publish.as_ref().map_or(store.path(), Publisher::path).to_path_buf();
     record(store, experiment, plan)?;
     tell_changed_data(store, plan)?;
     if let Some(at) = store.clock_ahead()? {
@@ -68,10 +100,12 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
     for (why, cells) in skipped_by_reason(plan) {
         say(&format!("skipped: {cells} cell(s): {why}"));
     }
-    let all: std::collections::HashSet<&String> =
-        plan.cells.iter().filter(|p| p.skipped.is_none()).flat_map(|p| p.runs.iter().map(|(_, id)| id)).collect();
+    let all = plan.wanted();
     let done_before = all.len() - open;
     if open == 0 {
+        if let Some(publisher) = &publish {
+            publisher.publish(store)?;
+        }
         say(&format!("{done_before} runs of {} were done already; nothing to train", experiment.config.name));
         return Ok(Exit::Done);
     }
@@ -95,6 +129,8 @@ pub(super) fn train(args: &RunArgs, experiment: &Experiment, plan: &Plan, store:
         retries: args.retries,
         checkpoint_every: checkpoint_every(args)?,
         keep: experiment.config.train.keep,
+        checkpoints,
+        publish,
     };
     let interrupt = signals::listen(grace(args)?)?;
     let progress = RunProgress::new(open);

@@ -20,7 +20,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
     let (experiment, plan) = open::plan(given)?;
     wanted(args, &experiment)?;
     let store = open::writable(&given.db.db)?;
-    let mut exit = train(&args.run, &experiment, &plan, &store)?;
+    let mut exit = train(&args.run, &experiment, &plan, &store, (None, None))?;
     // Alternatives that make no sense here, and why.
     let mut impossible: BTreeMap<(String, String), String> = BTreeMap::new();
     for entry in &experiment.ledger.ledger {
@@ -49,7 +49,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
                     Ok((variant, plan))
                 });
             match variant {
-                Ok((variant, plan)) => match train(&args.run, &variant, &plan, &store)? {
+                Ok((variant, plan)) => match train(&args.run, &variant, &plan, &store, (None, None))? {
                     Exit::Done => {}
                     Exit::Interrupted => return Ok(Exit::Interrupted),
                     failed => exit = failed,

@@ -36,6 +36,7 @@ pub mod manifest;
 mod missing;
 mod order;
 mod range;
+mod staged;
 pub mod standardise;
 pub mod stats;
 pub mod synth;
@@ -75,6 +76,8 @@ pub struct Dataset {
     pub file_hashes: Vec<(String, String)>,
     /// What whoever opened it should be told: rows that were put in order, files that do not name their rows.
     pub notes: Vec<String>,
+    /// Files that are taken for copies until they have been read.
+    staged: staged::Staged,
 }
 
 impl Dataset {
@@ -84,6 +87,16 @@ impl Dataset {
     /// the rows. Numbers are read once: the result is remembered in a small file beside them (`.unmute-check.json`) for as
     /// long as the files stay what they are (device, inode, length, times of writing and of change).
     pub fn open(dir: &Path) -> Result<Dataset, Error> {
+        Dataset::open_with(dir, false)
+    }
+
+    /// The same for whoever asks [`Dataset::check_unchanged`] before anything is kept: what seems to be a copy of a data set
+    /// that was checked (`cp -r` to a node's own disk) is not read before it is used, but meanwhile.
+    pub fn open_staged(dir: &Path) -> Result<Dataset, Error> {
+        Dataset::open_with(dir, true)
+    }
+
+    fn open_with(dir: &Path, staged: bool) -> Result<Dataset, Error> {
         let manifest = Manifest::read(dir)?;
         let clips_path = dir.join("clips.csv");
         let mut clips = clips::read(&clips_path, &manifest.classes)?;
@@ -112,8 +125,9 @@ impl Dataset {
             fingerprint: String::new(),
             file_hashes: Vec::new(),
             notes,
+            staged: staged::Staged::default(),
         };
-        dataset.file_hashes = check::contents(&dataset)?;
+        dataset.file_hashes = check::contents(&dataset, staged)?;
         dataset.fingerprint = check::fingerprint(&dataset.file_hashes);
         Ok(dataset)
     }

@@ -1,8 +1,9 @@
-//! Checkpoints: a training between two epochs as a safetensors file beside the store, written whole or not at all. Its
-//! metadata holds a hash of everything else, so that one that was damaged is not gone on from.
+//! Checkpoints: a training between two epochs as a safetensors file, written whole or not at all. Its metadata holds the
+//! numbers of the epochs behind it, so that another store can go on from it without a hole in the curve, and a hash of
+//! everything else, so that one that was damaged is not gone on from.
 
-use crate::train::Checkpoint;
 use crate::train::trainer::SavedParam;
+use crate::train::{Checkpoint, Epoch, Measures};
 use compute::nn::ParamState;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
@@ -15,13 +16,25 @@ pub fn folder(db: &Path) -> PathBuf {
     name.into()
 }
 
-/// Where a store keeps the checkpoint of a run: `runs.db.checkpoints/RUN.safetensors`.
-pub fn path(db: &Path, run: &str) -> PathBuf {
-    folder(db).join(format!("{run}.safetensors"))
+/// The checkpoint of a run in a folder of them: `RUN.safetensors`.
+pub fn path(folder: &Path, run: &str) -> PathBuf {
+    folder.join(format!("{run}.safetensors"))
+}
+
+/// What stands in a file: the state of a training, and how it came there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    /// The state.
+    pub checkpoint: Checkpoint,
+    /// The epochs behind it; none in files of earlier versions.
+    pub epochs: Vec<Epoch>,
+    /// The attempt that wrote it, from 1; 0 in files of earlier versions.
+    pub attempt: i64,
 }
 
 /// Writes a checkpoint to a temporary file and renames it.
-pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
+pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
+    let checkpoint = &saved.checkpoint;
     let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
     for p in &checkpoint.params {
         for (what, values) in [("value", &p.state.value), ("moment1", &p.state.moment1), ("moment2", &p.state.moment2)]
@@ -39,17 +52,22 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
         .collect::<std::io::Result<Vec<_>>>()?;
     // The order of the parameters is kept apart: the file sorts its tensors.
     let order: Vec<&str> = checkpoint.params.iter().map(|p| p.name.as_str()).collect();
+    let (epochs, attempt) = (epochs_text(&saved.epochs), saved.attempt.to_string());
     let meta = HashMap::from([
         ("epoch".to_string(), checkpoint.epoch.to_string()),
         ("step".to_string(), checkpoint.step.to_string()),
         ("order".to_string(), order.join(" ")),
-        ("blake3".to_string(), digest(checkpoint)),
+        ("blake3".to_string(), digest(checkpoint, Some((&epochs, &attempt)))),
+        ("epochs".to_string(), epochs),
+        ("attempt".to_string(), attempt),
     ]);
     let bytes = safetensors::serialize(views, Some(meta)).map_err(other)?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let part = path.with_extension(format!("{}.part", std::process::id()));
+    // Two machines may have processes of one number.
+    let writer = format!("{}-{}", &super::environment::worker_id()[..8], std::process::id());
+    let part = path.with_extension(format!("{writer}.part"));
     let write = || {
         use std::io::Write;
         let mut file = std::fs::File::create(&part)?;
@@ -63,7 +81,7 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
 }
 
 /// Reads a checkpoint; `None` where there is none, or one that is not whole (training then begins anew).
-pub fn load(path: &Path) -> Option<Checkpoint> {
+pub fn load(path: &Path) -> Option<Saved> {
     let bytes = std::fs::read(path).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let meta = header.metadata().as_ref()?;
@@ -89,13 +107,55 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
         .collect::<Option<Vec<_>>>()?;
     let checkpoint =
         Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params };
-    (*meta.get("blake3")? == digest(&checkpoint)).then_some(checkpoint)
+    let behind = meta.get("epochs").zip(meta.get("attempt")).map(|(epochs, attempt)| (epochs.as_str(), attempt.as_str()));
+    if *meta.get("blake3")? != digest(&checkpoint, behind) {
+        return None;
+    }
+    let (epochs, attempt) = match behind {
+        Some((epochs, attempt)) => (epochs_of(epochs)?, attempt.parse().ok()?),
+        None => (Vec::new(), 0),
+    };
+    Some(Saved { checkpoint, epochs, attempt })
 }
 
-/// The hash of all that a checkpoint says.
-fn digest(checkpoint: &Checkpoint) -> String {
+/// An epoch a line: its number, and the bits of its ten measures, so that what is no number comes back as well.
+fn epochs_text(epochs: &[Epoch]) -> String {
+    let line = |epoch: &Epoch| {
+        let bits = [&epoch.train, &epoch.val].into_iter().flat_map(|m| measures(m).map(f64::to_bits));
+        bits.fold(epoch.epoch.to_string(), |line, bits| format!("{line} {bits:016x}"))
+    };
+    epochs.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn measures(m: &Measures) -> [f64; 5] {
+    [m.loss, m.loss_cls, m.loss_rec, m.accuracy, m.feature_error]
+}
+
+fn epochs_of(text: &str) -> Option<Vec<Epoch>> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let epoch = words.next()?.parse().ok()?;
+        let bits = words.map(|word| u64::from_str_radix(word, 16).ok().map(f64::from_bits));
+        let values: [f64; 10] = bits.collect::<Option<Vec<f64>>>()?.try_into().ok()?;
+        let of = |v: &[f64]| Measures {
+            loss: v[0],
+            loss_cls: v[1],
+            loss_rec: v[2],
+            accuracy: v[3],
+            feature_error: v[4],
+        };
+        Some(Epoch { epoch, train: of(&values[..5]), val: of(&values[5..]) })
+    };
+    text.lines().map(line).collect()
+}
+
+/// The hash of all that a checkpoint says, with the epochs and the attempt behind it where they are told.
+fn digest(checkpoint: &Checkpoint, behind: Option<(&str, &str)>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("epoch {} step {}\n", checkpoint.epoch, checkpoint.step).as_bytes());
+    if let Some((epochs, attempt)) = behind {
+        hasher.update(format!("attempt {attempt}\n{epochs}\n").as_bytes());
+    }
     for p in &checkpoint.params {
         hasher.update(format!("{} {:?}\n", p.name, p.shape).as_bytes());
         for values in [&p.state.value, &p.state.moment1, &p.state.moment2] {
@@ -129,7 +189,7 @@ mod tests {
     #[test]
     fn checkpoints_come_back_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
-        let path = path(&dir.path().join("runs.db"), "abc");
+        let path = path(&folder(&dir.path().join("runs.db")), "abc");
         let saved = |name: &str| SavedParam {
             name: name.into(),
             shape: (2, 2),
@@ -140,8 +200,15 @@ mod tests {
             },
         };
         let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![saved("z"), saved("a")] };
-        save(&path, &checkpoint).unwrap();
-        assert_eq!(load(&path).unwrap(), checkpoint);
+        let measures = Measures { loss: 0.1, loss_cls: f64::MIN_POSITIVE, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
+        let epochs = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
+        let whole = Saved { checkpoint, epochs, attempt: 2 };
+        save(&path, &whole).unwrap();
+        assert_eq!(load(&path).unwrap(), whole);
+        let unknown = Measures { feature_error: f64::NAN, ..measures };
+        let back = epochs_of(&epochs_text(&[Epoch { epoch: 7, train: unknown, val: measures }])).unwrap();
+        assert!(back[0].epoch == 7 && back[0].train.feature_error.is_nan() && back[0].val == measures);
+        assert!(epochs_of("1 0 0").is_none() && epochs_of("").unwrap().is_empty());
         assert_eq!((epoch(&path), epoch(&path.with_extension("none"))), (Some(3), None));
         let mut bytes = std::fs::read(&path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).expect("any reader of safetensors takes it");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Cells that have runs, in the order of the grid.
-pub(super) fn cells(results: &Results, environments: &[i64]) -> Result<Vec<Value>, Error> {
+pub(super) fn cells(results: &Results, environments: &[Vec<i64>]) -> Result<Vec<Value>, Error> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for cell in &results.experiment.cells {
@@ -21,7 +21,7 @@ pub(super) fn cells(results: &Results, environments: &[i64]) -> Result<Vec<Value
     Ok(out)
 }
 
-fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[i64]) -> Value {
+fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[Vec<i64>]) -> Value {
     let mut runs: Vec<&RunRecord> = runs.iter().collect();
     runs.sort_by_key(|r| (r.seed, r.id.clone()));
     let settings: Vec<String> = runs.first().map_or_else(Vec::new, |run| {
@@ -34,7 +34,7 @@ fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[i64]) -> Value
         cells.iter().any(|c| c != "–").then(|| json!({ "name": name, "cells": cells }))
     };
     let place =
-        |r: &RunRecord| r.environment_id.and_then(|id| environments.iter().position(|e| *e == id)).map(|i| i + 1);
+        |r: &RunRecord| r.environment_id.and_then(|id| environments.iter().position(|ids| ids.contains(&id))).map(|i| i + 1);
     let mut lines: Vec<Value> = [
         line("state", &|r| Some(r.state.word().into())),
         line("accepted from", &|r| r.accepted_from.as_ref().map(|id| id.get(..12).unwrap_or(id).into())),
