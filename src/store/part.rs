@@ -46,7 +46,9 @@ impl Store {
             for ids in others.chunks(CHUNK) {
                 let mut delete = sqlx::QueryBuilder::new("DELETE FROM run WHERE id IN (");
                 let mut list = delete.separated(", ");
-                ids.iter().for_each(|id| drop(list.push_bind(id)));
+                for id in ids {
+                    list.push_bind(id);
+                }
                 delete.push(")").build().execute(&mut **t).await?;
             }
             sqlx::query("DELETE FROM weights_file WHERE hash NOT IN (SELECT hash FROM weights)")
