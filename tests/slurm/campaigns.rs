@@ -107,3 +107,30 @@ fn calls_that_make_no_sense_are_refused_before_anything_is_submitted() {
     let dry = call("--tasks 2 --dry-run").env("PATH", "").stderr("an array of 2 tasks").success().stdout;
     assert!(dry.starts_with("#!/bin/sh\n") && dry.contains("#SBATCH --array=0-1\n"), "{dry}");
 }
+
+#[test]
+fn the_guide_is_done_as_it_stands() {
+    let Some(cluster) = cluster(2, 1001) else { return };
+    let place = Place::tiny(2);
+    // The guide's experiment and data set, at a size that trains in a moment.
+    for (from, to) in [("tiny", "experiments/corsmal"), ("data", "data/corsmal")] {
+        std::fs::rename(place.path(from), place.path("moved")).unwrap();
+        std::fs::create_dir_all(place.path(to).parent().unwrap()).unwrap();
+        std::fs::rename(place.path("moved"), place.path(to)).unwrap();
+    }
+    let guide = std::fs::read_to_string(crate::support::root().join("docs/guide/cluster.md")).unwrap();
+    let blocks: Vec<&str> = guide.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 5, "every block of commands is here");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_unmute")).parent().unwrap();
+    for block in blocks {
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", block]).current_dir(place.path("")).env_remove("UNMUTE_DB");
+        shell.env("PATH", format!("{}:{}", program.display(), super::path())).env("SLURM_CONF", cluster.conf());
+        let output = shell.output().unwrap();
+        let told = format!("{block}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{told}\n{}", logs(&place, "runs.db"));
+        cluster.drain();
+    }
+    let status = cluster.call(&place, "slurm status --db runs.db --json").success().json();
+    assert_eq!(status["runs"]["missing"].as_u64(), Some(0), "{status}\n{}", logs(&place, "runs.db"));
+}
