@@ -23,21 +23,7 @@ const NOT_IN_COMPUTE: &[&str] = &["std :: fs", "std :: net", "std :: process", "
 const KNOWN_ARROWS: &[(&str, &str)] = &[];
 
 /// Files that still are part of a circle. Take one off when it is out.
-const KNOWN_IN_CIRCLES: &[&str] = &[
-    "crates/compute/src/svm/cg.rs",
-    "crates/compute/src/svm/dual.rs",
-    "crates/compute/src/svm/newton.rs",
-    "src/dataset/check.rs",
-    "src/dataset/mod.rs",
-    "src/dataset/synth.rs",
-    "src/dataset/synth/recipe.rs",
-    "src/dataset/synth/world.rs",
-    "src/gpu/api.rs",
-    "src/gpu/feature_cache.rs",
-    "src/gpu/kernels.rs",
-    "src/model/generator/autoencoder.rs",
-    "src/model/generator/mod.rs",
-];
+const KNOWN_IN_CIRCLES: &[&str] = &["src/gpu/api.rs", "src/gpu/feature_cache.rs", "src/gpu/kernels.rs"];
 
 /// What the numeric folders use from outside them, and why no number depends on it.
 const NOT_NUMERIC: &[(&str, &str)] = &[
@@ -91,6 +77,42 @@ fn no_files_refer_to_one_another_in_a_circle() {
     let gone: Vec<_> = known.difference(&within).collect();
     assert!(wrong.is_empty(), "{wrong}");
     assert!(gone.is_empty(), "in no circle any more, take them off KNOWN_IN_CIRCLES: {gone:?}");
+}
+
+#[test]
+fn documents_name_files_that_are_there() {
+    let root = crate::support::root();
+    let mut gone = Vec::new();
+    for document in documents(&root) {
+        let text = std::fs::read_to_string(&document).unwrap();
+        let missing = files_named(&text).into_iter().filter(|path| !root.join(path).exists());
+        gone.extend(missing.map(|path| format!("{} names {path}", document.strip_prefix(&root).unwrap().display())));
+    }
+    assert!(gone.is_empty(), "{}", gone.join("\n"));
+    assert_eq!(files_named("see `src/a.rs`, `tests/b/` and\n`just x src/c`, src/d"), ["src/a.rs", "tests/b/"]);
+}
+
+/// The Markdown documents of the repository.
+fn documents(root: &Path) -> Vec<std::path::PathBuf> {
+    let markdown = |dir: std::path::PathBuf| {
+        let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+        entries.filter(|p| p.extension().is_some_and(|e| e == "md")).collect::<Vec<_>>()
+    };
+    let found: Vec<_> = ["", "docs", "docs/guide"].iter().flat_map(|dir| markdown(root.join(dir))).collect();
+    assert!(found.len() > 5, "{found:?}");
+    found
+}
+
+/// Files of the repository that a text names between backquotes, alone there.
+fn files_named(text: &str) -> Vec<&str> {
+    let top = ["src/", "crates/", "tests/", "benches/", "docs/", "examples/", "experiments/", "migrations/"];
+    let path = |t: &&str| {
+        top.iter().any(|top| t.starts_with(top)) && !t.contains(|c: char| c.is_whitespace() || "*{<".contains(c))
+    };
+    // Names in capitals stand for something.
+    let example =
+        |t: &&str| t.split('/').any(|part| part.len() > 1 && part.chars().all(|c| c.is_uppercase() || c == '_'));
+    text.split('`').skip(1).step_by(2).filter(path).filter(|t| !example(t)).collect()
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod experiment;
 mod exports;
 mod extract;
 mod failures;
+mod given_scores;
 mod gpu;
 mod groups;
 mod integrity;

@@ -518,6 +518,9 @@ pub(super) struct ImportArgs {
     /// Clips without audio files, or with empty ones, are silent, instead of an error
     #[arg(long)]
     pub absent_is_silent: bool,
+    /// Leave out the class probabilities in scores/ (extract --scores); the heads of the streams are trained as usual
+    #[arg(long)]
+    pub no_scores: bool,
     /// Fail, and write nothing, where anything was left out or looks doubtful
     #[arg(long)]
     pub strict: bool,

@@ -65,6 +65,7 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
         skip: args.skip.clone(),
         reduce: parse_reduce(&args.reduce)?,
         transpose: args.transpose.clone(),
+        no_scores: args.no_scores,
         strict: args.strict,
     };
     let (src, dst) = (&args.src, &args.dst);
@@ -170,7 +171,7 @@ fn describe(stats: &Stats, dir: &Path) -> String {
     let [train, val, tests] = [&stats.train, &stats.val, &stats.test].map(Counts::silent_percent);
     out += &format!("{:<16} {train:>8.1}% {val:>8.1}%{}\n\n", "silent", test(format!("{tests:>8.1}%")));
     out += &format!("{} classes, {} frames\n", stats.classes, stats.frames);
-    for (what, shapes) in [("stream", &stats.streams), ("audio", &stats.audio)] {
+    for (what, shapes) in [("stream", &stats.streams), ("audio", &stats.audio), ("scores", &stats.scores)] {
         for s in shapes {
             let shape: Vec<String> = s.shape.iter().map(usize::to_string).collect();
             out += &format!("{what:<8} {:<12} {} {}\n", s.name, shape.join(" x "), s.precision);

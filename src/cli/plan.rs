@@ -118,6 +118,9 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         let done =
             if cell["skipped"].is_null() { format!("{}/{}", cell["done"], cell["runs"]) } else { "skipped".into() };
         let mut next = text("skipped").or(text("why")).unwrap_or_else(|| "done".into());
+        if cell["kind"] == "stream" && cell["engine"].is_null() {
+            next += "; its scores come with the data set";
+        }
         if cell["engine"] == "dfdx" && cell["skipped"].is_null() {
             next += match experiment.config.train.engine {
                 Engine::Dfdx => "; engine dfdx",

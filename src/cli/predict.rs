@@ -220,8 +220,9 @@ fn of_term(
         )));
     };
     let fingerprint = cell.fingerprint.as_deref().unwrap_or_default();
-    match seed.filter(|_| cell.part.seeded()) {
-        None => match cell.part.seeded() {
+    let seeded = cell.part.seeded(&store.dataset(record.dataset_id)?.manifest);
+    match seed.filter(|_| seeded) {
+        None => match seeded {
             true => used::best_of_cell(store, fingerprint, &cell.key, select_on),
             false => store.runs_of_cell(fingerprint, true)?.into_iter().next().ok_or_else(|| Failure::usage("not run")),
         },
@@ -244,7 +245,13 @@ fn scores(
     sounded: Sounded,
 ) -> Result<Scores, Failure> {
     match part(run)? {
-        Part::Stream { .. } => Ok(trained::by_stream(&weights::read(store, run)?, footage, clips)?),
+        Part::Stream { stream } => {
+            let manifest = store.dataset(store.view(run.view_id)?.dataset_id)?.manifest;
+            match manifest.gives_scores(&stream) {
+                true => Ok(trained::given(footage, &stream, &manifest.classes, clips)?),
+                false => Ok(trained::by_stream(&weights::read(store, run)?, footage, clips)?),
+            }
+        }
         Part::Generator { .. } => {
             let weights = weights::read(store, run)?;
             let generator = TrainedGenerator::of(&weights, device)?;

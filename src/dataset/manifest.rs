@@ -57,6 +57,9 @@ pub struct Manifest {
     pub streams: Vec<Feature>,
     /// Audio features, (N_with_audio, D_a) each.
     pub audio: Vec<Feature>,
+    /// Streams whose class probabilities come with the data set, as `STREAM.scores.safetensors` (N, K): no head is trained on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<String>,
     /// The command that made the data set.
     #[serde(default)]
     pub made_by: String,
@@ -77,6 +80,14 @@ impl Manifest {
             _ => Error::Io { path: path.clone(), source },
         })?;
         Manifest::parse(&text).map_err(|message| Error::Manifest { path, message })
+    }
+
+    /// Writes `DIR/dataset.yaml`.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(Self::FILE);
+        let text =
+            serde_yaml::to_string(self).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
+        std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
     }
 
     /// Reads and checks the text of a manifest.
@@ -135,6 +146,11 @@ impl Manifest {
                 return Err(format!("{name} has width {width}; at most {MOST_WIDTH} is possible"));
             }
         }
+        for (i, name) in self.scores.iter().enumerate() {
+            if self.stream(name).is_none() || self.scores[..i].contains(name) {
+                return Err(format!("scores names {name:?}; it lists streams, each once"));
+            }
+        }
         for Feature { name, width } in &self.streams {
             let row = self.frames * width;
             if row > MOST_ROW {
@@ -149,8 +165,12 @@ impl Manifest {
 
     /// The hash of what changes a number: not of the name, the notes or the command line.
     pub fn content_hash(&self) -> String {
-        let text = serde_json::json!([self.kind, self.frames, self.classes, self.streams, self.audio]).to_string();
-        blake3::hash(text.as_bytes()).to_hex().to_string()
+        let mut parts = serde_json::json!([self.kind, self.frames, self.classes, self.streams, self.audio]);
+        // Data sets without scores keep the hash that they had before there were any.
+        if let (false, Some(parts)) = (self.scores.is_empty(), parts.as_array_mut()) {
+            parts.push(serde_json::json!(self.scores));
+        }
+        blake3::hash(parts.to_string().as_bytes()).to_hex().to_string()
     }
 
     /// The audio feature called `name`, if the data set has it.
@@ -161,6 +181,16 @@ impl Manifest {
     /// The stream called `name`, if the data set has it.
     pub fn stream(&self, name: &str) -> Option<&Feature> {
         self.streams.iter().find(|f| f.name == name)
+    }
+
+    /// Whether the scores of a stream come with the data set.
+    pub fn gives_scores(&self, stream: &str) -> bool {
+        self.scores.iter().any(|s| s == stream)
+    }
+
+    /// The name, without its ending, of the file with a stream's scores. No feature can be called so.
+    pub fn scores_file(stream: &str) -> String {
+        format!("{stream}.scores")
     }
 
     /// D_v, the width of all streams side by side.

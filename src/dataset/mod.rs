@@ -33,6 +33,7 @@ mod guard;
 mod identity;
 pub mod import;
 pub mod manifest;
+mod memory;
 mod missing;
 mod order;
 mod range;
@@ -68,6 +69,8 @@ pub struct Dataset {
     pub streams: Vec<Features>,
     /// The audio features in the manifest's order, one row for each clip with audio.
     pub audio: Vec<Features>,
+    /// Class probabilities, one row a clip, of the streams that the manifest lists under `scores`, in its order.
+    pub scores: Vec<Features>,
     /// For each clip its row in the audio features, if it has audio.
     pub audio_row: Vec<Option<usize>>,
     /// BLAKE3 over all contents that matter to a run, 64 hexadecimal digits.
@@ -112,7 +115,13 @@ impl Dataset {
             .iter()
             .map(|a| Features::open(dir, &a.name, &[audio_rows, a.width]))
             .collect::<Result<Vec<_>, _>>()?;
-        let notes = order::by_name(&clips_path, &mut clips, &streams, &audio)?;
+        let scores = manifest
+            .scores
+            .iter()
+            .map(|s| Features::open(dir, &Manifest::scores_file(s), &[clips.len(), manifest.classes.len()]))
+            .collect::<Result<Vec<_>, _>>()?;
+        let of_all: Vec<&Features> = streams.iter().chain(&scores).collect();
+        let notes = order::by_name(&clips_path, &mut clips, &of_all, &audio)?;
         let mut rows = 0..;
         let audio_row = clips.iter().map(|c| c.has_audio.then(|| rows.next()).flatten()).collect();
         let mut dataset = Dataset {
@@ -121,13 +130,23 @@ impl Dataset {
             clips,
             streams,
             audio,
+            scores,
             audio_row,
             fingerprint: String::new(),
             file_hashes: Vec::new(),
             notes,
             staged: staged::Staged::default(),
         };
-        dataset.file_hashes = check::contents(&dataset, staged)?;
+        let parts = check::Parts {
+            dir,
+            manifest: &dataset.manifest,
+            clips: &dataset.clips,
+            streams: &dataset.streams,
+            audio: &dataset.audio,
+            scores: &dataset.scores,
+            audio_row: &dataset.audio_row,
+        };
+        dataset.file_hashes = check::contents(&parts, staged.then_some(&dataset.staged))?;
         dataset.fingerprint = check::fingerprint(&dataset.file_hashes);
         Ok(dataset)
     }
@@ -136,12 +155,13 @@ impl Dataset {
     /// was computed from it may not be kept under its fingerprint. Costs a system call for each file; to be asked before
     /// a result is stored.
     pub fn check_unchanged(&self) -> Result<(), Error> {
-        check::unchanged(self)
+        self.staged.confirm(&self.dir)?;
+        check::unchanged(self.features(), &self.file_hashes)
     }
 
-    /// The streams, then the audio features.
+    /// The streams, then the audio features, then scores.
     fn features(&self) -> impl Iterator<Item = &Features> {
-        self.streams.iter().chain(&self.audio)
+        self.streams.iter().chain(&self.audio).chain(&self.scores)
     }
 
     /// The audio feature `name`'s rows.
@@ -154,6 +174,12 @@ impl Dataset {
         self.streams.iter().find(|f| f.name() == name)
     }
 
+    /// The class probabilities of a stream, one row a clip, where they come with the data set.
+    pub fn scores(&self, stream: &str) -> Option<&Features> {
+        let place = self.manifest.scores.iter().position(|s| s == stream)?;
+        self.scores.get(place)
+    }
+
     /// Number of classes, K.
     pub fn classes(&self) -> usize {
         self.manifest.classes.len()
@@ -163,13 +189,6 @@ impl Dataset {
     pub fn frames(&self) -> usize {
         self.manifest.frames
     }
-}
-
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let path = dir.join(Manifest::FILE);
-    let text =
-        serde_yaml::to_string(manifest).map_err(|e| Error::Manifest { path: path.clone(), message: e.to_string() })?;
-    std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
 }
 
 #[cfg(test)]

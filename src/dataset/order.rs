@@ -10,14 +10,14 @@ use std::path::Path;
 pub(super) fn by_name(
     clips_path: &Path,
     clips: &mut [Clip],
-    streams: &[Features],
+    streams: &[&Features],
     audio: &[Features],
 ) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
     let mut nameless = Vec::new();
     // What `clips` is in the order of, once a file told.
     let mut ordered_by: Option<&Features> = None;
-    for features in streams {
+    for &features in streams {
         let Some(names) = features.clip_names() else {
             nameless.push(features.name());
             continue;

@@ -5,32 +5,15 @@
 //! and read whole by a thread of its own meanwhile. Nothing is kept that was computed from it before that has ended, and
 //! nothing at all where it proves to be another file.
 
-use super::check::{Memory, Seen, hash, memory_path};
+use super::error::Error;
+use super::features::Features;
 use super::identity::now_ns;
+use super::memory::{Memory, Seen, hash, sample};
 use super::range::SMALLEST;
-use super::{Dataset, Error, Features};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-
-/// Bytes at either end of a file, and in each of the pages between, that are looked at before it is taken for a copy.
-const END: usize = 64 << 10;
-const PAGE: usize = 4 << 10;
-const PAGES: usize = 64;
-
-/// A hash over some pages of a file.
-pub(super) fn sample(features: &Features) -> String {
-    let bytes = features.bytes();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(&bytes[..END.min(bytes.len())]).update(&bytes[bytes.len().saturating_sub(END)..]);
-    for page in 1..=PAGES {
-        let at = (bytes.len() / (PAGES + 1)).saturating_mul(page);
-        hasher.update(&bytes[at.min(bytes.len())..(at + PAGE).min(bytes.len())]);
-    }
-    hasher.finalize().to_hex().as_str()[..32].to_string()
-}
 
 /// Files that are taken for copies until they have been read.
 #[derive(Debug, Default)]
@@ -44,6 +27,12 @@ struct Pending {
     seen: Seen,
     /// Whether they are.
     reading: JoinHandle<bool>,
+}
+
+/// Whether a file is very likely a copy of one that was checked. The very file that was, and was written to since, is none.
+pub(super) fn is_copy(features: &Features, seen: &Seen) -> bool {
+    let another = seen.identity.is_another(&features.identity());
+    another && seen.sample.as_ref().is_some_and(|known| *known == sample(features))
 }
 
 impl Staged {
@@ -72,25 +61,21 @@ impl Staged {
     }
 
     /// Waits until all have been read, and remembers what was found; fails where one is no copy.
-    pub(super) fn confirm(&self, dataset: &Dataset) -> Result<(), Error> {
+    pub(super) fn confirm(&self, dir: &Path) -> Result<(), Error> {
         let mut pending = self.pending();
         let mut found: BTreeMap<String, Seen> = BTreeMap::new();
         for Pending { file, path, seen, reading } in pending.drain(..) {
             if !reading.join().unwrap_or(false) {
-                self.forget(dataset);
-                return Err(Error::NoCopy { path, dir: dataset.dir.clone() });
+                // Whoever opens it next reads it whole.
+                let _ = std::fs::remove_file(Memory::path(dir));
+                return Err(Error::NoCopy { path, dir: dir.into() });
             }
             found.insert(file, seen);
         }
         if !found.is_empty() {
-            Memory::add(&memory_path(dataset), found);
+            Memory::add(&Memory::path(dir), found);
         }
         Ok(())
-    }
-
-    /// Whoever opens it next reads it whole.
-    fn forget(&self, dataset: &Dataset) {
-        let _ = std::fs::remove_file(memory_path(dataset));
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
@@ -100,9 +85,9 @@ impl Staged {
 
 #[cfg(test)]
 mod tests {
-    use super::super::synth;
+    use super::super::memory::{END, PAGE};
+    use super::super::{Dataset, synth};
     use super::*;
-    use std::path::Path;
 
     fn mini(dir: &Path) -> Dataset {
         let options = synth::Options {

@@ -75,6 +75,9 @@ pub struct Stats {
     pub streams: Vec<Shape>,
     /// Audio features.
     pub audio: Vec<Shape>,
+    /// Class probabilities that come with the data set, by stream.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<Shape>,
     /// Clips of each class.
     pub per_class: Vec<ClassCounts>,
 }
@@ -125,6 +128,12 @@ impl Stats {
             test,
             streams: dataset.streams.iter().zip(&m.streams).map(|(f, s)| shape(f, s.width)).collect(),
             audio: dataset.audio.iter().zip(&m.audio).map(|(f, a)| shape(f, a.width)).collect(),
+            scores: dataset
+                .scores
+                .iter()
+                .zip(&m.scores)
+                .map(|(f, stream)| Shape { name: stream.clone(), ..shape(f, m.classes.len()) })
+                .collect(),
             per_class,
         }
     }

@@ -35,12 +35,14 @@
 //! **Silence** depends on the class: whistling is nearly always filmed for its sound, floating seldom.
 
 use super::clips::{self, Clip, Split};
+use super::error::Error;
 use super::features::Features;
+use super::folder;
 use super::manifest::{Feature, Kind, Manifest};
 use super::writer::Writer;
-use super::{Error, folder, write_manifest};
 use compute::rng::Rng;
 use rayon::prelude::*;
+pub use recipe::Preset;
 use recipe::Recipe;
 use std::path::Path;
 use world::World;
@@ -57,25 +59,6 @@ const MOST_CLIPS: usize = 10_000_000;
 
 /// Clips made at once; bounds memory (two blocks of the paper's widths are 40 MB).
 const BLOCK: usize = 128;
-
-/// A kind of data set to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
-pub enum Preset {
-    /// 20 classes, 1,600 train and 800 val clips, widths of tens: trains in seconds
-    Mini,
-    /// The paper's counts and widths: 200 classes, 100,000 train and 10,000 val clips, 8 GB
-    Paper,
-}
-
-impl Preset {
-    /// `mini` or `paper`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Preset::Mini => "mini",
-            Preset::Paper => "paper",
-        }
-    }
-}
 
 /// What to make.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +151,7 @@ impl Plan {
         made_by += &format!(" (generator {GENERATOR})");
         let feature = |name: &str, width| Feature { name: name.into(), width };
         let manifest = Manifest {
+            scores: Vec::new(),
             name: format!("synthetic-{}", options.preset.name()),
             kind: Kind::Synthetic,
             frames: recipe.frames,
@@ -234,7 +218,7 @@ impl Plan {
         }
         writers.into_iter().try_for_each(Writer::finish)?;
         clips::write(&dir.join("clips.csv"), &self.clips, &self.manifest.classes)?;
-        write_manifest(dir, &self.manifest)
+        self.manifest.write(dir)
     }
 }
 

@@ -5,6 +5,7 @@ use super::layers::{Layers, plain};
 use super::problem::Problem;
 use super::problem::shortened;
 use super::same::{normal, same};
+use crate::dataset::Manifest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -76,8 +77,13 @@ impl Part {
     }
 
     /// Whether its result depends on the run's seed. SVM banks and controls are deterministic and run once.
-    pub fn seeded(&self) -> bool {
-        matches!(self, Part::Stream { .. } | Part::Generator { .. })
+    /// On a data set that brings a stream's scores along, nothing is trained for it either.
+    pub fn seeded(&self, on: &Manifest) -> bool {
+        match self {
+            Part::Stream { stream } => !on.gives_scores(stream),
+            Part::Generator { .. } => true,
+            Part::Bank { .. } | Part::Control { .. } => false,
+        }
     }
 }
 

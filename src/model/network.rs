@@ -25,6 +25,16 @@ pub enum Sees {
     OneFrame,
 }
 
+crate::words!(
+    /// What a network of one frame sees of a val clip (A6).
+    TestFrame {
+        /// The centre frame, T / 2.
+        Centre = "centre",
+        /// Every frame; outputs are averaged.
+        Mean = "mean",
+    }
+);
+
 /// Where a parameter's values begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {

@@ -32,8 +32,11 @@ pub fn coverage(results: &Results) -> Result<Coverage, Error> {
         }
         let seeds = &results.experiment.config.seeds;
         let runs = results.runs(cell)?;
-        let declared: Vec<Option<u64>> =
-            if cell.part.seeded() { seeds.iter().map(|s| Some(*s)).collect() } else { vec![None] };
+        let declared: Vec<Option<u64>> = if cell.part.seeded(&results.dataset.manifest) {
+            seeds.iter().map(|s| Some(*s)).collect()
+        } else {
+            vec![None]
+        };
         coverage.declared += declared.len();
         let with = |state: State| runs.iter().filter(|r| r.state == state && declared.contains(&r.seed)).count();
         coverage.done += with(State::Done);

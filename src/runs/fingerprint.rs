@@ -24,6 +24,8 @@ pub fn spec(cell: &Cell, view: &View) -> Value {
         }
     };
     match &cell.part {
+        // What comes with the data set depends on no setting; its contents are part of `data`.
+        Part::Stream { stream } if view.dataset.scores(stream).is_some() => add("scores", json!("given")),
         Part::Stream { .. } => {
             add("tsn", json!(c.tsn));
             if c.train.engine != Engine::Fused {

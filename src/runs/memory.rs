@@ -22,6 +22,7 @@ pub fn need(planned: &Planned) -> u64 {
     let many = |numbers: &[usize]| numbers.iter().fold(1u64, |product, n| product.saturating_mul(*n as u64));
     let (train, val) = (view.train_sounded.len(), view.val.len());
     let numbers = match &planned.cell.part {
+        Part::Stream { stream } if view.dataset.scores(stream).is_some() => many(&[val, m.classes.len()]),
         Part::Stream { stream } => {
             let width = m.stream(stream).map_or(0, |s| s.width);
             many(&[view.train.len() + val, width]).saturating_add(many(&[3, width + 1, m.classes.len()]))

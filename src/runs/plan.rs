@@ -92,7 +92,7 @@ impl Plan {
             };
             let skipped = skip(&cell, &view);
             let spec = spec(&cell, &view);
-            let runs: Vec<(Option<u64>, String)> = match cell.part.seeded() {
+            let runs: Vec<(Option<u64>, String)> = match cell.part.seeded(&dataset.manifest) {
                 true => seeds.iter().map(|&s| (Some(s), fingerprint(&spec, Some(s)))).collect(),
                 false => vec![(None, fingerprint(&spec, None))],
             };
@@ -186,7 +186,10 @@ impl Planned {
     pub fn engine(&self) -> Option<Engine> {
         let config = &self.cell.config;
         match &self.cell.part {
-            Part::Stream { .. } => Some(config.train.engine),
+            Part::Stream { stream } => {
+                let given = self.view.as_ref().is_some_and(|v| v.dataset.scores(stream).is_some());
+                (!given).then_some(config.train.engine)
+            }
             Part::Generator { generator, .. } => match config.generator(*generator).describe().fused() {
                 Some(_) => Some(config.train.engine),
                 None => Some(Engine::Dfdx),
@@ -231,6 +234,7 @@ pub fn cost(planned: &Planned) -> f64 {
     let silent = view.train.len() as f64 - train;
     let da = planned.cell.part.audio().and_then(|a| m.audio(a)).map_or(0.0, |a| a.width as f64);
     match &planned.cell.part {
+        Part::Stream { stream } if view.dataset.scores(stream).is_some() => val * k,
         Part::Stream { stream } => {
             let d = m.stream(stream).map_or(0.0, |s| s.width as f64);
             4.0 * view.train.len() as f64 * d * k * config.tsn.epochs as f64

@@ -37,6 +37,16 @@ pub enum Error {
         /// What is there.
         has: String,
     },
+    /// Class probabilities that came with the run's data set and do not come with this one.
+    #[error(
+        "data set {dataset} brings no class scores of {stream} along for the run's classes; the run's own data set did, so no head was trained\n  next: extract them (`unmute extract --scores`) and import, or train heads on a data set without scores (`unmute data import --no-scores`)"
+    )]
+    NoGivenScores {
+        /// The stream.
+        stream: String,
+        /// The data set.
+        dataset: String,
+    },
     /// A width that is another one.
     #[error(
         "{name} of data set {dataset} is {here} numbers wide, and {of} was trained on {there}\n  next: use features of the same extractor"
@@ -222,6 +232,23 @@ impl TrainedGenerator {
         finite(footage, clips, &out, self.target.width(), "feature")?;
         Ok(out)
     }
+}
+
+/// Class probabilities that the clips' own data set brings along, in the order of `classes`, (N, K): what stands for a stream's head
+/// where the run's data set brought them too.
+pub fn given(footage: &Footage, stream: &str, classes: &[String], clips: &[usize]) -> Result<Scores, Error> {
+    let none = || Error::NoGivenScores { stream: stream.into(), dataset: footage.name.clone() };
+    let dataset = footage.dataset.as_ref().ok_or_else(none)?;
+    let given = dataset.scores(stream).ok_or_else(none)?;
+    let place = |class: &String| dataset.manifest.classes.iter().position(|c| c == class).ok_or_else(none);
+    let order: Vec<usize> = classes.iter().map(place).collect::<Result<_, _>>()?;
+    let mut row = vec![0.0; given.row_len()];
+    let mut p = Vec::with_capacity(clips.len() * order.len());
+    for &clip in clips {
+        given.read_row(clip, &mut row);
+        p.extend(order.iter().map(|&k| row[k]));
+    }
+    Ok(Scores::complete(p, classes.len()))
 }
 
 /// Class probabilities of clips by the head on a stream, (N, K).

@@ -2,7 +2,7 @@
 //! side where the device can; here is what each trains on ([`task`]) and what comes of it ([`score`]).
 
 use super::Error;
-use crate::dataset::{Standardiser, View};
+use crate::dataset::{Features, Standardiser, View};
 use crate::device::Device;
 use crate::experiment::config::{Control, Match, Svm, SvmTraining};
 use crate::experiment::{Cell, Part};
@@ -49,7 +49,10 @@ pub fn run(
     step: &mut dyn FnMut(usize, usize) -> Result<(), train::Error>,
 ) -> Result<RunResult, Error> {
     match &job.cell.part {
-        Part::Stream { stream } => run_stream(device, job, stream, step),
+        Part::Stream { stream } => match job.view.dataset.scores(stream) {
+            Some(given) => given_scores(&job.view, given),
+            None => run_stream(device, job, stream, step),
+        },
         Part::Bank { audio } => run_bank(&*device.solver()?, job, audio),
         Part::Control { audio, control } => run_control(&*device.solver()?, job, audio, *control),
         Part::Generator { .. } => Err(train::Error::Unsupported("a generator is trained with its group".into()).into()),
@@ -72,6 +75,19 @@ fn run_stream(
     let mut values = accuracies(&scores, &job.view);
     values.insert("loss".into(), loss);
     Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None, head: Some([weights, bias]) })
+}
+
+/// A stream whose class probabilities come with the data set: nothing is trained.
+fn given_scores(view: &View, given: &Features) -> Result<RunResult, Error> {
+    let classes = view.dataset.classes();
+    let mut probabilities = vec![0.0; view.val.len() * classes];
+    for (row, &clip) in probabilities.chunks_exact_mut(classes).zip(&view.val) {
+        given.read_row(clip, row);
+    }
+    let scores = Scores::complete(probabilities, classes);
+    scores.check("extract the class scores again, or import without them (--no-scores)")?;
+    let values = accuracies(&scores, view);
+    Ok(RunResult { scores: vec![("vision".into(), scores)], values, bank: None, head: None })
 }
 
 /// Val clips that sound, and their places among the val clips.

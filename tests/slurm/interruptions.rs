@@ -4,7 +4,7 @@ use super::{Cluster, cluster, logs, submit, tables};
 use crate::support::call::Place;
 
 /// Epochs that take some seconds, with a checkpoint after each.
-const EPOCHS: usize = 400;
+const EPOCHS: usize = 240;
 
 const WORDS: &str = "tiny --dataset data --db runs.db --checkpoint-every 0";
 

@@ -2,7 +2,7 @@
 
 use super::super::range::LARGEST;
 use super::super::writer::Writer;
-use super::super::{Error, Precision, clips, folder, write_manifest};
+use super::super::{Error, Precision, clips, folder};
 use super::array::Array;
 use super::findings::Report;
 use super::half_loss::{HalfLoss, Verdict};
@@ -94,8 +94,11 @@ impl Plan {
             writer.finish()?;
             seen.finish(self, name, width, &mut report)?;
         }
+        if let Some(scores) = &self.scores {
+            scores.write(&self.clips, &self.arrays, out, &mut digests, &mut report)?;
+        }
         clips::write(&out.join("clips.csv"), &self.clips, &m.classes)?;
-        write_manifest(out, m)?;
+        m.write(out)?;
         Ok((report, self.contents_of(digests)))
     }
 

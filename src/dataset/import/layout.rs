@@ -44,6 +44,9 @@ const OTHER_FORMATS: [&str; 16] = [
     "gz",
 ];
 
+/// The folder of class scores, beside `features/`.
+pub(super) const SCORES: &str = "scores";
+
 /// Folders in folders that are looked into.
 const DEEPEST: usize = 16;
 
@@ -101,6 +104,10 @@ pub(super) fn find(src: &Path, clips: &[String], asked: &HashSet<&str>, report: 
         // Whoever puts a folder beside features/ may believe that it is read.
         let mut beside = Vec::new();
         let seen = &mut HashSet::from([place_of(&root)?]);
+        let scores = src.join(SCORES);
+        if scores.is_dir() {
+            seen.insert(place_of(&scores)?);
+        }
         walk(src, src, &mut Vec::new(), seen, &mut beside, report)?;
         for file in beside {
             report

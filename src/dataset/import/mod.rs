@@ -14,6 +14,7 @@ mod npy;
 mod npz;
 mod options;
 mod plan;
+mod scores;
 mod shape;
 mod stamp;
 mod states;

@@ -47,6 +47,8 @@ pub struct Options {
     pub reduce: BTreeMap<String, Reduce>,
     /// Features whose arrays are (D, t).
     pub transpose: Vec<String>,
+    /// Leave out class probabilities that lie in `scores/`.
+    pub no_scores: bool,
     /// Fail where anything was left out or looks doubtful.
     pub strict: bool,
 }
@@ -65,6 +67,7 @@ impl Default for Options {
             skip: Vec::new(),
             reduce: BTreeMap::new(),
             transpose: Vec::new(),
+            no_scores: false,
             strict: false,
         }
     }
@@ -101,9 +104,23 @@ impl Options {
 
     /// All that the result depends on, in words.
     pub(super) fn describe(&self) -> String {
-        let Options { frames, rows, name, precision, absent_is_silent, streams, skip, reduce, transpose, .. } = self;
+        let Options {
+            frames,
+            rows,
+            name,
+            precision,
+            absent_is_silent,
+            streams,
+            skip,
+            reduce,
+            transpose,
+            no_scores,
+            ..
+        } = self;
+        // Said only where it is asked for: what was imported before there was such an option is described as it was.
+        let no_scores = if *no_scores { " no scores" } else { "" };
         format!(
-            "{frames} {rows:?} {name:?} {precision:?} {absent_is_silent} {streams:?} {skip:?} {reduce:?} {transpose:?}"
+            "{frames} {rows:?} {name:?} {precision:?} {absent_is_silent} {streams:?} {skip:?} {reduce:?} {transpose:?}{no_scores}"
         )
     }
 }

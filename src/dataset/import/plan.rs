@@ -7,6 +7,7 @@ use super::findings::Report;
 use super::layout::{self, Layout, Source, composed, is_side_file, shown};
 use super::npy::tuple;
 use super::options::{Options, Rows};
+use super::scores::{self, Scores};
 use super::shape::Frames;
 use super::states::states;
 use rayon::prelude::*;
@@ -21,9 +22,11 @@ pub(super) struct Plan {
     /// One hash over the states of all files that are used, where a later change to one of them would show.
     pub states: Option<String>,
     /// By clip (index) and feature.
-    arrays: BTreeMap<(usize, String), Source>,
+    pub arrays: BTreeMap<(usize, String), Source>,
     /// The text of clips.csv.
     clips_text: String,
+    /// Class probabilities that come with the features.
+    pub scores: Option<Scores>,
     /// What is known of the report before anything is read.
     pub report: Report,
 }
@@ -66,6 +69,7 @@ impl Plan {
             classes,
             streams: Vec::new(),
             audio: Vec::new(),
+            scores: Vec::new(),
             made_by: made_by(options, &audio),
             notes: String::new(),
         };
@@ -82,12 +86,26 @@ impl Plan {
             };
             manifest.audio.push(Feature { name, width });
         }
+        let streams: Vec<String> = manifest.streams.iter().map(|s| s.name.clone()).collect();
+        let of = (&streams[..], &clips[..], &manifest.classes[..]);
+        let scores = scores::find(src, of, options, &mut layout.arrays, &mut report)?;
+        manifest.scores = scores.iter().flat_map(|s| s.streams.clone()).collect();
         manifest.check().map_err(|message| Error::Manifest { path: src.into(), message })?;
         tell_silent_classes(&manifest.classes, &clips, &mut report);
-        let used: BTreeSet<&Path> = layout.arrays.values().map(|s| s.path.as_path()).chain([clips_path]).collect();
+        let lists = scores.iter().map(|s| s.path.as_path()).chain([clips_path]);
+        let used: BTreeSet<&Path> = layout.arrays.values().map(|s| s.path.as_path()).chain(lists).collect();
         let states = states(used.into_iter().collect::<Vec<_>>())?;
         report.used.push(count_clips(&clips));
-        Ok(Plan { manifest, clips, src: src.into(), states, arrays: layout.arrays, clips_text: rows.text, report })
+        Ok(Plan {
+            manifest,
+            clips,
+            src: src.into(),
+            states,
+            arrays: layout.arrays,
+            clips_text: rows.text,
+            scores,
+            report,
+        })
     }
 
     /// The array of a clip.
@@ -99,6 +117,9 @@ impl Plan {
     pub fn contents_of(&self, mut arrays: BTreeMap<(usize, String), blake3::Hash>) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(self.clips_text.len() as u64).to_le_bytes()).update(self.clips_text.as_bytes());
+        for text in self.scores.iter().map(|s| &s.text) {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
         while let Some(((clip, name), hash)) = arrays.pop_first() {
             hasher.update(format!("{clip} {name} {}\n", hash.to_hex()).as_bytes());
         }
@@ -129,6 +150,9 @@ fn made_by(options: &Options, audio: &[String]) -> String {
     }
     for name in &options.transpose {
         out += &format!(" --transpose {name}");
+    }
+    if options.no_scores {
+        out += " --no-scores";
     }
     out
 }

@@ -2,22 +2,12 @@
 //!
 //! Latent l = encoder(frame), x = decoder(l); p from l, r from x (Equations 5 and 6 of the paper).
 
-use super::super::network::{Network, Sees, Sizes};
+use super::super::network::{Network, Sees, Sizes, TestFrame};
 use super::super::tensor::relu;
 use super::{Describe, Forward, FusedTrunk, Params, Taped, Trunk};
 use dfdx::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-crate::words!(
-    /// What a network of one frame sees of a val clip (A6).
-    TestFrame {
-        /// The centre frame, T / 2.
-        Centre = "centre",
-        /// Every frame; outputs are averaged.
-        Mean = "mean",
-    }
-);
 
 /// The autoencoder generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

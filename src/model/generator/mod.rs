@@ -2,6 +2,7 @@
 //!
 //! A new one is a file beside this one and a name in the list below; `docs/extending.md` shows it on an example.
 
+pub use super::network::TestFrame;
 use super::network::{Network, Sizes};
 use super::tensor::{DeviceError, Matrix, affine};
 use dfdx::prelude::*;
@@ -20,9 +21,6 @@ macro_rules! for_each_generator {
         }
     };
 }
-
-/// A frame that a network of one frame sees of a val clip (A6).
-pub use autoencoder::TestFrame;
 
 /// Layers that the fused engines have kernels for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -40,6 +40,13 @@ pub(super) fn facts(experiment: &ExperimentRecord, results: &Results, runs: &[Ru
         fact("Data set", format!("{} ({kind}), {} classes, {} frames a clip", m.name, m.classes.len(), m.frames)),
         fact("Features", format!("streams {}; audio {}", shapes(&m.streams), shapes(&m.audio))),
     ];
+    if !m.scores.is_empty() {
+        let value = format!(
+            "class probabilities of {} come with the data set; no head was trained on them",
+            m.scores.join(", ")
+        );
+        facts.push(fact("Scores of streams", value));
+    }
     if let Some(missing) = &experiment.config.missing {
         let by = if missing.by == crate::dataset::MissingBy::Class { "with rates by class" } else { "at random" };
         facts.push(fact(
@@ -80,7 +87,7 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
         }
         let runs = results.done(cell)?;
         let all = results.runs(cell)?;
-        let declared = if cell.part.seeded() { experiment.config.seeds.len() } else { 1 };
+        let declared = if cell.part.seeded(&results.dataset.manifest) { experiment.config.seeds.len() } else { 1 };
         let mean = |of: &dyn Fn(&RunRecord) -> Option<f64>| -> Option<f64> {
             let values: Vec<f64> = runs.iter().filter_map(of).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)

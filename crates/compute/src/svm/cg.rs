@@ -1,8 +1,28 @@
 //! Newton steps of many problems at once by preconditioned conjugate gradients.
 
-use super::newton::{Active, MAX_CG, Prepared, SOLVED, TrainingSet, Work, add, dot, retain, retain_rows};
+use super::prepared::Prepared;
+use super::problem::{TrainingSet, add, dot, retain, retain_rows};
 use crate::matmul::{Mat, product};
 use rayon::prelude::*;
+
+/// Steps of conjugate gradients within a Newton step, at most.
+pub const MAX_CG: usize = 100;
+
+/// How much is left of the energy of a Newton step's linear system when it counts as solved.
+pub const SOLVED: f64 = 0.1;
+
+/// Matrices of a number for each problem and row: large, so one block's Newton steps use the same memory again.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Slopes of the losses.
+    pub(super) a: Vec<f32>,
+    /// X v for the directions of conjugate gradients.
+    pub(super) xv: Vec<f32>,
+    /// The same, where rows have a loss.
+    pub(super) masked: Vec<f32>,
+    /// X s for the Newton steps.
+    pub(super) x_step: Vec<f32>,
+}
 
 /// One problem's state of preconditioned conjugate gradients.
 struct Conjugate {
@@ -39,16 +59,15 @@ impl Conjugate {
     }
 }
 
-/// Conjugate gradients, all problems in one block. X s is put together from the products X v that the steps need anyway.
+/// Conjugate gradients, all problems in one block: the steps s, (P, D + 1), and how many products with the Hessian each took. X s is put together from the products X v that the steps need anyway.
 pub(super) fn directions(
     set: &TrainingSet,
     x: Mat,
     work: &mut Work,
     gradient: &[f32],
-    active: &mut [Active],
     prepared: &Prepared,
     inverse: &[f32],
-) -> Vec<f32> {
+) -> (Vec<f32>, Vec<usize>) {
     let d = set.width;
     let n = set.x.len() / d;
     let inverse = Mat::new(inverse, d, d);
@@ -57,8 +76,9 @@ pub(super) fn directions(
     x_step.par_chunks_mut(n).for_each(|row| row.fill(0.0));
     masked.resize(a.len(), 0.0);
     let mut step = vec![0.0f32; gradient.len()];
+    let mut steps = vec![0; gradient.len() / d];
     // Rows of what follows belong to the problems in `open`.
-    let mut open: Vec<usize> = (0..active.len()).collect();
+    let mut open: Vec<usize> = (0..steps.len()).collect();
     let mut residual: Vec<f32> = gradient.iter().map(|g| -g).collect();
     let mut z = vec![0.0f32; residual.len()];
     product(&mut z, Mat::new(&residual, open.len(), d), inverse, 1.0, false);
@@ -80,7 +100,7 @@ pub(super) fn directions(
         for (k, (&i, &alpha)) in open.iter().zip(&lengths).enumerate() {
             add(&mut step[i * d..][..d], &states[k].direction, alpha);
             add(&mut residual[k * d..][..d], &hv[k * d..][..d], -alpha);
-            active[i].fit.cg_steps += 1;
+            steps[i] += 1;
         }
         // Problems in `open` are in order: each meets its own row.
         let mut rows = x_step.chunks_mut(n).enumerate();
@@ -99,5 +119,5 @@ pub(super) fn directions(
             break;
         }
     }
-    step
+    (step, steps)
 }

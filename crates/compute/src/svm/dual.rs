@@ -17,7 +17,7 @@
 //! problem is done when f(w) - D(a), which bounds f(w) - min f, is at most `tolerance` f(w).
 
 use super::bounded_qp::{minimise, times};
-use super::newton::{Fit, Problem, TrainingSet, dot, retain, retain_rows};
+use super::problem::{Fit, Problem, TrainingSet, dot, retain, retain_rows};
 use crate::matmul::{Mat, product};
 use crate::rng::Rng;
 use crate::simd;
@@ -345,7 +345,8 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::svm::newton::{Prepared, Stage, staged};
+    use crate::svm::newton::{Stage, staged};
+    use crate::svm::prepared::Prepared;
 
     /// A centre for each class and noise, a last column of 1.
     fn clips(n: usize, d: usize, classes: usize) -> (Vec<f32>, Vec<usize>) {

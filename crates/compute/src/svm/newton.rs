@@ -17,79 +17,15 @@
 //! preconditioned: X_I^T X_I is about |I| / N of X^T X, which all problems share, so one inverse of I + 2 C |I| / N X^T X
 //! serves them all, those on folds of X included.
 
-use super::cg::directions;
+use super::cg::{Work, directions};
 use super::dual;
-use super::precondition::{inverse_of, norm};
-use crate::matmul::{Mat, Packed, product};
+use super::prepared::Prepared;
+use super::problem::{Fit, Problem, TrainingSet, add, dot, retain, retain_rows};
+use crate::matmul::{Mat, product};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// One binary problem over the rows of X.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// The class whose rows are positive.
-    pub class: usize,
-}
-
-/// What the problems share.
-pub struct TrainingSet<'a> {
-    /// Features with a last column of 1, (N, D + 1).
-    pub x: &'a [f32],
-    /// D + 1.
-    pub width: usize,
-    /// Class of each row.
-    pub labels: &'a [usize],
-    /// Weight of the losses.
-    pub c: f32,
-    /// Relative error of the objective to stop at.
-    pub tolerance: f64,
-}
-
-/// How a problem's training ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Fit {
-    /// f(w).
-    pub objective: f64,
-    /// |gradient|.
-    pub gradient_norm: f64,
-    /// (f(w) - dual) / f(w): an upper bound of the objective's relative error, from the feasible dual point
-    /// alpha_i = 2 C max(0, 1 - y_i w.x_i).
-    pub duality_gap: f64,
-    /// Newton steps.
-    pub newton_steps: usize,
-    /// Products with the Hessian.
-    pub cg_steps: usize,
-    /// Looks at all rows in the dual, 0 where it was not needed.
-    #[serde(default)]
-    pub dual_looks: usize,
-}
-
-impl Fit {
-    /// The smaller of two upper bounds of the objective's relative error: the duality gap, and |gradient|^2 / 2 f(w), since f is
-    /// 1-strongly convex.
-    pub fn error_bound(&self) -> f64 {
-        let by_gradient = 0.5 * self.gradient_norm * self.gradient_norm / self.objective.max(f64::MIN_POSITIVE);
-        // Of two bounds one of which is no number, neither can be relied on.
-        if self.duality_gap.is_nan() || by_gradient.is_nan() { f64::NAN } else { self.duality_gap.min(by_gradient) }
-    }
-
-    /// Of a problem that went on from where `before` left it.
-    pub fn after(self, before: &Fit) -> Fit {
-        Fit {
-            newton_steps: before.newton_steps + self.newton_steps,
-            cg_steps: before.cg_steps + self.cg_steps,
-            dual_looks: before.dual_looks + self.dual_looks,
-            ..self
-        }
-    }
-}
 
 /// Newton steps at most; a problem that needs more keeps what it has, with its gap.
 pub const MAX_NEWTON: usize = 200;
-/// Steps of conjugate gradients within a Newton step, at most.
-pub const MAX_CG: usize = 100;
-
 /// Products with the Hessian after which a problem is one for the dual, where a pass over the rows costs about as much.
 pub const PATIENCE: usize = 40;
 
@@ -98,9 +34,6 @@ const FEW: usize = 4;
 
 /// Problems trained as one block; bounds memory to a few N x BLOCK matrices.
 const BLOCK: usize = 256;
-
-/// How much is left of the energy of a Newton step's linear system when it counts as solved.
-pub const SOLVED: f64 = 0.1;
 
 /// Whether a problem that has taken so many products with the Hessian, and has so many rows with a loss, is one for the dual.
 pub fn for_the_dual(cg_steps: usize, patience: usize, lossy: impl FnOnce() -> usize, width: usize) -> bool {
@@ -166,108 +99,10 @@ pub(super) fn staged(
     fits
 }
 
-/// What all problems on one X share beside it, and those on most of its rows too.
-pub struct Prepared {
-    /// X^T.
-    transposed: Packed,
-    /// X^T X, made when first asked for, and the rows of that X.
-    gram: (Vec<f32>, usize),
-    /// Approximate inverses of I + 2 C 4^-j X^T X by j.
-    inverses: BTreeMap<i32, Arc<Vec<f32>>>,
-    /// Whether most problems so far were ones for the dual: those that come go there at once.
-    dual: bool,
-}
-
-impl Prepared {
-    /// Lays out X, (N, `width`).
-    pub fn new(x: &[f32], width: usize) -> Prepared {
-        let transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
-        Prepared { transposed, gram: (Vec::new(), 0), inverses: BTreeMap::new(), dual: false }
-    }
-
-    /// Turns to other rows, most of which were there before: what preconditions those does for these.
-    pub fn turn_to(&mut self, x: &[f32], width: usize) {
-        // The memory of the old ones goes first.
-        self.transposed = Packed::new(Mat::new(&[], 0, width).t());
-        self.transposed = Packed::new(Mat::new(x, x.len() / width, width).t());
-    }
-
-    /// From now on problems go to the dual at once.
-    pub fn begin_with_the_dual(&mut self) {
-        self.dual = true;
-    }
-
-    /// Decision values of all rows, (P, N): W X^T.
-    pub(super) fn decisions(&self, weights: &[f32], problems: usize, z: &mut Vec<f32>) {
-        z.resize(problems * self.transposed.columns(), 0.0);
-        self.transposed.product(z, weights, false);
-    }
-
-    /// The preconditioner of problems that have so many rows with a loss, on average.
-    fn inverse(&mut self, set: &TrainingSet, lossy: f64) -> Arc<Vec<f32>> {
-        let d = set.width;
-        let (gram, rows) = &mut self.gram;
-        if gram.is_empty() {
-            *rows = set.x.len() / d;
-            let x = Mat::new(set.x, *rows, d);
-            gram.resize(d * d, 0.0);
-            product(gram, x.t(), x, 1.0, false);
-        }
-        let level = inverse_level(lossy / *rows as f64);
-        let made = self.inverses.entry(level);
-        let made = made.or_insert_with(|| preconditioner(gram, d, set.c, level).into());
-        made.clone()
-    }
-}
-
-/// Which preconditioner serves problems that have a loss in such a share of the rows: j, with 4^-j about the share.
-pub fn inverse_level(share: f64) -> i32 {
-    (-share.max(1e-9).log2() / 2.0).round() as i32
-}
-
-/// About the inverse of I + 2 C 4^-j X^T X, (D + 1, D + 1), from X^T X.
-pub fn preconditioner(gram: &[f32], d: usize, c: f32, j: i32) -> Vec<f32> {
-    let scale = 2.0 * c * 0.25f32.powi(j);
-    let mut hessian: Vec<f32> = gram.iter().map(|g| scale * g).collect();
-    // What f32 cannot resolve beside the largest eigenvalue would make the inverse indefinite.
-    let floor = 1.0 + 2e-6 * norm(&hessian) as f32;
-    hessian.iter_mut().step_by(d + 1).for_each(|h| *h += floor);
-    inverse_of(&hessian, d)
-}
-
-/// Decision values of all rows, (P, N): W X^T.
-pub fn decisions(x: &[f32], width: usize, weights: &[f32]) -> Vec<f32> {
-    let (n, p) = (x.len() / width, weights.len() / width);
-    let mut z = vec![0.0; p * n];
-    product(&mut z, Mat::new(weights, p, width), Mat::new(x, n, width).t(), 1.0, false);
-    z
-}
-
-impl Problem {
-    /// +1 or -1 for a row.
-    #[inline]
-    fn sign(&self, set: &TrainingSet, row: usize) -> f32 {
-        if set.labels[row] == self.class { 1.0 } else { -1.0 }
-    }
-}
-
-/// Matrices of a number for each problem and row: large, so one block's Newton steps use the same memory again.
-#[derive(Default)]
-pub(super) struct Work {
-    /// Slopes of the losses.
-    pub(super) a: Vec<f32>,
-    /// X v for the directions of conjugate gradients.
-    pub(super) xv: Vec<f32>,
-    /// The same, where rows have a loss.
-    pub(super) masked: Vec<f32>,
-    /// X s for the Newton steps.
-    pub(super) x_step: Vec<f32>,
-}
-
 /// The state of one problem that is still being trained.
-pub(super) struct Active {
+struct Active {
     place: usize,
-    pub(super) fit: Fit,
+    fit: Fit,
     /// Whether it is done, when it leaves.
     done: bool,
 }
@@ -386,16 +221,6 @@ fn retire(
     retain(active, keep);
 }
 
-/// Keeps the rows that are marked, in order.
-pub(super) fn retain_rows(values: &mut Vec<f32>, width: usize, keep: &[bool]) {
-    let mut to = 0;
-    for (from, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
-        values.copy_within(from * width..(from + 1) * width, to * width);
-        to += 1;
-    }
-    values.truncate(to * width);
-}
-
 /// a_i = -2 C y_i max(0, 1 - y_i z_i), and the sum of losses C max(0, ...)^2.
 fn slopes(a: &mut [f32], z: &[f32], y: &[f32], c: f32) -> f64 {
     let mut loss = 0.0f64;
@@ -420,21 +245,9 @@ fn newton_direction(
     let (n, a) = (set.x.len() / set.width, &work.a);
     let lossy: usize = a.par_chunks(n).map(|a| a.iter().filter(|a| **a != 0.0).count()).sum();
     let inverse = prepared.inverse(set, lossy as f64 / active.len() as f64);
-    directions(set, x, work, gradient, active, prepared, &inverse)
-}
-
-/// to += by from.
-pub(super) fn add(to: &mut [f32], from: &[f32], by: f64) {
-    to.iter_mut().zip(from).for_each(|(t, f)| *t += by as f32 * f);
-}
-
-/// Keeps the items that are marked, in order.
-pub(super) fn retain<T>(items: &mut Vec<T>, keep: &[bool]) {
-    let mut i = 0;
-    items.retain(|_| {
-        i += 1;
-        keep[i - 1]
-    });
+    let (step, steps) = directions(set, x, work, gradient, prepared, &inverse);
+    active.iter_mut().zip(steps).for_each(|(problem, steps)| problem.fit.cg_steps += steps);
+    step
 }
 
 /// The length t that minimises phi(t) = f(w + t s), a piecewise quadratic: Newton on phi' inside a bracket. 0 where s
@@ -479,18 +292,4 @@ fn line_search(ws: f64, ss: f64, z: &[f32], xs: &[f32], y: &[f32], c: f32) -> f6
         };
     }
     t
-}
-
-/// a . b.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    // Eight sums at once; the order is fixed, so the result does not depend on threads.
-    let mut sums = [0.0f64; 8];
-    let (ac, bc) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f64 = ac.remainder().iter().zip(bc.remainder()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    for (a, b) in ac.zip(bc) {
-        for k in 0..8 {
-            sums[k] += f64::from(a[k]) * f64::from(b[k]);
-        }
-    }
-    sums.iter().sum::<f64>() + tail
 }
