@@ -28,7 +28,10 @@ fn runs_have_ids_needs_and_a_cost_that_no_clock_measures() {
     for run in &first {
         let needs = run["needs"].as_array().unwrap();
         let wanted = matches!(run["kind"].as_str(), Some("generator" | "control"));
-        assert_eq!(needs.iter().map(|id| id.as_str().unwrap()).collect::<Vec<_>>(), if wanted { banks.clone() } else { vec![] });
+        assert_eq!(
+            needs.iter().map(|id| id.as_str().unwrap()).collect::<Vec<_>>(),
+            if wanted { banks.clone() } else { vec![] }
+        );
         assert!(run["cost"].as_f64().unwrap() > 0.0 && run["seconds"].as_f64().unwrap() > 0.0, "{run}");
         assert_eq!(run["state"], "new");
     }
@@ -51,7 +54,10 @@ fn parts_of_several_places_become_one_store_with_the_tables_of_one_process() {
     let second: Vec<&str> = generators[4..].to_vec();
     place.write("tasks.json", &serde_json::json!({ "tasks": [{ "runs": [] }, { "runs": second }] }).to_string());
     for (only, part) in [("@mine.txt", "parts/a.db"), ("@tasks.json:1", "parts/b.db")] {
-        let said = place.call(&format!("{RUN} --from base.db --publish {part} --only {only}")).stderr("4 of 14 runs").success();
+        let said = place
+            .call(&format!("{RUN} --from base.db --publish {part} --only {only}"))
+            .stderr("4 of 14 runs")
+            .success();
         assert!(said.stderr.contains("4 to do"), "the bank was there: {}", said.stderr);
         assert!(!place.path(&format!("{part}-wal")).exists());
     }
@@ -84,7 +90,11 @@ fn a_run_brings_along_what_it_needs_and_a_wrong_name_is_told() {
     assert_eq!(done, [serde_json::json!({ "kind": "bank" }), serde_json::json!({ "kind": "generator" })]);
     // The whole experiment is recorded, so that the tables of a part are those of all of it.
     assert_eq!(place.query("runs.db", "SELECT count(*) AS n FROM cell")[0]["n"].as_u64(), Some(8));
-    place.call(&format!("{RUN} --db runs.db --only nothing")).stderr("no run of this plan").stderr("unmute plan").fails(2);
+    place
+        .call(&format!("{RUN} --db runs.db --only nothing"))
+        .stderr("no run of this plan")
+        .stderr("unmute plan")
+        .fails(2);
     place.call(&format!("{RUN} --db runs.db --only @absent.txt")).stderr("absent.txt").fails(2);
     place.call(&format!("{RUN} --db runs.db --only @tiny")).fails(2);
     place.call(&format!("{RUN} --from base.db")).stderr("--publish").ends(2);
@@ -97,7 +107,20 @@ fn a_run_brings_along_what_it_needs_and_a_wrong_name_is_told() {
 
 /// Begins to publish a part, and comes back when a run of it has come some epochs far.
 fn begun(place: &Place, more: &[&str]) -> std::process::Child {
-    let words = ["run", "tiny", "--dataset", "data", "--publish", "part.db", "--checkpoints", "kept", "--checkpoint-every", "0", "--workers", "1"];
+    let words = [
+        "run",
+        "tiny",
+        "--dataset",
+        "data",
+        "--publish",
+        "part.db",
+        "--checkpoints",
+        "kept",
+        "--checkpoint-every",
+        "0",
+        "--workers",
+        "1",
+    ];
     let mut child = place.args(&[&words[..], more].concat()).begin(Stdio::null(), Stdio::piped());
     let far = || {
         let mut files = std::fs::read_dir(place.path("kept")).into_iter().flatten().flatten();
@@ -132,7 +155,10 @@ fn an_interrupted_part_is_published_and_another_store_goes_on_from_its_checkpoin
     let began = std::time::Instant::now();
     place.call(&format!("{RUN} --db other.db --checkpoints kept")).success();
     assert!(began.elapsed() < Duration::from_secs(100), "nobody waited for the one that is gone");
-    let curves = place.query("other.db", "SELECT attempt, count(*) AS n FROM epoch JOIN run ON id = run_id WHERE split = 'val' GROUP BY run_id");
+    let curves = place.query(
+        "other.db",
+        "SELECT attempt, count(*) AS n FROM epoch JOIN run ON id = run_id WHERE split = 'val' GROUP BY run_id",
+    );
     assert!(curves.iter().all(|run| run["n"] == 300), "{curves:?}");
     assert_eq!(curves.iter().filter(|run| run["attempt"] == 2).count(), 1, "{curves:?}");
     place.train("one.db");
@@ -147,7 +173,18 @@ fn a_kill_while_publishing_leaves_the_old_part_or_the_new_one() {
     // A moment later each time, across the ends of several runs.
     for round in 0..12u64 {
         let child = place
-            .args(&["run", "tiny", "--dataset", "data", "--publish", "part.db", "--checkpoints", "kept", "--checkpoint-every", "0"])
+            .args(&[
+                "run",
+                "tiny",
+                "--dataset",
+                "data",
+                "--publish",
+                "part.db",
+                "--checkpoints",
+                "kept",
+                "--checkpoint-every",
+                "0",
+            ])
             .begin(Stdio::null(), Stdio::null());
         std::thread::sleep(Duration::from_millis(400 + 90 * round));
         signal(&child, "-KILL");
@@ -170,7 +207,9 @@ fn other_numerics_are_told_and_are_no_conflict() {
     place.train("wide.db");
     let scalar = place.call(&format!("{RUN} --db narrow.db --seeds 0")).env("UNMUTE_SIMD", "scalar");
     scalar.success();
-    let of = |db: &str| place.query(db, "SELECT DISTINCT json_extract(record, '$.numerics') AS n FROM environment")[0]["n"].clone();
+    let of = |db: &str| {
+        place.query(db, "SELECT DISTINCT json_extract(record, '$.numerics') AS n FROM environment")[0]["n"].clone()
+    };
     assert_eq!(of("narrow.db"), "scalar");
     if of("wide.db") == "scalar" {
         return;
@@ -242,6 +281,43 @@ impl Drop for Mount {
 }
 
 #[test]
+fn a_data_set_that_cannot_be_written_to_is_read_once_and_not_by_every_task() {
+    let place = Place::tiny(1);
+    std::fs::remove_file(place.path("data/.unmute-check.json")).unwrap();
+    // Long enough ago that a later change would certainly show.
+    std::thread::sleep(Duration::from_millis(2100));
+    std::fs::create_dir(place.path("on")).unwrap();
+    let mount = |options: &[&str]| {
+        let mut command = Command::new("mount");
+        command.args(options).arg(place.path("on")).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let data = place.path("data").display().to_string();
+    let mounted = mount(&["--bind", &data]) && mount(&["-o", "remount,bind,ro"]);
+    let Some(()) = require::found("mount", mounted.then_some(())) else { return };
+    let stats = || {
+        place
+            .call("data stats on --json")
+            .env("XDG_CACHE_HOME", &place.path("cache").display().to_string())
+            .success()
+            .json()
+    };
+    let first = stats()["fingerprint"].clone();
+    let kept: Vec<_> = std::fs::read_dir(place.path("cache/unmute/checked")).unwrap().collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(stats()["fingerprint"], first);
+    // What is remembered is believed: nothing is read again.
+    let path = kept[0].as_ref().unwrap().path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut memory: Value = serde_json::from_str(&text).unwrap();
+    let hash = &mut memory["files"]["rgb.safetensors"]["hash"];
+    *hash = "0".repeat(64).into();
+    std::fs::write(&path, memory.to_string()).unwrap();
+    assert_ne!(stats()["fingerprint"], first);
+    assert!(Command::new("umount").arg(place.path("on")).status().unwrap().success());
+}
+
+#[test]
 fn snakemake_runs_the_grid_with_its_local_executor() {
     let Some(_) = require::found("snakemake", require::on_path("snakemake")) else { return };
     let place = Place::tiny(2);
@@ -252,7 +328,12 @@ fn snakemake_runs_the_grid_with_its_local_executor() {
         let mut command = Command::new("snakemake");
         command.arg("--snakefile").arg(&file).args(["--cores", "2", "--config"]);
         command.args(["experiment=tiny", "dataset=data", "db=runs.db", &format!("unmute={program}")]).args(more);
-        let output = command.current_dir(place.path("")).env("HOME", place.path("")).env("RAYON_NUM_THREADS", "1").output().unwrap();
+        let output = command
+            .current_dir(place.path(""))
+            .env("HOME", place.path(""))
+            .env("RAYON_NUM_THREADS", "1")
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}");
         said

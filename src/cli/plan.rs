@@ -31,10 +31,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     }
     let mut rates = match choice.gpu {
         Some(_) => None,
-        None => Some((
-            Rates::of_finished(store.as_ref(), &runs, &plan)?,
-            Estimates::new(rayon::current_num_threads()),
-        )),
+        None => Some((Rates::of_finished(store.as_ref(), &runs, &plan)?, Estimates::new(rayon::current_num_threads()))),
     };
     let free = memory::free();
     let mut largest = 0;
@@ -82,8 +79,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let seconds = seconds.map(|seconds| seconds / threads as f64);
     let open = plan.open(&states);
     let to_do = open.len();
-    let groups =
-        queue::groups(open, args.device.cells.unwrap_or(choice.device().side_by_side()), queue::checkpointed(&checkpoint::folder(db)));
+    let groups = queue::groups(
+        open,
+        args.device.cells.unwrap_or(choice.device().side_by_side()),
+        queue::checkpointed(&checkpoint::folder(db)),
+    );
     let groups: Vec<&Vec<Open>> = groups.iter().filter(|group| group.len() > 1).collect();
     if args.json {
         print_json(&json!({

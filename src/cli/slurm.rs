@@ -45,7 +45,9 @@ fn cancel(args: &StoreArgs) -> Result<Exit, Failure> {
     let jobs: Vec<String> = campaign.jobs().into_iter().filter(|job| Some(job) != collect.as_ref()).collect();
     let cancelled = Slurm::cancel(&jobs);
     if args.json {
-        super::print_json(&serde_json::json!({ "cancelled": jobs, "collect": collect, "error": cancelled.as_ref().err().map(|e| e.to_string()) }))?;
+        super::print_json(
+            &serde_json::json!({ "cancelled": jobs, "collect": collect, "error": cancelled.as_ref().err().map(|e| e.to_string()) }),
+        )?;
     }
     if let Err(error) = cancelled {
         return Err(Failure {

@@ -38,7 +38,12 @@ pub(super) fn collect(args: &CollectArgs) -> Result<Exit, Failure> {
     tidy(&layout, &states);
     let whole = campaign.base.len() + campaign.runs.len();
     let done = whole - missing.count() - failed.len();
-    say(&format!("{}: {done} of {whole} runs done, {} failed, {} missing", campaign.name, failed.len(), missing.count()));
+    say(&format!(
+        "{}: {done} of {whole} runs done, {} failed, {} missing",
+        campaign.name,
+        failed.len(),
+        missing.count()
+    ));
     failed.iter().take(20).for_each(|name| say(&format!("failed: {name}")));
     if !missing.base.is_empty() {
         let log = layout.round(args.round).join("logs");
@@ -153,7 +158,10 @@ fn go_on(campaign: &mut Campaign, layout: &Layout, number: usize, missing: Missi
     let further = count < this.missing || epochs(layout, missing.runs.iter()) > this.epochs;
     let again = again(campaign);
     if !further {
-        let text = format!("{count} runs are missing and this round came no further, so no other is submitted; next: see the logs in {}, then {again}", layout.round(number).join("logs").display());
+        let text = format!(
+            "{count} runs are missing and this round came no further, so no other is submitted; next: see the logs in {}, then {again}",
+            layout.round(number).join("logs").display()
+        );
         return Ok((text, Exit::NotAll));
     }
     if number >= campaign.last_round {
@@ -165,9 +173,13 @@ fn go_on(campaign: &mut Campaign, layout: &Layout, number: usize, missing: Missi
             Ok((format!("{count} runs are missing; round {} was submitted", number + 1), Exit::Done))
         }
         // Some clusters let nobody submit from within a job.
-        Err(failure) => {
-            Ok((format!("{count} runs are missing, and they could not be submitted from here ({}); next: on a login node, {again}", failure.message), Exit::NotAll))
-        }
+        Err(failure) => Ok((
+            format!(
+                "{count} runs are missing, and they could not be submitted from here ({}); next: on a login node, {again}",
+                failure.message
+            ),
+            Exit::NotAll,
+        )),
     }
 }
 

@@ -74,7 +74,11 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
         };
         out += &format!("{:<8} job {:<8} {state}\n", line.what, line.job);
     }
-    out += &format!("{tasks_done} of {} tasks have done all of their runs; logs: {}\n", tasks.len(), layout.round(round.number).join("logs").display());
+    out += &format!(
+        "{tasks_done} of {} tasks have done all of their runs; logs: {}\n",
+        tasks.len(),
+        layout.round(round.number).join("logs").display()
+    );
     if cancelled {
         out += "cancelled: nothing more is submitted\n";
     }

@@ -119,7 +119,9 @@ fn check(args: &SubmitArgs) -> Result<(), Failure> {
             name == *long || (!short.is_empty() && !word.starts_with("--") && word.starts_with(short))
         };
         if let Some((.., instead)) = OURS.iter().find(known) {
-            return Err(Failure::usage(format!("{word}: `unmute slurm submit` sees to that itself\n  next: {instead}")));
+            return Err(Failure::usage(format!(
+                "{word}: `unmute slurm submit` sees to that itself\n  next: {instead}"
+            )));
         }
     }
     if let Some(first) = args.sbatch.first().filter(|first| !first.starts_with('-')) {
@@ -142,10 +144,8 @@ fn still_queued(earlier: &Campaign) -> Result<(), Failure> {
     if states.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = states
-        .iter()
-        .map(|(job, states)| format!("{job} ({})", super::slurm_status::counted(states)))
-        .collect();
+    let told: Vec<String> =
+        states.iter().map(|(job, states)| format!("{job} ({})", super::slurm_status::counted(states))).collect();
     Err(Failure::usage(format!(
         "jobs that were submitted for {db} before have not ended: {}\n  next: `unmute slurm status --db {db}` shows how far they are; `unmute slurm cancel --db {db}` ends them",
         told.join(", ")

@@ -107,7 +107,8 @@ pub fn load(path: &Path) -> Option<Saved> {
         .collect::<Option<Vec<_>>>()?;
     let checkpoint =
         Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params };
-    let behind = meta.get("epochs").zip(meta.get("attempt")).map(|(epochs, attempt)| (epochs.as_str(), attempt.as_str()));
+    let behind =
+        meta.get("epochs").zip(meta.get("attempt")).map(|(epochs, attempt)| (epochs.as_str(), attempt.as_str()));
     if *meta.get("blake3")? != digest(&checkpoint, behind) {
         return None;
     }
@@ -137,13 +138,8 @@ fn epochs_of(text: &str) -> Option<Vec<Epoch>> {
         let epoch = words.next()?.parse().ok()?;
         let bits = words.map(|word| u64::from_str_radix(word, 16).ok().map(f64::from_bits));
         let values: [f64; 10] = bits.collect::<Option<Vec<f64>>>()?.try_into().ok()?;
-        let of = |v: &[f64]| Measures {
-            loss: v[0],
-            loss_cls: v[1],
-            loss_rec: v[2],
-            accuracy: v[3],
-            feature_error: v[4],
-        };
+        let of =
+            |v: &[f64]| Measures { loss: v[0], loss_cls: v[1], loss_rec: v[2], accuracy: v[3], feature_error: v[4] };
         Some(Epoch { epoch, train: of(&values[..5]), val: of(&values[5..]) })
     };
     text.lines().map(line).collect()
@@ -200,7 +196,8 @@ mod tests {
             },
         };
         let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![saved("z"), saved("a")] };
-        let measures = Measures { loss: 0.1, loss_cls: f64::MIN_POSITIVE, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
+        let measures =
+            Measures { loss: 0.1, loss_cls: f64::MIN_POSITIVE, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
         let epochs = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
         let whole = Saved { checkpoint, epochs, attempt: 2 };
         save(&path, &whole).unwrap();

@@ -39,17 +39,11 @@ impl Publisher {
     /// were kept are inside.
     pub fn publish(&self, store: &Store) -> Result<(), store::Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = Vec::new();
-        for of_run in store.all_weights()? {
-            // What lies on the disk and cannot be read is missed by whoever wants to use it, not here.
-            if let Ok(Some(bytes)) = weights::bytes(store, &of_run) {
-                kept.push((of_run, bytes));
-            }
-        }
         let scratch = tempfile::Builder::new().prefix("unmute-part-").tempdir();
         let scratch = scratch.map_err(|e| store::Error::of_file(&std::env::temp_dir(), &e))?;
         let copy = scratch.path().join("part.db");
-        store.write_part(&copy, &kept)?;
+        // What lies on the disk and cannot be read is missed by whoever wants to use it, not here.
+        store.write_part(&copy, &store.all_weights()?, &|kept| weights::bytes(store, kept).ok().flatten())?;
         put(&copy, &self.to).map_err(|e| store::Error::of_file(&self.to, &e))
     }
 }

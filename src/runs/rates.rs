@@ -1,8 +1,8 @@
 //! What runs cost, without a clock: operations counted from the sizes of networks, and seconds an operation from runs that
 //! were finished. The same store and plan give the same answer on a busy machine and an idle one.
 
-use super::plan::{Planned, cost};
 use super::Plan;
+use super::plan::{Planned, cost};
 use crate::experiment::Part;
 use crate::store::{self, RunRecord, State, Store};
 use std::collections::BTreeMap;

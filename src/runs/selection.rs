@@ -100,11 +100,16 @@ fn listed(given: &str) -> Result<Vec<String>, Error> {
             return Err(wrong("it is a list of tasks, and none is named".into()));
         }
         let words = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-        return Ok(words.flat_map(|line| line.split([',', ' ', '\t'])).filter(|w| !w.is_empty()).map(Into::into).collect());
+        return Ok(words
+            .flat_map(|line| line.split([',', ' ', '\t']))
+            .filter(|w| !w.is_empty())
+            .map(Into::into)
+            .collect());
     };
     let tasks: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
     let all = tasks["tasks"].as_array().ok_or_else(|| wrong("it has no list `tasks`".into()))?;
-    let task = all.get(n).ok_or_else(|| wrong(format!("it has tasks 0 to {}; {n} was asked for", all.len().max(1) - 1)))?;
+    let task =
+        all.get(n).ok_or_else(|| wrong(format!("it has tasks 0 to {}; {n} was asked for", all.len().max(1) - 1)))?;
     let runs = task["runs"].as_array().ok_or_else(|| wrong(format!("its task {n} has no list `runs`")))?;
     Ok(runs.iter().filter_map(|run| run.as_str().map(String::from)).collect())
 }

@@ -233,7 +233,8 @@ impl<'a> RunContext<'a> {
         }
         let progress = GroupProgress::new(name.clone());
         let behind = |run: &Claimed, job: &Job| {
-            let mut epochs = if job.done() > 0 { self.store.curve(run.open.id).unwrap_or_default() } else { Vec::new() };
+            let mut epochs =
+                if job.done() > 0 { self.store.curve(run.open.id).unwrap_or_default() } else { Vec::new() };
             epochs.retain(|epoch| epoch.epoch <= job.done());
             epochs
         };

@@ -79,13 +79,16 @@ fn max_array(config: &str) -> Option<usize> {
 
 fn answer(program: &'static str, command: &mut Command) -> Result<String, Error> {
     // What the environment sets would change what is asked for or how it is answered.
-    for name in ["SBATCH_ARRAY_INX", "SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_USERS", "SQUEUE_ARRAY"] {
+    for name in ["SBATCH_ARRAY_INX", "SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_USERS", "SQUEUE_ARRAY"]
+    {
         command.env_remove(name);
     }
     let output = command.stdin(Stdio::null()).output().map_err(|e| Error {
         program,
         why: match e.kind() {
-            std::io::ErrorKind::NotFound => "it is not on the PATH; this machine may be no login node of a cluster".into(),
+            std::io::ErrorKind::NotFound => {
+                "it is not on the PATH; this machine may be no login node of a cluster".into()
+            }
             _ => e.to_string(),
         },
     })?;

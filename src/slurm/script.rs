@@ -10,7 +10,14 @@ const NOTICE: u32 = 90;
 /// The job that does what all tasks need. `start` where there is a store to begin with.
 pub fn base(campaign: &Campaign, layout: &Layout, round: usize, start: bool) -> String {
     let list = layout.round(round).join("base.txt");
-    let head = head(campaign, layout, round, "base", "What every task needs, and what is quick: streams, SVM banks, controls.", &campaign.sbatch);
+    let head = head(
+        campaign,
+        layout,
+        round,
+        "base",
+        "What every task needs, and what is quick: streams, SVM banks, controls.",
+        &campaign.sbatch,
+    );
     let from = if start { format!(" \\\n    --from {}", quoted_path(&layout.start())) } else { String::new() };
     format!(
         "{head}exec {} \\\n    --only {}{from} \\\n    --publish {} --checkpoints {}\n",
@@ -23,9 +30,15 @@ pub fn base(campaign: &Campaign, layout: &Layout, round: usize, start: bool) -> 
 
 /// The array: task N does what `tasks.json` says of it. Its argument is the task of index 0.
 pub fn tasks(campaign: &Campaign, layout: &Layout, round: usize, count: usize) -> String {
-    let what = format!("Task N of {count} trains what tasks.json says, and publishes it as a part. The argument is the task of index 0.");
+    let what = format!(
+        "Task N of {count} trains what tasks.json says, and publishes it as a part. The argument is the task of index 0."
+    );
     let mut head = head(campaign, layout, round, "tasks", &what, &campaign.sbatch);
-    head = head.replacen("#SBATCH --open-mode", &format!("#SBATCH --array={}\n#SBATCH --open-mode", indices(campaign, count)), 1);
+    head = head.replacen(
+        "#SBATCH --open-mode",
+        &format!("#SBATCH --array={}\n#SBATCH --open-mode", indices(campaign, count)),
+        1,
+    );
     format!(
         "{head}task=$((SLURM_ARRAY_TASK_ID + ${{1:-0}}))\nexec {} \\\n    --only {}:\"$task\" \\\n    --from {} --publish {}\"$task\".db --checkpoints {}\n",
         run(campaign),

@@ -112,14 +112,44 @@ const BY_NUMBER: &[(u32, &str)] = &[
 
 /// The same by the name in the list of mounts.
 const BY_NAME: &[&str] = &[
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "coda", "ceph", "lustre", "lustre_tgt", "gpfs", "beegfs",
-    "beegfs_nodev", "panfs", "wekafs", "orangefs", "pvfs2", "ocfs2", "gfs2", "vboxsf", "vmhgfs", "prl_fs", "daos",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "afs",
+    "coda",
+    "ceph",
+    "lustre",
+    "lustre_tgt",
+    "gpfs",
+    "beegfs",
+    "beegfs_nodev",
+    "panfs",
+    "wekafs",
+    "orangefs",
+    "pvfs2",
+    "ocfs2",
+    "gfs2",
+    "vboxsf",
+    "vmhgfs",
+    "prl_fs",
+    "daos",
 ];
 
 /// What programs mount through FUSE from disks of this machine.
 const LOCAL_FUSE: &[&str] = &[
-    "fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.exfat", "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs",
-    "fuse.cryfs", "fuse.mergerfs", "virtiofs",
+    "fuseblk",
+    "fuse.fuse-overlayfs",
+    "fuse.ntfs-3g",
+    "fuse.exfat",
+    "fuse.bindfs",
+    "fuse.gocryptfs",
+    "fuse.encfs",
+    "fuse.cryfs",
+    "fuse.mergerfs",
+    "virtiofs",
 ];
 
 /// The number of FUSE: behind it may be anything.

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Runs that are under way where a copy was made are interrupted in it.
-const DISOWN: &str = "UPDATE run SET state = 'interrupted', heartbeat_at = NULL, finished_at = ?1 WHERE state = 'running'";
+const DISOWN: &str =
+    "UPDATE run SET state = 'interrupted', heartbeat_at = NULL, finished_at = ?1 WHERE state = 'running'";
 
 /// Runs in one statement.
 const CHUNK: usize = 500;
@@ -19,24 +20,33 @@ impl Store {
         self.transact(false, async |t| sqlx::query(DISOWN).bind(now()).execute(&mut **t).await.map(drop))
     }
 
-    /// Writes all of the store as one file that needs no log and that nobody works on, with these files of weights inside.
-    /// `to` must not be there.
-    pub fn write_part(&self, to: &Path, weights: &[(KeptWeights, Vec<u8>)]) -> Result<(), Error> {
+    /// Writes all of the store as one file that needs no log and that nobody works on, with these files of weights inside, as
+    /// far as they can be read; one at a time, for they are large. `to` must not be there.
+    pub fn write_part(
+        &self,
+        to: &Path,
+        weights: &[KeptWeights],
+        read: &dyn Fn(&KeptWeights) -> Option<Vec<u8>>,
+    ) -> Result<(), Error> {
         self.copy_to(to)?;
-        let work = async {
+        let fail = |e| Error::of_sqlx(to, e);
+        let begin = async {
             let mut connection = SqliteConnection::connect_with(&options(to).foreign_keys(true)).await?;
             sqlx::query("PRAGMA journal_mode = DELETE").fetch_all(&mut connection).await?;
             let mut t = connection.begin_with("BEGIN IMMEDIATE").await?;
             super::write::count(&mut t).await?;
             sqlx::query(DISOWN).bind(now()).execute(&mut *t).await?;
-            for (kept, file) in weights {
-                let insert = sqlx::query("INSERT INTO weights_file VALUES (?, ?) ON CONFLICT (hash) DO NOTHING");
-                insert.bind(&kept.hash).bind(file.as_slice()).execute(&mut *t).await?;
-            }
             t.commit().await?;
-            connection.close().await
+            Ok(connection)
         };
-        self.runtime.block_on(work).map_err(|e| Error::of_sqlx(to, e))
+        let mut connection = self.runtime.block_on(begin).map_err(fail)?;
+        for kept in weights {
+            let Some(file) = read(kept) else { continue };
+            let insert = sqlx::query("INSERT INTO weights_file VALUES (?, ?) ON CONFLICT (hash) DO NOTHING");
+            let insert = insert.bind(&kept.hash).bind(file.as_slice()).execute(&mut connection);
+            self.runtime.block_on(insert).map_err(fail)?;
+        }
+        self.runtime.block_on(connection.close()).map_err(fail)
     }
 
     /// Deletes all runs but these, and gives their space back: for a copy that others are to begin from.
@@ -107,7 +117,7 @@ mod tests {
         }
         store.set_attempt("a", &worker, 4).unwrap();
         let part = dir.path().join("part.db");
-        store.write_part(&part, &[]).unwrap();
+        store.write_part(&part, &[], &|_| None).unwrap();
         assert!(Store::is_one_file(&part));
         let header = std::fs::read(&part).unwrap();
         assert_eq!(header[18..20], [1, 1], "no log is needed to read it");

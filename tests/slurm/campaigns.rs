@@ -26,7 +26,11 @@ fn an_array_makes_what_one_process_makes() {
     let fake = place.path("fake");
     std::fs::create_dir(&fake).unwrap();
     let squeue = fake.join("squeue");
-    std::fs::write(&squeue, "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2\nexit 1\n").unwrap();
+    std::fs::write(
+        &squeue,
+        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2\nexit 1\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&squeue, std::fs::Permissions::from_mode(0o755)).unwrap();
     let blind = format!("{}:{}", fake.display(), super::path());
     let said = cluster.call(&place, "slurm status --db runs.db --json").env("PATH", &blind);
@@ -38,7 +42,11 @@ fn an_array_makes_what_one_process_makes() {
     let told = logs(&place, "runs.db");
     assert_eq!(tables(&place, "runs.db"), tables(&place, "one.db"), "{told}");
     assert_eq!(place.numbers("runs.db"), place.numbers("one.db"), "{told}");
-    cluster.call(&place, "slurm status --db runs.db").stdout("14 of 14 runs done, 0 failed, 0 missing").stdout("3 of 3 tasks").success();
+    cluster
+        .call(&place, "slurm status --db runs.db")
+        .stdout("14 of 14 runs done, 0 failed, 0 missing")
+        .stdout("3 of 3 tasks")
+        .success();
     cluster.call(&place, &format!("slurm submit {words}")).stderr("nothing to submit").success();
     place.call("verify --db runs.db").success();
     assert!(place.path("runs.db.slurm/tiny.html").is_file(), "{told}");
@@ -54,6 +62,14 @@ fn an_array_makes_what_one_process_makes() {
     }
     let page = place.read("runs.db.slurm/tiny.html");
     assert!(page.contains(&format!("{array} (3 tasks on")), "the report names the jobs");
+
+    // Nodes whose vectors are others make other last bits, and it is told.
+    let narrow = format!("slurm submit {words} --seeds 0,1,2");
+    cluster.call(&place, &narrow).env("UNMUTE_SIMD", "scalar").success();
+    cluster.drain();
+    let told = logs(&place, "runs.db");
+    assert!(told.contains("different numerics") && told.contains("scalar ("), "{told}");
+    assert!(place.read("runs.db.slurm/tiny.html").contains("Runs were made with different numerics"));
 }
 
 #[test]
@@ -63,7 +79,8 @@ fn what_is_done_is_not_submitted_and_failures_are_told() {
     // Generators of one learning rate cannot be trained: their losses are not finite.
     let words = "tiny --dataset data --db runs.db --seeds 0,1,2 --set grid.train.lr=[0.001,1e30]";
     let base = "run tiny --dataset data --db runs.db --seeds 0,1,2 --set grid.train.lr=[0.001,1e30]";
-    let plan = place.call("plan tiny --dataset data --seeds 0,1,2 --set grid.train.lr=[0.001,1e30] --json").success().json();
+    let plan =
+        place.call("plan tiny --dataset data --seeds 0,1,2 --set grid.train.lr=[0.001,1e30] --json").success().json();
     let runs = plan["runs"].as_array().unwrap();
     let of = |kind: &str| runs.iter().filter(|run| run["kind"] == kind).count();
     assert!(of("generator") >= 24, "{}", of("generator"));
@@ -77,12 +94,23 @@ fn what_is_done_is_not_submitted_and_failures_are_told() {
     assert_eq!(arrays.iter().map(|a| a["tasks"].as_u64().unwrap()).collect::<Vec<_>>(), [8, 8, 4]);
     cluster.drain();
     let told = logs(&place, "runs.db");
-    assert_eq!(place.query("runs.db", &format!("SELECT attempt FROM run WHERE id = '{first}'"))[0]["attempt"], 1, "{told}");
-    let states = place.query("runs.db", "SELECT state, count(*) AS n FROM run WHERE kind = 'generator' GROUP BY state ORDER BY state");
+    assert_eq!(
+        place.query("runs.db", &format!("SELECT attempt FROM run WHERE id = '{first}'"))[0]["attempt"],
+        1,
+        "{told}"
+    );
+    let states = place.query(
+        "runs.db",
+        "SELECT state, count(*) AS n FROM run WHERE kind = 'generator' GROUP BY state ORDER BY state",
+    );
     assert_eq!(states.len(), 2, "{states:?}\n{told}");
     assert_eq!((&states[0]["state"], &states[1]["state"]), (&"done".into(), &"failed".into()), "{told}");
     let status = cluster.call(&place, "slurm status --db runs.db --json").success().json();
-    assert_eq!((status["round"].as_u64(), status["runs"]["missing"].as_u64()), (Some(1), Some(0)), "a failure is not tried again: {status}\n{told}");
+    assert_eq!(
+        (status["round"].as_u64(), status["runs"]["missing"].as_u64()),
+        (Some(1), Some(0)),
+        "a failure is not tried again: {status}\n{told}"
+    );
     // The job that gathers says so by its code, and a failed run is submitted again only where that is asked for.
     assert!(told.contains("failed: "), "{told}");
     cluster.call(&place, &format!("slurm submit {words}")).stderr("--retry-failed").stderr("nothing to submit").ends(3);

@@ -53,7 +53,11 @@ fn a_cancelled_task_is_gone_on_with_in_the_next_round() {
     let second: serde_json::Value = serde_json::from_str(&place.read("runs.db.slurm/round2/tasks.json")).unwrap();
     let again: usize = second["tasks"].as_array().unwrap().iter().map(|t| t["runs"].as_array().unwrap().len()).sum();
     assert!((1..=2).contains(&again), "only what was missing: {second}");
-    assert_eq!(std::fs::read_dir(place.path("runs.db.slurm/checkpoints")).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(
+        std::fs::read_dir(place.path("runs.db.slurm/checkpoints")).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }
 
 #[test]
@@ -81,7 +85,9 @@ fn a_lost_node_and_a_preempted_task_lose_nothing_that_was_finished() {
     // A first run of the task is finished and published, and the next is under way.
     let part = "runs.db.slurm/parts/round1-0.db";
     let done = || {
-        let all = place.path(part).is_file().then(|| place.query(part, "SELECT id, host, started_at FROM run WHERE kind = 'generator' AND state = 'done'"));
+        let all = place.path(part).is_file().then(|| {
+            place.query(part, "SELECT id, host, started_at FROM run WHERE kind = 'generator' AND state = 'done'")
+        });
         all.unwrap_or_default()
     };
     cluster.until("a run is finished", || !done().is_empty());
@@ -94,14 +100,19 @@ fn a_lost_node_and_a_preempted_task_lose_nothing_that_was_finished() {
     let other = nodes.iter().find(|(_, alive)| *alive).unwrap().0;
     cluster.ask(&format!("sbatch --partition=urgent --nodelist={other} --output=/dev/null {}", script.display()));
     cluster.until("the other task was put back into the queue", || {
-        cluster.queue().iter().any(|line| line.starts_with(&format!("{array}_1 PENDING")) || line.starts_with(&format!("{array}_0 PENDING")))
+        cluster.queue().iter().any(|line| {
+            line.starts_with(&format!("{array}_1 PENDING")) || line.starts_with(&format!("{array}_0 PENDING"))
+        })
     });
     cluster.restore(&node);
     cluster.until("all jobs have ended", || {
         // Slurm lets jobs wait for two minutes that were put back.
         for line in cluster.queue().iter().filter(|line| line.contains("PENDING") && line.contains('_')) {
             let job = line.split(' ').next().unwrap_or_default();
-            let _ = std::process::Command::new("scontrol").args(["update", &format!("JobId={job}"), "StartTime=now"]).env("SLURM_CONF", cluster.conf()).output();
+            let _ = std::process::Command::new("scontrol")
+                .args(["update", &format!("JobId={job}"), "StartTime=now"])
+                .env("SLURM_CONF", cluster.conf())
+                .output();
         }
         cluster.queue().is_empty()
     });
@@ -125,10 +136,65 @@ fn a_campaign_that_is_cancelled_keeps_what_it_has_and_submits_no_more() {
     let told = logs(&place, "runs.db");
     let status = cluster.call(&place, "slurm status --db runs.db --json").success().json();
     assert_eq!((status["cancelled"].as_bool(), status["round"].as_u64()), (Some(true), Some(1)), "{status}\n{told}");
-    assert!(status["runs"]["missing"].as_u64().unwrap() > 0 && status["runs"]["done"].as_u64().unwrap() > 0, "{status}");
+    assert!(
+        status["runs"]["missing"].as_u64().unwrap() > 0 && status["runs"]["done"].as_u64().unwrap() > 0,
+        "{status}"
+    );
     // It is gone on with by hand, here without Slurm, from the checkpoints that it left.
     place.call("run tiny --dataset data --db runs.db --checkpoints runs.db.slurm/checkpoints").success();
     place.train("one.db");
     assert_eq!(place.numbers("runs.db"), place.numbers("one.db"), "{told}");
     assert!(whole(&place, EPOCHS).contains(&2));
+}
+
+#[test]
+fn where_jobs_may_submit_nothing_the_last_one_prints_what_to_do() {
+    let Some(cluster) = cluster(1, 1001) else { return };
+    let place = Place::tiny(EPOCHS);
+    place.write("bin/sbatch", "#!/bin/sh\n[ -z \"$SLURM_JOB_ID\" ] || { echo 'sbatch: error: submit from a login node' >&2; exit 1; }\nexec /usr/bin/sbatch \"$@\"\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path("bin/sbatch"), executable).unwrap();
+    let path = format!("{}:{}", place.path("bin").display(), super::path());
+    let said = cluster.call(&place, &format!("slurm submit {WORDS} --tasks 1")).env("PATH", &path).success();
+    let array = said.stdout.trim().to_string();
+    cluster.running(&format!("{array}_0"));
+    cluster.until("a run is under way", || began(&place));
+    cluster.ask(&format!("scancel {array}_0"));
+    cluster.drain();
+    let told = logs(&place, "runs.db");
+    assert!(
+        told.contains("could not be submitted from here (sbatch: sbatch: error: submit from a login node)"),
+        "{told}"
+    );
+    let command = told.split("on a login node, ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    assert!(command.contains(" slurm submit ") && command.contains("--tasks 1"), "{told}");
+    // Word for word.
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", command])
+        .current_dir(place.path(""))
+        .env("SLURM_CONF", cluster.conf())
+        .env("PATH", super::path());
+    shell.env("RAYON_NUM_THREADS", "2");
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    cluster.drain();
+    assert_eq!(whole(&place, EPOCHS).iter().filter(|attempt| **attempt == 2).count(), 1, "{}", logs(&place, "runs.db"));
+}
+
+#[test]
+fn a_first_job_that_fails_takes_the_array_along_and_is_told() {
+    let Some(cluster) = cluster(1, 1001) else { return };
+    let place = Place::tiny(2);
+    let submitted = cluster.call(&place, &format!("slurm submit {WORDS} --tasks 2")).env("TMPDIR", "/nowhere");
+    submitted.success();
+    cluster.drain();
+    let told = logs(&place, "runs.db");
+    assert!(told.contains("/nowhere") && told.contains("so the tasks were cancelled"), "{told}");
+    let status = cluster.call(&place, "slurm status --db runs.db").stdout("no other is submitted").success();
+    assert!(status.stdout.contains("round 1") && status.stdout.contains("14 missing"), "{}", status.stdout);
+    // With what was wrong put right, all of it is done.
+    submit(&cluster, &place, &format!("{WORDS} --tasks 2"));
+    cluster.drain();
+    cluster.call(&place, "slurm status --db runs.db").stdout("round 2").stdout("0 missing").success();
 }

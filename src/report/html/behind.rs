@@ -33,8 +33,9 @@ fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[Vec<i64>]) -> 
         let cells: Vec<String> = runs.iter().map(|r| of(r).unwrap_or_else(|| "–".into())).collect();
         cells.iter().any(|c| c != "–").then(|| json!({ "name": name, "cells": cells }))
     };
-    let place =
-        |r: &RunRecord| r.environment_id.and_then(|id| environments.iter().position(|ids| ids.contains(&id))).map(|i| i + 1);
+    let place = |r: &RunRecord| {
+        r.environment_id.and_then(|id| environments.iter().position(|ids| ids.contains(&id))).map(|i| i + 1)
+    };
     let mut lines: Vec<Value> = [
         line("state", &|r| Some(r.state.word().into())),
         line("accepted from", &|r| r.accepted_from.as_ref().map(|id| id.get(..12).unwrap_or(id).into())),
