@@ -43,6 +43,7 @@ test: && cases
     cargo clippy --locked --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
     cargo test --locked --workspace
+    tests/mutants/run --check
     cargo check --locked --features cuda,dfdx/ci-check
     if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi
 
@@ -60,9 +61,17 @@ deny *checks:
 bench-build *args:
     python3 benches/build.py {{ args }}
 
-# Kill runs 200 times at random moments (UNMUTE_KILLS changes the number); nothing may be lost, repeated or different
+# Kill runs 200 times at random moments (UNMUTE_KILLS), fill 60 disks, make 150 calls of the system fail (UNMUTE_FAULTS), share stores between processes: nothing may be lost, repeated or different
 torture:
-    cargo test --release --locked --test unmute torture:: -- --ignored --nocapture
+    cargo test --locked --test unmute -- --include-ignored --nocapture --test-threads 1 torture liveness::
+
+# Attack every parser with new damaged inputs: `just fuzz [--minutes N] [--seed S] [TARGET]`; what is found is kept in tests/fuzz
+fuzz *args:
+    tests/fuzz/run {{ args }}
+
+# Take fixes out one at a time and see that a test fails for each: `just mutants [NAME...]`
+mutants *names:
+    tests/mutants/run {{ names }}
 
 # Measure speed, each figure with its target and with what it is compared to: `just bench store`, or all kinds
 bench kind="all" *args:

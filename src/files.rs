@@ -35,6 +35,16 @@ fn ordinary(meta: &std::fs::Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}; an ordinary file was expected")))
 }
 
+/// Opens a file to write, emptied: one that is not there is made, a link is not followed, and what is no ordinary file is refused.
+pub fn create(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).custom_flags(flags.bits() as i32).open(path)?;
+    ordinary(&file.metadata()?)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_all(open(path)?, limit)
@@ -120,6 +130,10 @@ mod tests {
         std::os::unix::fs::symlink(&victim, &link).unwrap();
         assert_eq!(read(&link, 100).unwrap(), b"precious");
         assert!(read_own(&link, 100).is_err());
+        assert!(create(&link).is_err());
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        create(&dir.path().join("plain")).unwrap();
+        std::fs::remove_file(dir.path().join("plain")).unwrap();
         replace(&link, b"new").unwrap();
         assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
         assert_eq!(std::fs::read(&link).unwrap(), b"new");

@@ -23,6 +23,11 @@ pub mod slurm;
 pub mod store;
 pub mod train;
 
+#[cfg(test)]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzz;
+
+pub mod csv_lines;
 pub mod files;
 pub mod suggest;
 

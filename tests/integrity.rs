@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::support::call::{Place, Said};
-use crate::support::random::Random;
 use std::os::unix::fs::MetadataExt;
 use unmute::store::{Error, Pick, PickError, Store};
 
@@ -345,45 +344,5 @@ fn names_from_files_of_others_do_nothing_to_a_terminal() {
         let said = output.text();
         assert!(!said.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{verb:?}: {said:?}");
         assert!(said.contains("title"), "{verb:?}: {said}");
-    }
-}
-
-/// Bytes of a store changed here and there: whatever is asked of it is answered or refused, and never a panic.
-#[test]
-fn mutated_stores_are_read_or_refused() {
-    let tiny = Place::tiny(2);
-    tiny.train("runs.db");
-    let whole = std::fs::read(tiny.path("runs.db")).unwrap();
-    let mut random = Random(16);
-    let path = tiny.path("mutated.db");
-    for i in 0..150 {
-        let mut bytes = whole.clone();
-        for _ in 0..1 + i % 24 {
-            let at = (random.unit() * bytes.len() as f64) as usize;
-            match i % 3 {
-                0 => bytes[at] ^= 1 << (random.bits() % 8),
-                1 => bytes[at] = random.bits() as u8,
-                // A whole run of bytes, as a page that was lost.
-                _ => {
-                    let end = (at + 64).min(bytes.len());
-                    bytes[at..end].fill(random.bits() as u8);
-                }
-            }
-        }
-        std::fs::write(&path, &bytes).unwrap();
-        let Ok(store) = Store::open_to_read(&path) else { continue };
-        let _ = store.variants();
-        if let Ok(check) = store.check() {
-            let _ = check.damage.len();
-        }
-        let _ = store.latest_experiment("tiny");
-        for run in store.runs().into_iter().flatten() {
-            let _ = (store.curve(&run.id), store.bank(&run.id), store.events(&run.id));
-            for what in store.score_kinds(&run.id).into_iter().flatten() {
-                let _ = store.scores(&run.id, &what);
-            }
-        }
-        drop(store);
-        let _ = std::fs::remove_file(tiny.path("mutated.db-journal"));
     }
 }

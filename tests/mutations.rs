@@ -1,9 +1,8 @@
 //! Files, flags and conditions that went wrong in every way: none may panic, hang, or be answered by pages.
 //!
-//! A mutation test that is the same on every machine: valid inputs, and what a seeded generator makes of them. What it has found
-//! stands in [`FOUND`] and is tried first.
+//! Mutation tests that are the same on every machine; `just fuzz` goes on with new inputs (support/fuzz.rs says how).
 
-use compute::rng::Rng;
+use crate::support::fuzz::Target;
 use std::path::Path;
 use unmute::experiment::config::Config;
 use unmute::experiment::fusion_expr::Fusion;
@@ -11,10 +10,7 @@ use unmute::experiment::layers::Layers;
 use unmute::experiment::tables::Published;
 use unmute::experiment::yaml::Document;
 use unmute::experiment::{Claims, Experiment, Ledger, Problem, Tables};
-use unmute::store::{Filter, Names};
-
-/// The generator's seed: another one tries other inputs.
-const SEED: u64 = 16;
+use unmute::store::{Filter, Names, Store};
 
 /// Letters and lines of an error, at most.
 const ERROR: usize = 4000;
@@ -162,61 +158,6 @@ const PIECES: [&str; 40] = [
     "4,70",
 ];
 
-/// Inputs that once went wrong, by what they are of.
-const FOUND: [(&str, &str); 8] = [
-    ("experiment", "name: x\ngrid: {audio: [a], svm.c: [1, 1.0]}\n"),
-    ("experiment", "x: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n"),
-    ("experiment", "a: &a [*a]\n"),
-    (
-        "claims",
-        "claims: [{id: C, claim: c, compare: [{table: two, rows: \"**a**a**a**a**a**a**a**a**b\", beat: mean}]}]\n",
-    ),
-    ("tables", "tables: [{table: \"4\", title: t}, {table: 4, title: t}]\n"),
-    (
-        "ledger",
-        "ledger: [{id: A, question: q, decision: d, keys: [\"\"], alternatives: [{name: n, set: {\"\": 1}}]}]\n",
-    ),
-    ("set", "=..=[*"),
-    ("set", "grid.=<<"),
-];
-
-/// A valid input, changed in one to four places.
-fn mutated(rng: &mut Rng, seeds: &[&str]) -> String {
-    let mut text: Vec<char> = seeds[rng.below(seeds.len())].chars().collect();
-    for _ in 0..1 + rng.below(4) {
-        let at = rng.below(text.len() + 1);
-        let end = (at + rng.below(12)).min(text.len());
-        match rng.below(8) {
-            0 => drop(text.drain(at..end)),
-            1 => text.splice(at..at, PIECES[rng.below(PIECES.len())].chars()).for_each(drop),
-            2 => text.splice(at..end, PIECES[rng.below(PIECES.len())].chars()).for_each(drop),
-            3 => {
-                let piece: Vec<char> = text[at..end].to_vec();
-                text.splice(at..at, piece).for_each(drop);
-            }
-            4 => text.truncate(at),
-            5 => {
-                // A piece of another input.
-                let other: Vec<char> = seeds[rng.below(seeds.len())].chars().collect();
-                let from = rng.below(other.len());
-                let to = (from + rng.below(40)).min(other.len());
-                text.splice(at..at, other[from..to].iter().copied()).for_each(drop);
-            }
-            6 => {
-                let many = ["[", "{a: ", "(", "*", "9", "a.", "- ", "  "][rng.below(8)].repeat(1 + rng.below(200));
-                text.splice(at..at, many.chars()).for_each(drop);
-            }
-            _ => {
-                // A word moved elsewhere.
-                let piece: Vec<char> = text.drain(at..end).collect();
-                let to = rng.below(text.len() + 1);
-                text.splice(to..to, piece).for_each(drop);
-            }
-        }
-    }
-    text.into_iter().collect()
-}
-
 /// An error has to be short, whatever the input.
 #[track_caller]
 fn short(error: impl std::fmt::Display, input: &str) {
@@ -228,22 +169,19 @@ fn short(error: impl std::fmt::Display, input: &str) {
     );
 }
 
-/// Tries the inputs that were found, then so many new ones.
-fn try_all(what: &str, seeds: &[&str], times: usize, attempt: impl Fn(&str)) {
-    FOUND.iter().filter(|(of, _)| *of == what).for_each(|(_, text)| attempt(text));
-    seeds.iter().for_each(|text| attempt(text));
-    let mut rng = Rng::new(SEED, &format!("test/mutations/{what}"));
-    (0..times).for_each(|_| attempt(&mutated(&mut rng, seeds)));
+/// Attacks a parser of text with these inputs, changed; says how many of them it took.
+fn try_all(name: &str, good: &[&str], times: usize, mut attempt: impl FnMut(&str) -> bool) -> usize {
+    let good: Vec<Vec<u8>> = good.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let target = Target { name, good: &good, words: &PIECES, times };
+    target.attack(|bytes| std::str::from_utf8(bytes).is_ok_and(&mut attempt)).taken
 }
 
 fn layers(text: &str) -> Result<Layers, Problem> {
     Ok(Layers::new(vec![Document::parse(Path::new("file.yaml"), text)?]))
 }
 
-fn told<T>(result: Result<T, Problem>, input: &str) {
-    if let Err(problem) = result {
-        short(problem, input);
-    }
+fn told<T>(result: Result<T, impl std::fmt::Display>, input: &str) -> bool {
+    result.inspect_err(|problem| short(problem, input)).is_ok()
 }
 
 #[test]
@@ -272,7 +210,7 @@ fn experiments() {
             unmute::experiment::grid::cells(&config, &layers, &streams)?;
             Ok(())
         };
-        told(whole(), text);
+        told(whole(), text)
     };
     try_all("experiment", &[EXPERIMENT], 1500, attempt);
 }
@@ -300,28 +238,53 @@ fn settings() {
             unmute::experiment::grid::cells(&config, &layers, &[])?;
             Ok(())
         };
-        told(whole(), text);
+        told(whole(), text)
     };
     try_all("set", &SETS, 1500, attempt);
 }
 
 #[test]
 fn fusions_conditions_and_published_values() {
-    try_all("fusion", &FUSIONS, 3000, |text| {
-        if let Err(error) = Fusion::parse(text) {
-            short(error, text);
-        }
-    });
+    try_all("fusion", &FUSIONS[..5], 3000, |text| told(Fusion::parse(text), text));
     let names = Names::new(vec!["top1".into(), "r2/silent".into()]);
-    try_all("condition", &CONDITIONS, 3000, |text| {
-        if let Err(error) = Filter::parse(text, &names) {
-            short(error, text);
-        }
-    });
+    try_all("condition", &CONDITIONS, 3000, |text| told(Filter::parse(text, &names), text));
     try_all("published", &PUBLISHED, 3000, |text| {
-        if let Some(p) = Published::parse(text) {
-            let again = Published::parse(&p.to_string());
-            assert!(p.value.is_finite() && again == Some(p.clone()), "{text:?}: {p:?} {again:?}");
+        let Some(p) = Published::parse(text) else { return false };
+        let again = Published::parse(&p.to_string());
+        assert!(p.value.is_finite() && again == Some(p.clone()), "{text:?}: {p:?} {again:?}");
+        true
+    });
+}
+
+/// Bytes of a store changed here and there: whatever is asked of it is answered or refused, and never a panic.
+#[test]
+fn bytes_of_a_store() {
+    let tiny = crate::support::call::Place::tiny(2);
+    tiny.train("runs.db");
+    let path = tiny.path("mutated.db");
+    let good = [std::fs::read(tiny.path("runs.db")).unwrap()];
+    let words = ["generator", "done", "\0\0\0\0\0\0\0\0", "SQLite format 3\0", "CREATE TABLE", "\u{d}\0\0\0\u{1}"];
+    let target = Target { name: "store", good: &good, words: &words, times: 150 };
+    target.attack(|bytes| {
+        for end in ["-wal", "-shm", "-journal"] {
+            let _ = std::fs::remove_file(tiny.path(&format!("mutated.db{end}")));
         }
+        std::fs::write(&path, bytes).unwrap();
+        let store = match Store::open_to_read(&path) {
+            Ok(store) => store,
+            Err(error) => {
+                short(error, "a store");
+                return false;
+            }
+        };
+        let _ = (store.variants(), store.latest_experiment("tiny"), store.all_weights());
+        let whole = store.check().is_ok_and(|check| check.damage.is_empty());
+        for run in store.runs().into_iter().flatten() {
+            let _ = (store.curve(&run.id), store.bank(&run.id), store.events(&run.id), store.weights(&run.id));
+            for what in store.score_kinds(&run.id).into_iter().flatten() {
+                let _ = store.scores(&run.id, &what);
+            }
+        }
+        whole
     });
 }

@@ -30,7 +30,7 @@ pub struct Cli {
 pub(super) enum Command {
     /// Show the cells of an experiment: what is done, what would run and why, and how long it may take
     #[command(after_help = "Examples:\n  unmute plan experiments/corsmal --dataset data/corsmal
-  unmute plan experiments/corsmal --dataset data/corsmal --json | jq -r '.runs[] | select(.state != \"done\") | .id'
+  unmute plan experiments/corsmal --dataset data/corsmal --json > plan.json
 
 With --json every run is listed with its id, for `unmute run --only`, what it needs (the bank that it is scored with) and what it
 costs in operations, which is the same on every machine.
@@ -54,7 +54,7 @@ itself, before it starts; `unmute plan` shows what each needs.")]
     /// List runs, the newest first
     #[command(after_help = "Examples:
   unmute ls --where 'generator=lstm and top1>30' --sort -top1
-  unmute ls --where 'state=failed or (train.lr>=0.01 and seed!=0)' --columns id,key,seed,train.lr,top1,error
+  unmute ls --where 'state=failed or (train.lr>=0.01 and seed!=0)' --columns id,key,seed,top1,error
   unmute ls --sort -r2/silent --limit 10 --json
 
 Conditions are NAME OPERATOR VALUE, joined by and, or and parentheses. Operators: = != < <= > >= and ~ (contains).
@@ -71,7 +71,8 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
-  unmute query --csv \"SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1'\"
+  unmute query --csv \\
+    \"SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1'\"
 
 docs/schema.md, or `unmute export schema store`, describes the tables.")]
     Query(QueryArgs),
@@ -99,7 +100,8 @@ Exit code 3 when a claim fails. On our results a comparison is decided where its
     #[command(after_help = "Examples:
   unmute generate 3fa9c1 --dataset data/new --out features/new
   unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --split val --out features/val
-  unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --as-dataset --out data/corsmal-filled
+  unmute generate --cell vggish/lstm/l2/with --dataset data/corsmal --as-dataset \\
+    --out data/corsmal-filled
 
 The best seed of a cell is the one with the highest top-1 on val (or what fusion.select_on says). Which runs' weights stay
 is train.keep: best (of each cell), all or none.")]
@@ -126,11 +128,11 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
     Export(ExportArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:
-  unmute verify                                                        (the file: integrity, hashes, completeness)
-  unmute verify experiments/icassp2019 --dataset data/mini --sample 2  (and trains two of its runs again)
-  unmute verify 3fa9c1 --dataset data/mini                             (and trains this run again)
-  unmute verify 3fa9c1 --dataset data/mini --engine dfdx               (with dfdx's own operations)
-  unmute verify 3fa9c1 --dataset data/mini --keep-weights              (and keeps what it trained)
+  unmute verify                                            (the file: its integrity and hashes)
+  unmute verify experiments/icassp2019 --dataset data/mini  (and trains two of its runs again)
+  unmute verify 3fa9c1 --dataset data/mini                 (and trains this run again)
+  unmute verify 3fa9c1 --dataset data/mini --engine dfdx   (with dfdx's own operations)
+  unmute verify 3fa9c1 --dataset data/mini --keep-weights  (and keeps what it trained)
 
 Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
     Verify(VerifyArgs),
@@ -363,6 +365,10 @@ pub(super) struct ExportArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum ExportWhat {
     /// The computed tables, published values beside ours
+    #[command(after_help = "Examples:
+  unmute export tables experiments/corsmal --format csv > tables.csv
+  unmute export tables corsmal --db runs.db --format latex --wide
+  unmute export tables corsmal --dataset corsmal --seeds 0")]
     Tables {
         /// The experiment's folder, or its name in the store
         experiment: PathBuf,
@@ -378,14 +384,21 @@ pub(super) enum ExportWhat {
         pick: PickArgs,
     },
     /// One row a run: its parts, its numbers, and all keys that it depends on
+    #[command(after_help = "Example:\n  unmute export runs --where 'kind=generator and state=done' > runs.csv")]
     Runs(RunsArgs),
     /// One row a val clip and finished run: label, most probable classes, whether it sounds
+    #[command(after_help = "Example:\n  unmute export predictions corsmal --top 3 > predictions.csv")]
     Predictions(PredictionsArgs),
     /// A run's weights for PyTorch, NumPy or ONNX Runtime, scales included
+    #[command(after_help = "Example:\n  unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors")]
     Weights(WeightsArgs),
     /// A copy of the store in one file
+    #[command(after_help = "Example:\n  unmute export store for-colleagues.db --with-weights")]
     Store(StoreCopyArgs),
     /// JSON Schema of a YAML file, for editors; or what the tables of the store hold, in Markdown
+    #[command(
+        after_help = "Examples:\n  unmute export schema experiment > experiment.json\n  unmute export schema store"
+    )]
     Schema {
         /// experiment, tables, claims, ledger or store
         kind: String,
@@ -448,6 +461,9 @@ pub(super) struct DataArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum DataWhat {
     /// Make a synthetic data set; same seed, same bytes
+    #[command(after_help = "Examples:
+  unmute data synth data/mini --preset mini
+  unmute data synth made --train 60 --val 40 --seed 1")]
     Synth {
         /// The new folder
         dst: PathBuf,
@@ -474,6 +490,7 @@ pub(super) enum DataWhat {
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
     /// Count clips and classes, sounded and silent; list streams and widths
+    #[command(after_help = "Example:\n  unmute data stats data/mine --json")]
     Stats {
         /// The data set's folder
         dir: PathBuf,

@@ -3,17 +3,23 @@
 use super::predict::ranked;
 use super::use_args::{PredictionsArgs, RowsFormat};
 use super::{Exit, Failure, open, print, print_json};
+use crate::report::format::spreadsheet_safe as safe;
 use serde_json::{Value, json};
 
 pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
     let store = open::store(&args.db.db)?;
-    let record = open::recorded(&store, &args.experiment, &args.pick.pick())?.record;
+    let recorded = open::recorded(&store, &args.experiment, &args.pick.pick())?;
+    recorded.tell();
+    // A file of runs that depart from their declaration says so itself: the note on stderr does not travel with it.
+    let notes = recorded.departures.sentences().join(" ");
+    let record = recorded.record;
     let classes = store.dataset(record.dataset_id)?.manifest.classes;
     let k = args.top.min(classes.len());
     let mut csv = csv::Writer::from_writer(Vec::new());
     let mut head: Vec<String> =
         ["run", "cell", "seed", "scored", "clip", "label", "sounded", "right", "p_label"].map(String::from).into();
     head.extend((1..=k).flat_map(|i| [format!("top{i}"), format!("p{i}")]));
+    head.extend((!notes.is_empty()).then(|| "notes".to_string()));
     csv.write_record(&head)?;
     let (mut rows, mut seen) = (Vec::new(), std::collections::HashSet::new());
     for cell in &record.cells {
@@ -34,20 +40,27 @@ pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
                         RowsFormat::Csv => {
                             let seed = run.seed.map(|s| s.to_string()).unwrap_or_default();
                             let p = if best.is_empty() { String::new() } else { row[label].to_string() };
-                            let mut fields = vec![run.id.clone(), run.key.clone(), seed, what.clone(), clip.clone()];
-                            fields.extend([classes[label].clone(), val.sounded[i].to_string(), right.to_string(), p]);
-                            fields.extend(best.iter().flat_map(|&c| [classes[c].clone(), row[c].to_string()]));
+                            let mut fields = vec![run.id.clone(), safe(&run.key), seed, safe(&what), safe(clip)];
+                            fields.extend([safe(&classes[label]), val.sounded[i].to_string(), right.to_string(), p]);
+                            fields.extend(best.iter().flat_map(|&c| [safe(&classes[c]), row[c].to_string()]));
                             fields.resize(head.len(), String::new());
+                            if let Some(last) = fields.last_mut().filter(|_| !notes.is_empty()) {
+                                *last = safe(&notes);
+                            }
                             csv.write_record(&fields)?;
                         }
                         RowsFormat::Json => {
                             let top: Vec<Value> =
                                 best.iter().map(|&c| json!({ "class": classes[c], "p": row[c] })).collect();
                             let p = if best.is_empty() { Value::Null } else { json!(row[label]) };
-                            rows.push(json!({
+                            let mut record = json!({
                                 "run": run.id, "cell": run.key, "seed": run.seed, "scored": what, "clip": clip,
                                 "label": classes[label], "sounded": val.sounded[i], "right": right, "p_label": p, "top": top,
-                            }));
+                            });
+                            if !notes.is_empty() {
+                                record["notes"] = notes.as_str().into();
+                            }
+                            rows.push(record);
                         }
                     }
                 }

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 /// Shown below the help.
 pub(super) const EXAMPLES: &str = "Examples:
   unmute extract VIDEOS features --net rgb=tsn-bninception:rgb.onnx --net vggish=vggish:vggish.onnx
-  unmute extract VIDEOS features --net rgb=imagenet,mean=127,std=128:effnet.onnx --net yamnet=yamnet:yamnet.onnx --import data/mine
+  unmute extract VIDEOS features --net rgb=imagenet,mean=127,std=128:effnet.onnx \\
+    --net yamnet=yamnet:yamnet.onnx --import data/mine
   unmute extract VIDEOS features --net aenet=aenet:aenet.onnx --aenet-stats gmean.npy,gstd.npy
-  unmute extract VIDEOS features --net rgb=tsn-bninception:tsn.onnx#global_pool --scores rgb=fc --classes classes.txt
-  unmute extract flow VIDEOS flow && unmute extract VIDEOS features --flow flow --net flow=tsn-bninception,by=folder:flow.onnx
+  unmute extract VIDEOS features --net rgb=tsn-bninception:tsn.onnx#global_pool \\
+    --scores rgb=fc --classes classes.txt
+  unmute extract flow VIDEOS flow && \\
+    unmute extract VIDEOS features --flow flow --net flow=tsn-bninception,by=folder:flow.onnx
 
 VIDEOS holds train/LABEL/FILE and val/LABEL/FILE; of other folders labels and splits are filled in later, in features/clips.csv.
 

@@ -50,10 +50,14 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<Exit, Failure> {
     let features = generator.generate(&footage, &clips, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let made = Made { run: &run, weights: &weights, audio: &generator.audio, clips: &clips, features: &features };
-    used::write_folder(&args.out, |part| match (args.as_dataset, args.format) {
-        (true, _) => made.data_set(&footage, part),
-        (false, FeatureFormat::Npy) => made.npy(&footage, part),
-        (false, FeatureFormat::Safetensors) => made.safetensors(&footage, part),
+    used::write_folder(&args.out, |part| {
+        match (args.as_dataset, args.format) {
+            (true, _) => made.data_set(&footage, part)?,
+            (false, FeatureFormat::Npy) => made.npy(&footage, part)?,
+            (false, FeatureFormat::Safetensors) => made.safetensors(&footage, part)?,
+        }
+        // A file that was cut short reads as zeros; only now is it known that none was.
+        Ok(footage.check_unchanged()?)
     })?;
     let (n, out) = (clips.len(), args.out.display());
     say(&format!(

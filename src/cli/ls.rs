@@ -139,7 +139,9 @@ pub(super) fn status(args: &StoreArgs) -> Result<Exit, Failure> {
     for (name, counts) in &by_experiment {
         out += &format!("  {name}: {}\n", words(counts));
         let own: Vec<&Variant> = variants.iter().filter(|v| v.experiment == *name).collect();
-        for variant in own.iter().filter(|_| own.len() > 1) {
+        // One that was run as it is declared needs no word.
+        let plain = |v: &Variant| v.sets.is_empty() && v.declared.as_ref().is_none_or(|d| *d == v.seeds);
+        for variant in own.iter().filter(|v| own.len() > 1 || !plain(v)) {
             out += &format!("    variant {}: {}\n", variant.describe(), words(&variant.runs));
         }
     }

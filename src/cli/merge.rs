@@ -3,6 +3,7 @@
 use super::args::MergeArgs;
 use super::progress::say;
 use super::{Exit, Failure, open, print_json, print_text};
+use crate::runs::weights::{self, Looked};
 use crate::store::{Merged, Store};
 use std::path::{Path, PathBuf};
 
@@ -87,11 +88,15 @@ pub(super) fn take(store: &Store, others: &[Other]) -> Result<Taken, Failure> {
             Err(error) => return Err(error.into()),
         };
         taken.whole &= merged.conflicts.is_empty() && merged.damaged.is_empty() && merged.refused_rows.is_empty();
-        let (weights, lost) = crate::runs::weights::take_over(store, &other.path)?;
-        if weights + lost > 0 {
+        let Looked { whole, lost, damaged } = weights::take_over(store, &other.path)?;
+        if whole + lost > 0 {
             let missing = if lost > 0 { format!("; {lost} are not beside it any more") } else { String::new() };
-            say(&format!("{}: weights of {weights} runs taken over{missing}", other.path.display()));
+            say(&format!("{}: weights of {whole} runs taken over{missing}", other.path.display()));
         }
+        for (run, why) in &damaged {
+            say(&format!("{}: DAMAGED (not taken): weights of run {}: {why}", other.path.display(), open::short(run)));
+        }
+        taken.whole &= damaged.is_empty();
         taken.merged.push(merged);
     }
     Ok(taken)

@@ -8,16 +8,17 @@ use crate::device::Device;
 use crate::experiment::Part;
 use crate::experiment::config::{Fusion as FusionConfig, Sounded};
 use crate::experiment::fusion_expr::{Choice, Fusion, Term};
-use crate::experiment::grid::AXES;
+use crate::report::format::spreadsheet_safe;
+use crate::report::scores::Results;
 use crate::runs::footage::Footage;
-use crate::runs::merit;
 use crate::runs::trained::{self, TrainedGenerator};
 use crate::runs::weights;
 use crate::score::Scores;
-use crate::score::fusion::{fill, fuse};
+use crate::score::fusion::{counts, fill, fuse};
 use crate::score::metrics::top_k;
-use crate::store::{CellRecord, ExperimentRecord, Pick, RunRecord, Store};
+use crate::store::{ExperimentRecord, Pick, RunRecord, Store};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 pub(super) fn predict(args: &PredictArgs) -> Result<Exit, Failure> {
@@ -55,7 +56,14 @@ pub(super) fn predict(args: &PredictArgs) -> Result<Exit, Failure> {
         votes.push((scores, voters.settings.weights.get(&name).copied().unwrap_or(1.0)));
     }
     let summands: Vec<(&Scores, f64)> = votes.iter().map(|(scores, weight)| (scores, *weight)).collect();
+    if !summands.iter().any(|(_, weight)| counts(*weight)) {
+        return Err(Failure::usage(
+            "every part that votes has the weight 0 in fusion.weights, so that nothing is said of any clip\n  next: run the experiment with other weights, or give runs of another one",
+        ));
+    }
     let fused = fuse(&summands);
+    // A file that was cut short reads as zeros; only now is it known that none was.
+    footage.check_unchanged()?;
     tell_accuracy(&footage, &clips, &classes, &fused);
     let predictions =
         Predictions { footage: &footage, clips: &clips, classes: &classes, scores: &fused, top: args.top };
@@ -97,7 +105,9 @@ fn voters(store: &Store, args: &PredictArgs) -> Result<Voters, Failure> {
     if !is_experiment {
         return of_runs(store, args);
     }
-    let record = open::recorded(store, Path::new(only), &Pick::default())?.record;
+    let recorded = open::recorded(store, Path::new(only), &Pick::default())?;
+    recorded.tell();
+    let record = recorded.record;
     let Some(terms) = &args.fuse else {
         return Err(Failure::usage(format!(
             "{only}: an experiment has many runs\n  next: say which vote, such as --fuse 'rgb+flow+vggish(lstm)'"
@@ -193,32 +203,20 @@ fn of_term(
         }
     }
     let select_on = record.config.fusion.select_on;
-    // Of further axes, the first values, as in tables.
-    let first = |cell: &&CellRecord| {
-        let mut axes = record.config.grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str()));
-        axes.all(|(axis, values)| cell.overrides.get(axis).is_none_or(|v| Some(v) == values.first()))
-    };
-    let cells: Vec<&CellRecord> = record.cells.iter().filter(first).filter(|c| fits(&c.part, term)).collect();
-    let mut best: Option<(f64, &CellRecord)> = None;
-    for cell in &cells {
-        let Some(fingerprint) = &cell.fingerprint else { continue };
-        let runs = store.runs_of_cell(fingerprint, true)?;
-        let mean = runs.iter().map(|r| merit(select_on, &r.values)).sum::<f64>() / runs.len().max(1) as f64;
-        if !runs.is_empty() && best.is_none_or(|(value, _)| mean > value) {
-            best = Some((mean, cell));
-        }
-    }
-    let Some((_, cell)) = best else {
-        let mut known: Vec<String> = record.cells.iter().map(|c| c.part.key()).collect();
-        known.dedup();
-        let why = if cells.is_empty() { "is no cell of its grid" } else { "is not run yet" };
-        return Err(Failure::usage(format!(
-            "experiment {}: {} {why}{}\n  next: `unmute ls` lists finished runs",
-            record.name,
-            term.name,
-            if cells.is_empty() { crate::suggest::nearest(&term.name, &known) } else { String::new() }
-        )));
-    };
+    let results = Results::new(store, record)?;
+    let cell = results.cell_of(term)?.map_err(|why| {
+        let known: BTreeSet<String> = record.cells.iter().map(|c| c.part.key()).collect();
+        let known: Vec<String> = known.into_iter().collect();
+        let hint = if record.cells.iter().any(|c| fits(&c.part, term)) {
+            String::new()
+        } else {
+            crate::suggest::nearest(&term.name, &known)
+        };
+        Failure::usage(format!(
+            "experiment {}: {}: {why}{hint}\n  next: `unmute ls` lists finished runs",
+            record.name, term.name
+        ))
+    })?;
     let fingerprint = cell.fingerprint.as_deref().unwrap_or_default();
     let seeded = cell.part.seeded(&store.dataset(record.dataset_id)?.manifest);
     match seed.filter(|_| seeded) {
@@ -329,11 +327,13 @@ impl Predictions<'_> {
         for (i, &clip) in self.clips.iter().enumerate() {
             let c = &self.footage.clips[clip];
             let row = &p[i * self.classes.len()..][..self.classes.len()];
-            let text = |t: &Option<String>| t.clone().unwrap_or_default();
-            let mut record = vec![c.name.clone(), text(&c.label), text(&c.split), c.sounded.to_string()];
+            let text = |t: &Option<String>| spreadsheet_safe(t.as_deref().unwrap_or_default());
+            let mut record = vec![spreadsheet_safe(&c.name), text(&c.label), text(&c.split), c.sounded.to_string()];
             let best = ranked(self.scores, i, k);
             let scored = !best.is_empty();
-            record.extend(best.iter().flat_map(|&class| [self.classes[class].clone(), row[class].to_string()]));
+            record.extend(
+                best.iter().flat_map(|&class| [spreadsheet_safe(&self.classes[class]), row[class].to_string()]),
+            );
             record.resize(4 + 2 * k, String::new());
             record.extend(row.iter().map(|p| if scored { p.to_string() } else { String::new() }));
             out.write_record(&record)?;

@@ -38,6 +38,11 @@ pub(super) struct PickArgs {
 
 impl PickArgs {
     pub(super) fn pick(&self) -> Pick {
-        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds: self.seeds.clone() }
+        let mut seeds = self.seeds.clone();
+        if let Some(seeds) = &mut seeds {
+            let mut seen = std::collections::HashSet::new();
+            seeds.retain(|seed| seen.insert(*seed));
+        }
+        Pick { variant: self.variant.clone(), dataset: self.dataset.clone(), seeds }
     }
 }

@@ -45,7 +45,11 @@ pub(super) fn best_of_cell(
 /// The run of a cell by its key, in an experiment or in the one that was run last and has it.
 pub(super) fn of_key(store: &Store, key: &str, experiment: Option<&Path>) -> Result<RunRecord, Failure> {
     let experiments = match experiment {
-        Some(what) => vec![open::recorded(store, what, &Pick::default())?.record],
+        Some(what) => {
+            let recorded = open::recorded(store, what, &Pick::default())?;
+            recorded.tell();
+            vec![recorded.record]
+        }
         None => store.experiments()?,
     };
     for record in &experiments {
@@ -82,8 +86,12 @@ pub(super) fn finished(run: RunRecord) -> Result<RunRecord, Failure> {
 /// The clips; on the data set that a run was trained on, with the silence of its experiment.
 pub(super) fn footage(store: &Store, dir: &Path, run: &RunRecord) -> Result<Footage, Failure> {
     let mut footage = Footage::open(dir)?;
+    footage.notes.iter().for_each(|note| say(&format!("note: {note}")));
     let view = store.view(run.view_id)?;
     let own = store.dataset(view.dataset_id)?.fingerprint;
+    if let Some(dataset) = footage.dataset.as_ref().filter(|d| d.fingerprint != own) {
+        tell_variants_on(store, run, &dataset.fingerprint)?;
+    }
     if let (Some(dataset), Some(missing)) = (&footage.dataset, &view.missing)
         && dataset.fingerprint == own
     {
@@ -94,6 +102,19 @@ pub(super) fn footage(store: &Store, dir: &Path, run: &RunRecord) -> Result<Foot
         ));
     }
     Ok(footage)
+}
+
+/// Says so where a run is of another data set than the clips, and its experiment was run on theirs too.
+fn tell_variants_on(store: &Store, run: &RunRecord, data: &str) -> Result<(), Failure> {
+    let names: Vec<String> = store.experiments_with(&run.cell)?.into_iter().map(|(name, ..)| name).collect();
+    let variants = store.variants()?;
+    if let Some(other) = variants.iter().find(|v| v.data == data && names.contains(&v.experiment)) {
+        say(&format!(
+            "note: {} was trained on another data set than this one; variant {} of {} was run on this one: give its runs by their ids to use them (`unmute ls`)",
+            run.key, other.number, other.experiment
+        ));
+    }
+    Ok(())
 }
 
 /// The clips of a split, or all.

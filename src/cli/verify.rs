@@ -8,9 +8,10 @@ use crate::experiment::config::{Engine, Keep};
 use crate::report::format::number;
 use crate::runs::engines::EngineDifference;
 use crate::runs::verify::{self, Verified};
+use crate::runs::weights;
 use crate::runs::why;
 use crate::runs::{Event, Options};
-use crate::store::{Check, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
+use crate::store::{Check, Damage, Error, ExperimentRecord, Pick, RunRecord, Selection, State, Store, Values};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,20 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
         other => open::told(other?),
     };
     let spinner = spinner(&format!("checking {}", store.path().display()));
-    let check = store.check()?;
+    let mut check = store.check()?;
+    let weights = weights::check(&store)?;
+    for (run, why) in weights.damaged {
+        let name = store.run(&run)?.map(|r| name(&r));
+        let what = if name.is_some() { format!("its weights: {why}") } else { format!("weights of run {run}: {why}") };
+        check.damage.push(Damage { run: Some(run), name, what });
+    }
     drop(spinner);
+    if weights.lost > 0 {
+        say(&format!(
+            "note: the weights of {} are not beside the store, and were not looked at",
+            count(weights.lost, "run")
+        ));
+    }
     if !args.store.json {
         print_text(&describe_file(&store, &check))?;
     }

@@ -59,7 +59,14 @@ pub(super) fn contents<'a>(parts: &Parts<'a>, staged: Option<&Staged>) -> Result
             staged.read(features, &file, seen)?;
             seen.clone()
         } else {
-            in_range(parts, features, what)?;
+            let clip_of = |row: usize| match what {
+                What::Audio => parts.audio_row.iter().position(|r| *r == Some(row)),
+                What::Stream | What::Scores => Some(row),
+            };
+            in_range(features, |row| clip_of(row).map(|i| parts.clips[i].name.clone()))?;
+            if what == What::Scores {
+                all_probabilities(features, parts.clips)?;
+            }
             let hash = hash(features);
             if features.identity_now()? != Some(identity) {
                 return Err(Error::Changed { path: features.path().into(), what: "changed" });
@@ -112,12 +119,12 @@ pub fn fingerprint(hashes: &[(String, String)]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn in_range(parts: &Parts, features: &Features, what: What) -> Result<(), Error> {
+/// Fails at the first number of a file that is not finite or out of range; `clip_of` names the clip of a row.
+pub(super) fn in_range(features: &Features, clip_of: impl Fn(usize) -> Option<String>) -> Result<(), Error> {
     let survey = features.survey();
     let path = features.path().to_path_buf();
     if let Some((row, place, value)) = survey.refused {
-        let clip = if what == What::Audio { parts.audio_row.iter().position(|r| *r == Some(row)) } else { Some(row) };
-        let clip = clip.map_or_else(String::new, |i| parts.clips[i].name.clone());
+        let clip = clip_of(row).unwrap_or_default();
         return Err(match value.is_finite() {
             true => Error::TooLarge { path, clip, row, place, value },
             false => Error::NotFinite { path, clip, row, place, value },
@@ -126,15 +133,18 @@ fn in_range(parts: &Parts, features: &Features, what: What) -> Result<(), Error>
     if survey.largest > 0.0 && survey.largest < SMALLEST {
         return Err(Error::TooSmall { path, largest: survey.largest });
     }
-    if what == What::Scores {
-        let mut row = vec![0.0; features.row_len()];
-        for i in 0..features.rows() {
-            features.read_row(i, &mut row);
-            probabilities(&row).map_err(|wrong| Error::Feature {
-                path: path.clone(),
-                message: format!("clip {:?} (row {i}): {wrong}", parts.clips[i].name),
-            })?;
-        }
+    Ok(())
+}
+
+/// Fails at the first clip whose numbers are no class probabilities.
+fn all_probabilities(features: &Features, clips: &[Clip]) -> Result<(), Error> {
+    let mut row = vec![0.0; features.row_len()];
+    for (i, clip) in clips.iter().enumerate() {
+        features.read_row(i, &mut row);
+        probabilities(&row).map_err(|wrong| Error::Feature {
+            path: features.path().into(),
+            message: format!("clip {:?} (row {i}): {wrong}", clip.name),
+        })?;
     }
     Ok(())
 }

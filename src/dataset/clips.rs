@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::manifest::plain_text;
+use crate::csv_lines::{self, Header, Wrong};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -97,91 +98,101 @@ pub(super) fn read_rows(path: &Path) -> Result<Rows, Error> {
 }
 
 pub(super) fn parse_rows(path: &Path, text: String) -> Result<Rows, Error> {
-    let bad = |line: u64, message: String| Error::Clips { path: path.into(), line, message };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|e| bad(1, e.to_string()))?.clone();
-    let found = || header.iter().collect::<Vec<_>>().join(",");
-    for name in COLUMNS {
-        if header.iter().filter(|h| *h == name).count() > 1 {
-            return Err(bad(1, format!("column {name:?} stands twice (found: {}); which one counts?", found())));
-        }
-        let alike = header.iter().find(|h| *h != name && same_but_for_style(h, name));
-        if let Some(alike) = alike
-            && !header.iter().any(|h| h == name)
-        {
-            return Err(bad(1, format!("column {alike:?} should be called {name:?}")));
-        }
-    }
-    let column = |name: &str| header.iter().position(|h| h == name);
-    let need = |name: &str| {
-        column(name).ok_or_else(|| {
-            let other = [";", "\t"].into_iter().find(|s| header.len() == 1 && header[0].contains(s));
-            let hint = other.map_or_else(String::new, |s| {
-                format!("\n  next: fields seem to be separated by {s:?}; save the file with commas")
-            });
-            bad(1, format!("no column {name:?} (found: {}); expected clip,label,split,has_audio{hint}", found()))
-        })
-    };
-    let (clip, label, split) = (need("clip")?, need("label")?, need("split")?);
-    let has_audio = column("has_audio");
-    let unused_columns = header.iter().filter(|h| !COLUMNS.contains(h)).map(str::to_string).collect();
-    let mut rows = Vec::new();
     let mut seen: HashMap<String, u64> = HashMap::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| {
-            let line = e.position().map_or(0, |p| p.line());
-            bad(line, e.to_string())
-        })?;
-        let line = record.position().map_or(0, |p| p.line());
-        if let Some((at, field)) = record.iter().enumerate().find(|(_, f)| f.contains(['\n', '\r'])) {
-            let start: String = field.chars().take_while(|c| !c.is_control()).take(40).collect();
-            let more = 1 + field.matches('\n').count();
-            return Err(bad(
-                line,
-                format!(
-                    "a quote opens in column {:?} ({start:?}...) and closes {more} lines further on, so that these lines would be one clip's\n  next: close the quote, or take the line break out of the field",
-                    header.get(at).unwrap_or_default()
-                ),
-            ));
-        }
+    let begin = |header: &Header| {
+        let need = |name| header.need(name, "clip,label,split,has_audio");
+        let columns = (need("clip")?, need("label")?, need("split")?, header.column("has_audio"));
+        Ok((columns, header.others(&COLUMNS), Vec::new()))
+    };
+    let read = csv_lines::read(&text, &COLUMNS, begin, |((clip, label, split, has_audio), _, rows), line, record| {
         let field = |i: usize| record.get(i).unwrap_or_default().to_string();
         let row = Row {
             line,
-            clip: field(clip),
-            label: field(label),
-            split: Split::parse(&field(split)).ok_or_else(|| {
-                bad(line, format!("split {:?} should be train or val (or test, where there is one)", field(split)))
+            clip: field(*clip),
+            label: field(*label),
+            split: Split::parse(&field(*split)).ok_or_else(|| {
+                (line, format!("split {:?} should be train or val (or test, where there is one)", field(*split)))
             })?,
-            has_audio: match has_audio.map(field) {
-                None => None,
-                Some(text) => Some(
-                    parse_bool(&text)
-                        .ok_or_else(|| bad(line, format!("has_audio {text:?} should be true or false")))?,
-                ),
-            },
+            has_audio: has_audio.map(|i| sounds(line, &field(i))).transpose()?,
         };
-        if row.clip.is_empty() {
-            return Err(bad(line, "the clip has no name".into()));
-        }
         if row.label.is_empty() {
-            return Err(bad(line, format!("clip {:?} has no label", row.clip)));
+            return Err((line, format!("clip {:?} has no label", row.clip)));
         }
-        plain_text("clip", &row.clip).and_then(|()| plain_text("label", &row.label)).map_err(|m| bad(line, m))?;
-        if let Some(first) = seen.insert(row.clip.clone(), line) {
-            return Err(bad(line, format!("clip {:?} stands twice, first on line {first}", row.clip)));
-        }
+        name_once(&mut seen, line, &row.clip)?;
+        plain_text("label", &row.label).map_err(|message| (line, message))?;
         rows.push(row);
-    }
+        Ok(())
+    });
+    let (_, unused_columns, rows) = read.map_err(told(path))?;
     if rows.is_empty() {
-        return Err(bad(1, "no clips; one line for each clip should follow the header".into()));
+        return Err(told(path)(none()));
     }
     Ok(Rows { rows, unused_columns, text })
 }
 
-/// `Has-Audio` and `has_audio`.
-fn same_but_for_style(a: &str, b: &str) -> bool {
-    let plain = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
-    plain(a) == plain(b)
+/// A complaint of [`csv_lines`] with its file.
+fn told(path: &Path) -> impl Fn(Wrong) -> Error {
+    move |(line, message)| Error::Clips { path: path.into(), line, message }
+}
+
+fn none() -> Wrong {
+    (1, "no clips; one line for each clip should follow the header".into())
+}
+
+fn sounds(line: u64, text: &str) -> Result<bool, Wrong> {
+    parse_bool(text).ok_or_else(|| (line, format!("has_audio {text:?} should be true or false")))
+}
+
+/// A clip has a name of one line, and no other has the same.
+fn name_once(seen: &mut HashMap<String, u64>, line: u64, name: &str) -> Result<(), Wrong> {
+    if name.is_empty() {
+        return Err((line, "the clip has no name".into()));
+    }
+    plain_text("clip", name).map_err(|message| (line, message))?;
+    match seen.insert(name.into(), line) {
+        Some(first) => Err((line, format!("clip {name:?} stands twice, first on line {first}"))),
+        None => Ok(()),
+    }
+}
+
+/// A line of which all but the name may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlabelled {
+    /// The clip's name.
+    pub name: String,
+    /// Its class, if anybody knows it.
+    pub label: Option<String>,
+    /// `train`, `val` or `test`, or what else somebody calls it.
+    pub split: Option<String>,
+    /// Whether the data set holds audio features of this clip.
+    pub has_audio: bool,
+}
+
+/// Reads a `clips.csv` of which only the column `clip` has to be there.
+pub(super) fn read_unlabelled(path: &Path) -> Result<Vec<Unlabelled>, Error> {
+    let text = files::read_text(path, LARGEST_FILE).map_err(|source| Error::Io { path: path.into(), source })?;
+    parse_unlabelled(path, &text)
+}
+
+pub(super) fn parse_unlabelled(path: &Path, text: &str) -> Result<Vec<Unlabelled>, Error> {
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    let begin = |header: &Header| {
+        let clip = header.need("clip", "clip, and label,split,has_audio where they are known")?;
+        Ok(([Some(clip), header.column("label"), header.column("split"), header.column("has_audio")], Vec::new()))
+    };
+    let read = csv_lines::read(text, &COLUMNS, begin, |(columns, clips), line, record| {
+        let field = |i: usize| columns[i].and_then(|at| record.get(at)).filter(|t| !t.is_empty()).map(str::to_string);
+        let name = field(0).unwrap_or_default();
+        name_once(&mut seen, line, &name)?;
+        let label = field(1);
+        label.iter().try_for_each(|l| plain_text("label", l)).map_err(|message| (line, message))?;
+        let split = field(2).map(|s| Split::parse(&s).map_or(s, |split| split.name().into()));
+        let has_audio = field(3).map_or(Ok(false), |text| sounds(line, &text))?;
+        clips.push(Unlabelled { name, label, split, has_audio });
+        Ok(())
+    });
+    let (_, clips) = read.map_err(told(path))?;
+    if clips.is_empty() { Err(told(path)(none())) } else { Ok(clips) }
 }
 
 /// Reads `clips.csv` of a data set and looks every label up among `classes`.
@@ -269,6 +280,29 @@ mod tests {
         assert_eq!(splits, ["train", "val", "val", "val", "test"]);
         let audio: Vec<bool> = rows.iter().filter_map(|r| r.has_audio).collect();
         assert_eq!(audio, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn of_clips_without_labels_the_name_alone_has_to_be_there() {
+        let parse = |text: &str| parse_unlabelled(Path::new("clips.csv"), text).map_err(|e| e.to_string());
+        let clips = parse("split,clip,has_audio,label\nvalidation,a,True,x\n,b,,\nholdout,c,0,\n").unwrap();
+        let shown: Vec<_> = clips.iter().map(|c| (c.split.as_deref(), c.label.as_deref(), c.has_audio)).collect();
+        assert_eq!(shown, [(Some("val"), Some("x"), true), (None, None, false), (Some("holdout"), None, false)]);
+        assert_eq!(parse("clip\na\nb\n").unwrap().len(), 2);
+        for (text, says) in [
+            ("clip,clip\na,b\n", "\"clip\" stands twice"),
+            ("clip,label,label\na,x,y\n", "\"label\" stands twice"),
+            ("Clip\na\n", "\"Clip\" should be called \"clip\""),
+            ("clip;label\na;x\n", "separated by \";\""),
+            ("clip,remark\na,\"loud\nb,\nc,\n", "closes 3 lines further on"),
+            ("clip,has_audio\na,perhaps\n", "should be true or false"),
+            ("clip\na\na\n", "stands twice, first on line 2"),
+            ("clip\na\u{1b}[2J\n", "control character"),
+            ("label\nx\n", "no column \"clip\""),
+            ("clip\n", "no clips"),
+        ] {
+            assert!(parse(text).unwrap_err().contains(says), "{text:?}: {}", parse(text).unwrap_err());
+        }
     }
 
     #[test]

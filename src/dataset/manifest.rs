@@ -74,11 +74,7 @@ impl Manifest {
 
     /// Reads and checks `DIR/dataset.yaml`.
     pub fn read(dir: &Path) -> Result<Manifest, Error> {
-        let path = dir.join(Self::FILE);
-        let text = files::read_text(&path, LARGEST_FILE).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::NotADataset { dir: dir.into() },
-            _ => Error::Io { path: path.clone(), source },
-        })?;
+        let (path, text) = text_of(dir)?;
         Manifest::parse(&text).map_err(|message| Error::Manifest { path, message })
     }
 
@@ -100,19 +96,7 @@ impl Manifest {
 
     /// Widths, names and counts make sense; says what does not.
     pub fn check(&self) -> Result<(), String> {
-        if self.frames == 0 {
-            return Err("frames is 0; a clip needs at least one".into());
-        }
-        if self.frames > MOST_FRAMES {
-            return Err(format!("frames is {}; at most {MOST_FRAMES} are possible", self.frames));
-        }
-        if self.classes.len() > MOST_CLASSES {
-            return Err(format!("{} classes; at most {MOST_CLASSES} are possible", self.classes.len()));
-        }
-        let features = self.streams.len() + self.audio.len();
-        if features > MOST_FEATURES {
-            return Err(format!("{features} streams and audio features; at most {MOST_FEATURES} are possible"));
-        }
+        check_outline(self.frames, &self.classes, &self.streams, &self.audio)?;
         if self.classes.len() < 2 {
             return Err(format!("{} class(es); recognition needs at least 2", self.classes.len()));
         }
@@ -122,42 +106,9 @@ impl Manifest {
         if self.audio.is_empty() {
             return Err("no audio feature; there would be nothing to generate".into());
         }
-        let mut seen = std::collections::HashSet::new();
-        for class in &self.classes {
-            if class.trim().is_empty() {
-                return Err("a class has an empty name".into());
-            }
-            plain_text("class", class)?;
-            if !seen.insert(class.as_str()) {
-                return Err(format!("class {class:?} is listed twice"));
-            }
-        }
-        let mut seen = std::collections::HashSet::new();
-        for feature in self.streams.iter().chain(&self.audio) {
-            let Feature { name, width } = feature;
-            check_name(name)?;
-            if !seen.insert(name.as_str()) {
-                return Err(format!("two features are named {name:?}"));
-            }
-            if *width == 0 {
-                return Err(format!("{name} has width 0"));
-            }
-            if *width > MOST_WIDTH {
-                return Err(format!("{name} has width {width}; at most {MOST_WIDTH} is possible"));
-            }
-        }
         for (i, name) in self.scores.iter().enumerate() {
             if self.stream(name).is_none() || self.scores[..i].contains(name) {
                 return Err(format!("scores names {name:?}; it lists streams, each once"));
-            }
-        }
-        for Feature { name, width } in &self.streams {
-            let row = self.frames * width;
-            if row > MOST_ROW {
-                return Err(format!(
-                    "{name} has {} frames of {width} numbers, {row} a clip; at most {MOST_ROW} are possible",
-                    self.frames
-                ));
             }
         }
         Ok(())
@@ -196,6 +147,94 @@ impl Manifest {
     /// D_v, the width of all streams side by side.
     pub fn visual_width(&self) -> usize {
         self.streams.iter().map(|s| s.width).sum()
+    }
+}
+
+/// Widths, names and counts are possible, whatever is there; says what is not.
+fn check_outline(frames: usize, classes: &[String], streams: &[Feature], audio: &[Feature]) -> Result<(), String> {
+    if frames == 0 {
+        return Err("frames is 0; a clip needs at least one".into());
+    }
+    if frames > MOST_FRAMES {
+        return Err(format!("frames is {frames}; at most {MOST_FRAMES} are possible"));
+    }
+    if classes.len() > MOST_CLASSES {
+        return Err(format!("{} classes; at most {MOST_CLASSES} are possible", classes.len()));
+    }
+    let features = streams.len() + audio.len();
+    if features > MOST_FEATURES {
+        return Err(format!("{features} streams and audio features; at most {MOST_FEATURES} are possible"));
+    }
+    let mut seen = std::collections::HashSet::new();
+    for class in classes {
+        if class.trim().is_empty() {
+            return Err("a class has an empty name".into());
+        }
+        plain_text("class", class)?;
+        if !seen.insert(class.as_str()) {
+            return Err(format!("class {class:?} is listed twice"));
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    for Feature { name, width } in streams.iter().chain(audio) {
+        check_name(name)?;
+        if !seen.insert(name.as_str()) {
+            return Err(format!("two features are named {name:?}"));
+        }
+        if *width == 0 {
+            return Err(format!("{name} has width 0"));
+        }
+        if *width > MOST_WIDTH {
+            return Err(format!("{name} has width {width}; at most {MOST_WIDTH} is possible"));
+        }
+    }
+    for Feature { name, width } in streams {
+        let row = frames * width;
+        if row > MOST_ROW {
+            return Err(format!(
+                "{name} has {frames} frames of {width} numbers, {row} a clip; at most {MOST_ROW} are possible"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What of `dataset.yaml` has to be there for the use of what was trained elsewhere.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outline {
+    pub name: String,
+    pub frames: usize,
+    pub streams: Vec<Feature>,
+    #[serde(default)]
+    pub classes: Vec<String>,
+    #[serde(default)]
+    pub audio: Vec<Feature>,
+}
+
+impl Outline {
+    /// Reads and checks `DIR/dataset.yaml`.
+    pub fn read(dir: &Path) -> Result<Outline, Error> {
+        let (path, text) = text_of(dir)?;
+        Outline::parse(&text).map_err(|message| Error::Manifest { path, message })
+    }
+
+    pub fn parse(text: &str) -> Result<Outline, String> {
+        shallow(text)?;
+        let outline: Outline = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+        check_outline(outline.frames, &outline.classes, &outline.streams, &outline.audio)?;
+        match outline.streams.is_empty() {
+            true => Err("no stream; nothing could be generated or predicted".into()),
+            false => Ok(outline),
+        }
+    }
+}
+
+fn text_of(dir: &Path) -> Result<(std::path::PathBuf, String), Error> {
+    let path = dir.join(Manifest::FILE);
+    match files::read_text(&path, LARGEST_FILE) {
+        Ok(text) => Ok((path, text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::NotADataset { dir: dir.into() }),
+        Err(source) => Err(Error::Io { path, source }),
     }
 }
 
@@ -268,6 +307,22 @@ mod tests {
                 .replace("width: 6", if to.contains("60000") { "width: 8000000" } else { "width: 6" });
             let message = Manifest::parse(&text).unwrap_err();
             assert!(message.contains(says), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_outline_may_lack_classes_and_sound_and_nothing_else() {
+        let bare = "name: x\nframes: 3\nstreams: [{name: rgb, width: 6}]\n";
+        assert!(Outline::parse(bare).is_ok() && Outline::parse(GOOD).is_ok());
+        for (from, to, says) in [
+            ("frames: 3", "frames: 0", "frames is 0"),
+            ("frames: 3", "frames: 4611686018427387904", "at most 65536"),
+            ("[{name: rgb, width: 6}]", "[]", "no stream"),
+            ("name: rgb", "name: ../rgb", "letters, digits"),
+            ("x\n", &format!("{}\n", "[".repeat(1 << 18)), "levels deep"),
+        ] {
+            let message = Outline::parse(&bare.replacen(from, to, 1)).unwrap_err();
+            assert!(message.contains(says), "{to:.40}: {message}");
         }
     }
 

@@ -36,6 +36,7 @@ pub mod manifest;
 mod memory;
 mod missing;
 mod order;
+mod partial;
 mod range;
 mod staged;
 pub mod standardise;
@@ -45,12 +46,13 @@ mod view;
 mod writer;
 
 pub use check::fingerprint;
-pub use clips::{Clip, Split};
+pub use clips::{Clip, Split, Unlabelled};
 pub use error::Error;
 pub use features::{Features, Precision};
 pub use folder::stop_on_signals;
 pub use manifest::{Feature, Kind, Manifest};
 pub use missing::{Missing, MissingBy};
+pub use partial::Partial;
 pub use standardise::Standardiser;
 pub use view::View;
 

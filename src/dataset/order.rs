@@ -1,15 +1,44 @@
 //! Rows belong to clips by name. Feature files name their rows; `clips.csv`, which people open in spreadsheets, may list the
 //! same clips in any order.
 
+use super::clips::Unlabelled;
 use super::{Clip, Error, Features};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+
+/// A clip that may have rows.
+pub(super) trait Listed {
+    /// Its name.
+    fn name(&self) -> &str;
+    /// Whether it has a row in the audio features.
+    fn has_audio(&self) -> bool;
+}
+
+impl Listed for Clip {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn has_audio(&self) -> bool {
+        self.has_audio
+    }
+}
+
+impl Listed for Unlabelled {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn has_audio(&self) -> bool {
+        self.has_audio
+    }
+}
 
 /// Puts clips into the order of the rows. Fails where files name other clips than `clips.csv` lists. Returns what the user
 /// should be told.
 pub(super) fn by_name(
     clips_path: &Path,
-    clips: &mut [Clip],
+    clips: &mut [impl Listed],
     streams: &[&Features],
     audio: &[Features],
 ) -> Result<Vec<String>, Error> {
@@ -22,7 +51,7 @@ pub(super) fn by_name(
             nameless.push(features.name());
             continue;
         };
-        if names.iter().eq(clips.iter().map(|c| &c.name)) {
+        if names.iter().map(String::as_str).eq(clips.iter().map(Listed::name)) {
             ordered_by.get_or_insert(features);
             continue;
         }
@@ -45,7 +74,7 @@ pub(super) fn by_name(
             nameless.push(features.name());
             continue;
         };
-        let sounded: Vec<&str> = clips.iter().filter(|c| c.has_audio).map(|c| c.name.as_str()).collect();
+        let sounded: Vec<&str> = clips.iter().filter(|c| c.has_audio()).map(Listed::name).collect();
         if let Some((row, expected)) = differs(&names, &sounded) {
             let found = names.get(row).map_or("none", String::as_str);
             return Err(other(
@@ -67,19 +96,19 @@ pub(super) fn by_name(
 }
 
 /// Brings clips into the order of names.
-fn sort(clips: &mut [Clip], features: &Features, names: &[String]) -> Result<(), Error> {
+fn sort(clips: &mut [impl Listed], features: &Features, names: &[String]) -> Result<(), Error> {
     let place: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
-    if let Some(clip) = clips.iter().find(|c| !place.contains_key(c.name.as_str())) {
-        let listed: HashSet<&str> = clips.iter().map(|c| c.name.as_str()).collect();
+    if let Some(clip) = clips.iter().find(|c| !place.contains_key(c.name())) {
+        let listed: HashSet<&str> = clips.iter().map(Listed::name).collect();
         let unlisted = names.iter().find(|n| !listed.contains(n.as_str()));
         let where_else =
             unlisted.map_or_else(String::new, |n| format!(", and a row for {n:?}, which clips.csv does not list"));
-        return Err(other(features, format!("it has no row for clip {:?} of clips.csv{where_else}", clip.name)));
+        return Err(other(features, format!("it has no row for clip {:?} of clips.csv{where_else}", clip.name())));
     }
     if place.len() != names.len() {
         return Err(other(features, "it names a clip twice".into()));
     }
-    clips.sort_by_key(|c| place.get(c.name.as_str()).copied());
+    clips.sort_by_key(|c| place.get(c.name()).copied());
     Ok(())
 }
 

@@ -300,7 +300,9 @@ fn check_excludes(config: &Config, layers: &Layers) -> Result<(), Problem> {
             let Some(values) = config.grid.get(axis) else {
                 return Err(layers.at_key(&path, format!("{axis:?} is not an axis of the grid")).suggest(axis, &axes));
             };
-            if !values.iter().any(|v| same(v, value)) {
+            // A value that `--set`, or whoever extends this, took off the axis leaves nothing to exclude.
+            let was_there = || layers.below(&format!("grid.{axis}")).any(|list| lists(list, value));
+            if !values.iter().any(|v| same(v, value)) && !was_there() {
                 let valid: Vec<String> =
                     values.iter().map(|v| v.as_str().map_or(v.to_string(), String::from)).collect();
                 let wrong = shortened(&value.as_str().map_or(value.to_string(), String::from), 60);
@@ -309,6 +311,12 @@ fn check_excludes(config: &Config, layers: &Layers) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Whether a list in a document has a value.
+fn lists(list: &serde_yaml::Value, value: &Value) -> bool {
+    let values = list.as_sequence().map(Vec::as_slice).unwrap_or_default();
+    values.iter().filter_map(|v| serde_json::to_value(v).ok()).any(|v| same(&v, value))
 }
 
 /// Whether an entry of `exclude` names nothing that the cell contradicts, and something that it has.
@@ -355,6 +363,25 @@ mod tests {
     fn an_exclude_finds_its_value_however_it_is_written() {
         let cells = grid("  svm.c: [1, 10]", "exclude: [{svm.c: 1.0}]", &[]).unwrap();
         assert!(cells.iter().all(|c| c.overrides["svm.c"] == 10) && cells.len() == 2);
+    }
+
+    #[test]
+    fn an_exclude_of_what_a_layer_above_took_off_the_axis_is_no_mistake() {
+        let file = "name: x\ngrid: {audio: [a], generator: [lstm], loss: [l2, kl], classifier: [with], svm.c: [1, 10]}\n\
+                    exclude: [{loss: kl, svm.c: 10}]\n";
+        let cells = |file: &str, sets: &[&str]| {
+            let mut layers = Layers::new(vec![Document::parse(Path::new("experiment.yaml"), file).unwrap()]);
+            sets.iter().for_each(|set| layers.push(Document::of_set(set).unwrap()));
+            cells(&layers.read().unwrap(), &layers, &[]).map(|cells| cells.len())
+        };
+        assert_eq!(cells(file, &[]).unwrap(), 2 + 3);
+        assert_eq!(cells(file, &["grid.loss=[l2]"]).unwrap(), 2 + 2);
+        assert_eq!(cells(file, &["grid.svm.c=[1, 2]"]).unwrap(), 2 + 4);
+        // A slip is still one, wherever it stands.
+        let p = cells(&file.replace("{loss: kl,", "{loss: ki,"), &["grid.loss=[l2]"]).unwrap_err();
+        assert!(p.message.contains("ki is not on the axis"), "{p}");
+        assert!(cells(file, &["exclude=[{loss: cosine}]"]).unwrap_err().message.contains("cosine is not on the axis"));
+        assert!(cells(file, &["exclude=[{lost: kl}]"]).unwrap_err().message.contains("is not an axis"));
     }
 
     #[test]

@@ -35,9 +35,38 @@ impl Layers {
         &self.documents
     }
 
+    /// Fails where a key with nothing behind it would put a section that a document below fills back to the defaults, as when all
+    /// its lines are commented out. `without` names sections that may be taken away like this.
+    pub(super) fn emptied(&self, without: &[&str]) -> Result<(), Problem> {
+        fn find(below: &Value, above: &Value, path: &str) -> Option<String> {
+            let (Value::Mapping(below), Value::Mapping(above)) = (below, above) else {
+                return (below.is_mapping() && above.is_null()).then(|| path.to_string());
+            };
+            let shared = above.iter().filter_map(|(key, value)| Some((key.as_str()?, below.get(key)?, value)));
+            shared.map(|(key, below, above)| find(below, above, &join(path, key))).find_map(|found| found)
+        }
+        let mut below = Value::Null;
+        for document in &self.documents {
+            if let Some(path) = find(&below, document.value(), "").filter(|path| !without.contains(&path.as_str())) {
+                let message =
+                    format!("{path}: nothing is given, which would put what is inherited back to the defaults");
+                return Err(document.at_key(&path, message).help("leave the key out, or give its keys"));
+            }
+            merge(&mut below, document.value());
+        }
+        Ok(())
+    }
+
     /// The value at `path` as it is written in the document that has the last word on it.
     pub(super) fn written(&self, path: &str) -> Option<&str> {
         self.documents.iter().rev().find_map(|document| document.written(path))
+    }
+
+    /// The values of a dotted key of `grid` or of any other section in all documents, the bottom one first.
+    pub(super) fn below(&self, path: &str) -> impl Iterator<Item = &Value> {
+        let (section, key) = path.split_once('.').unwrap_or((path, ""));
+        let (section, key) = (section.to_string(), key.to_string());
+        self.documents.iter().filter_map(move |d| d.value().get(section.as_str())?.get(key.as_str()))
     }
 
     /// A problem with the value at `path`, told in the document that has the last word on it.
@@ -159,6 +188,18 @@ mod tests {
         let l = layers(&["train: {epochs: 1, batch: 2}", "train: {epochs: 3}"]);
         let c: Config = l.read().unwrap();
         assert_eq!((c.train.epochs, c.train.batch), (3, 2));
+    }
+
+    #[test]
+    fn a_key_with_nothing_behind_it_resets_nothing_in_silence() {
+        let below = "train: {epochs: 1, batch: 2}\nfusion: {weights: {rgb: 2}}\nmissing: {rate: 0.4}\n";
+        for (above, line) in [("name: x\ntrain:\n# epochs: 5\n", 2), ("fusion:\n  weights:\n", 2), ("train: null", 1)] {
+            let p = layers(&[below, above]).emptied(&["missing"]).unwrap_err();
+            assert!(p.message.contains("nothing is given") && p.line == line, "{above:?}: {p}");
+        }
+        for above in ["missing:\n", "knn:\n", "train: {epochs: 3}", "{}"] {
+            assert!(layers(&[below, above]).emptied(&["missing"]).is_ok(), "{above}");
+        }
     }
 
     #[test]

@@ -73,6 +73,8 @@ impl Experiment {
         for set in sets {
             layers.push(Document::of_set(set)?);
         }
+        // Only `missing` can be taken away: it is the one section that may be absent.
+        layers.emptied(&["missing"])?;
         let config: Config = layers.read()?;
         config.check().map_err(|(path, message)| layers.at(&path, format!("{path}: {message}")))?;
         sets_beside_axes(&config, &layers)?;

@@ -14,17 +14,23 @@ const STALE: Duration = Duration::from_secs(120);
 /// How often an owner touches its claims.
 pub(super) const TOUCH: Duration = Duration::from_secs(15);
 
-/// This machine's name, fit for a file name.
-pub(super) fn host() -> String {
-    static HOST: OnceLock<String> = OnceLock::new();
-    HOST.get_or_init(|| {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
-    })
-    .clone()
+/// Where a process number means something, fit for a file name: this machine's name, and a hash of its boot and of the PID
+/// namespace. Containers on one machine may have one name, and each its own process 1.
+pub(super) fn place() -> String {
+    static PLACE: OnceLock<String> = OnceLock::new();
+    PLACE
+        .get_or_init(|| {
+            let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+            let hash = blake3::hash(format!("{boot}{}", namespace.display()).as_bytes()).to_hex();
+            format!("{name}-{}", &hash[..12])
+        })
+        .clone()
 }
 
-/// Whether a process of this machine lives.
+/// Whether a process of this place lives.
 pub(super) fn alive(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists() || !Path::new("/proc/self").exists()
 }
@@ -50,7 +56,7 @@ impl Claims {
         for _ in 0..2 {
             match std::fs::File::create_new(&path) {
                 Ok(mut file) => {
-                    std::io::Write::write_all(&mut file, format!("{} {}\n", host(), std::process::id()).as_bytes())?;
+                    std::io::Write::write_all(&mut file, format!("{} {}\n", place(), std::process::id()).as_bytes())?;
                     self.held().insert(path);
                     return Ok(true);
                 }
@@ -69,7 +75,7 @@ impl Claims {
     fn is_nobodys(&self, path: &Path) -> bool {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         if let Some((owner, pid)) = text.trim().split_once(' ')
-            && owner == host()
+            && owner == place()
             && !alive(pid)
         {
             return true;
@@ -80,7 +86,7 @@ impl Claims {
 
     /// The time by the clock of the file system, which may be another machine's.
     fn now(&self) -> SystemTime {
-        let probe = self.dir.join(format!(".clock-{}-{}", host(), std::process::id()));
+        let probe = self.dir.join(format!(".clock-{}-{}", place(), std::process::id()));
         let written = std::fs::write(&probe, "").and_then(|()| std::fs::metadata(&probe)).and_then(|m| m.modified());
         let _ = std::fs::remove_file(&probe);
         written.unwrap_or_else(|_| SystemTime::now())
@@ -121,10 +127,12 @@ mod tests {
         assert!(!other.take("a").unwrap());
         ours.release("a");
         assert!(other.take("a").unwrap());
-        // A number that no process has.
-        std::fs::write(dir.path().join("b"), format!("{} 4194999\n", host())).unwrap();
+        // A number that no process has, here; elsewhere it may be somebody's.
+        std::fs::write(dir.path().join("b"), format!("{} 4194999\n", place())).unwrap();
         assert!(ours.take("b").unwrap());
-        std::fs::write(dir.path().join("c"), "elsewhere 1\n").unwrap();
+        let here = place();
+        let container = format!("{}-0123456789ab 4194999\n", &here[..here.len() - 13]);
+        std::fs::write(dir.path().join("c"), container).unwrap();
         assert!(!ours.take("c").unwrap());
         let old = SystemTime::now() - 2 * STALE;
         std::fs::File::options().write(true).open(dir.path().join("c")).unwrap().set_modified(old).unwrap();

@@ -2,7 +2,7 @@
 
 use super::cost::{Cost, Stage};
 use super::decode::{Decoded, Wanted, rate};
-use super::destination::{NetRecord, Record, identity};
+use super::destination::{NetRecord, Record, State};
 use super::error::ClipError;
 use super::flow_folder;
 use super::list::Clip;
@@ -144,7 +144,9 @@ pub(super) fn extract(
     tools: &mut Tools,
     stop: &AtomicBool,
 ) -> Result<Record, ClipError> {
-    let (size, modified) = identity(&clip.path).map_err(|e| ClipError::File(crate::explain_io(&e)))?;
+    let file = |e| ClipError::File(crate::explain_io(&e));
+    let state = State::of(&clip.path).map_err(file)?;
+    let mut record = Record::of(&clip.path, &clip.shown).map_err(file)?;
     let cost = &job.cost;
     let mut streams: Vec<(Feed, Rows<'_>)> = Vec::new();
     let mut sounds: Vec<Rows<'_>> = Vec::new();
@@ -160,7 +162,6 @@ pub(super) fn extract(
     let decoded = job.ffmpeg.decode(&clip.path, &wanted, stop, |frame| {
         streams.iter_mut().try_for_each(|(feed, rows)| feed.frame(&frame, tools, rows))
     })?;
-    let mut record = Record { path: clip.shown.clone(), size, modified, ..Record::default() };
     record.undecoded = decoded.undecoded;
     record.warnings.extend(decoded.messages.iter().map(|m| format!("ffmpeg: {m}")));
     if job.strict && decoded.undecoded > 0 {
@@ -173,6 +174,11 @@ pub(super) fn extract(
     let made = streams.into_iter().map(|(_, rows)| rows);
     let heard = listen(job, &decoded, &mut sounds, tools, &mut record)?;
     let made: Vec<Rows<'_>> = if heard { made.chain(sounds).collect() } else { made.collect() };
+    if State::of(&clip.path).map_err(file)? != state {
+        return Err(ClipError::File(
+            "it was changed while it was read\n  next: leave it alone and run the same command again".into(),
+        ));
+    }
     write(job, clip, nets, made, &mut record)?;
     Ok(record)
 }

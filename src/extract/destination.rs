@@ -14,12 +14,17 @@ use super::error::{ClipError, Error, io};
 use super::list::{Clip, List, UNLABELLED};
 use super::npy;
 use super::settings::Report;
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bytes of what is kept of an extraction that are read: `extract.json` has a line or two for each clip.
+const LARGEST_JSON: u64 = 1 << 30;
 
 /// What is known of a finished clip.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,13 @@ pub(super) struct Record {
     pub size: u64,
     /// When it was modified, in nanoseconds since 1970.
     pub modified: u64,
+    /// When it was changed in any way, its inode, and BLAKE3 of its contents; earlier versions noted none of them.
+    #[serde(default)]
+    pub changed: u64,
+    #[serde(default)]
+    pub inode: u64,
+    #[serde(default)]
+    pub content: String,
     /// Whether it has sound.
     pub has_audio: bool,
     /// By network, what was made.
@@ -73,11 +85,78 @@ pub(super) struct Destination {
     counter: AtomicUsize,
 }
 
-/// What the source file is now.
-pub(super) fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
-    let meta = std::fs::metadata(path)?;
-    let modified = meta.modified().ok().and_then(|m| m.duration_since(UNIX_EPOCH).ok());
-    Ok((meta.len(), modified.map_or(0, |d| d.as_nanos() as u64)))
+/// The state of a video: two that are equal have the same contents, unless a file was written twice within a tick of the file
+/// system's clock. The device is left out, which differs where several machines see one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub size: u64,
+    pub modified: u64,
+    pub changed: u64,
+    pub inode: u64,
+}
+
+/// Some file systems keep times to two seconds only.
+const COARSEST_CLOCK_NS: u64 = 2_000_000_000;
+
+impl State {
+    /// Of the file as it is now; what is no ordinary file is an error.
+    pub(super) fn of(path: &Path) -> std::io::Result<State> {
+        let meta = files::open(path)?.metadata()?;
+        let ns = |seconds: i64, ns: i64| u64::try_from(seconds.saturating_mul(1_000_000_000) + ns).unwrap_or(0);
+        Ok(State {
+            size: meta.len(),
+            modified: ns(meta.mtime(), meta.mtime_nsec()),
+            changed: ns(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        })
+    }
+}
+
+/// BLAKE3 of a file's contents.
+fn content(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(files::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+impl Record {
+    /// Of a video that is about to be read.
+    pub(super) fn of(path: &Path, shown: &str) -> std::io::Result<Record> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        let state = State::of(path)?;
+        // A change that soon after the last one may not show: next time the contents are looked at.
+        let settled = state.changed.saturating_add(COARSEST_CLOCK_NS) < now;
+        Ok(Record {
+            path: shown.into(),
+            size: state.size,
+            modified: state.modified,
+            changed: if settled { state.changed } else { 0 },
+            inode: state.inode,
+            content: content(path)?,
+            ..Record::default()
+        })
+    }
+
+    /// Whether a video is the one that this was made of. Its contents are read only where its state leaves a doubt.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        let Ok(now) = State::of(path) else { return false };
+        let Record { size, modified, changed, inode, .. } = *self;
+        if now.size != size {
+            return false;
+        }
+        // An earlier version knew no more than this.
+        if self.content.is_empty() {
+            return now.modified == modified;
+        }
+        now == State { size, modified, changed, inode } || content(path).is_ok_and(|hash| hash == self.content)
+    }
+
+    /// Whether two are of the same contents, under one name.
+    pub(super) fn same_source(&self, other: &Record) -> bool {
+        let known = !self.content.is_empty() && !other.content.is_empty();
+        let same = if known { self.content == other.content } else { self.modified == other.modified };
+        self.path == other.path && self.size == other.size && same
+    }
 }
 
 impl Destination {
@@ -99,14 +178,19 @@ impl Destination {
         self.dir.join(relative)
     }
 
-    /// Files half written by processes of this machine that are gone.
+    /// Files half written by processes that are gone: of this place, or whose machine was booted since and that lie there for a day.
     fn sweep(&self) {
+        const ABANDONED: std::time::Duration = std::time::Duration::from_secs(86_400);
         let entries = std::fs::read_dir(self.path(".extract/tmp")).into_iter().flatten().flatten();
         for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
             let mut parts = name.rsplitn(3, '.');
             let (_, pid, host) = (parts.next(), parts.next(), parts.next());
-            if host == Some(&super::claims::host()) && pid.is_some_and(|p| !super::claims::alive(p)) {
+            let here = host == Some(&super::claims::place());
+            let written = entry.metadata().and_then(|m| m.modified());
+            let old = || written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
+            let gone = if here { pid.is_some_and(|p| !super::claims::alive(p)) } else { old() };
+            if gone {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -116,8 +200,8 @@ impl Destination {
     pub(super) fn write(&self, relative: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path(relative);
         let n = self.counter.fetch_add(1, Ordering::Relaxed);
-        let aside = self.path(&format!(".extract/tmp/{}.{}.{n}", super::claims::host(), std::process::id()));
-        let result = std::fs::File::create(&aside)
+        let aside = self.path(&format!(".extract/tmp/{}.{}.{n}", super::claims::place(), std::process::id()));
+        let result = files::create(&aside)
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| std::fs::rename(&aside, &path));
         if result.is_err() {
@@ -134,7 +218,7 @@ impl Destination {
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, relative: &str) -> Option<T> {
-        serde_json::from_slice(&std::fs::read(self.path(relative)).ok()?).ok()
+        serde_json::from_slice(&files::read(&self.path(relative), LARGEST_JSON).ok()?).ok()
     }
 
     fn write_json(&self, relative: &str, value: &impl Serialize) -> Result<(), Error> {
@@ -185,7 +269,7 @@ impl Destination {
     pub(super) fn settle(&self, report: &Report) -> Result<Report, Error> {
         let _lock = self.lock()?;
         let path = self.path("extract.json");
-        let merged = match std::fs::read(&path) {
+        let merged = match files::read(&path, LARGEST_JSON) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => report.clone(),
             Err(e) => return Err(io(path)(e)),
             Ok(bytes) => {
@@ -202,7 +286,7 @@ impl Destination {
 
     fn lock(&self) -> Result<std::fs::File, Error> {
         let path = self.path(".extract/lock");
-        let file = std::fs::File::create(&path).map_err(io(&path))?;
+        let file = files::create(&path).map_err(io(&path))?;
         // Where a file system has no locks, the last one to write wins; what it writes is whole all the same.
         let _ = file.lock();
         Ok(file)
@@ -260,7 +344,8 @@ impl Destination {
 
     /// Labels and splits that somebody has filled in.
     fn labels(&self) -> HashMap<String, (String, String)> {
-        let Ok(mut reader) = csv::Reader::from_path(self.path("clips.csv")) else { return HashMap::new() };
+        let Ok(file) = files::open(&self.path("clips.csv")) else { return HashMap::new() };
+        let mut reader = csv::Reader::from_reader(file);
         let rows = reader.deserialize::<(String, String, String, String)>().flatten();
         rows.map(|(clip, label, split, _)| (clip, (label, split))).collect()
     }
@@ -273,4 +358,45 @@ pub(super) struct Finished {
     pub silent: usize,
     pub failed: Vec<(String, String)>,
     pub undecoded: BTreeMap<String, usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_video_is_known_by_its_contents_and_not_by_size_and_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mp4");
+        let long_ago = UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let write = |path: &Path, bytes: &[u8]| {
+            std::fs::write(path, bytes).unwrap();
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        write(&path, b"one");
+        let record = Record::of(&path, "a.mp4").unwrap();
+        assert!(record.is_of(&path) && record.changed == 0, "it was written just now: its contents are looked at");
+        write(&path, b"two");
+        assert!(!record.is_of(&path), "the same size, the same time of writing");
+        // A copy of the folder, or the same contents written anew.
+        let copy = dir.path().join("copy.mp4");
+        write(&copy, b"one");
+        assert!(record.is_of(&copy));
+        std::fs::File::options().write(true).open(&copy).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        assert!(record.is_of(&copy), "the contents decide");
+        // An earlier version knew size and time.
+        let earlier = Record { content: String::new(), ..record.clone() };
+        assert!(earlier.is_of(&path) && !earlier.is_of(&copy));
+        assert!(record.same_source(&Record { inode: 1, modified: 2, ..record.clone() }));
+        assert!(!record.same_source(&Record { content: "other".into(), ..record.clone() }));
+        assert!(earlier.same_source(&record));
+    }
+
+    #[test]
+    fn what_is_no_ordinary_file_is_no_video() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe.mp4");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(Record::of(&pipe, "pipe.mp4").unwrap_err().to_string().contains("named pipe"));
+    }
 }

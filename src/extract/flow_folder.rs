@@ -78,13 +78,16 @@ fn image(dir: &Path, axis: char, number: usize) -> PathBuf {
     dir.join(format!("flow_{axis}_{number:05}.jpg"))
 }
 
+/// Bytes of an image that are read.
+const LARGEST_IMAGE: u64 = 64 << 20;
+
 /// A JPEG as a grey image.
-fn decode(path: &Path) -> Result<Image, String> {
+pub(super) fn decode(path: &Path) -> Result<Image, String> {
     use zune_jpeg::JpegDecoder;
     use zune_jpeg::zune_core::bytestream::ZCursor;
     use zune_jpeg::zune_core::colorspace::ColorSpace;
     use zune_jpeg::zune_core::options::DecoderOptions;
-    let bytes = std::fs::read(path).map_err(|e| crate::explain_io(&e))?;
+    let bytes = crate::files::read(path, LARGEST_IMAGE).map_err(|e| crate::explain_io(&e))?;
     let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::Luma);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     let data = decoder.decode().map_err(|e| format!("no JPEG that can be read: {e}"))?;

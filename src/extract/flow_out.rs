@@ -135,7 +135,7 @@ fn one(
     stop: &AtomicBool,
 ) -> Result<(), ClipError> {
     let dir = &options.destination;
-    let aside = dir.join(format!(".{}.{}.{}", clip.name, claims::host(), std::process::id()));
+    let aside = dir.join(format!(".{}.{}.{}", clip.name, claims::place(), std::process::id()));
     let _ = std::fs::remove_dir_all(&aside);
     std::fs::create_dir(&aside).map_err(io(&aside))?;
     let mut before: Option<Image> = None;
@@ -196,7 +196,7 @@ fn settings(options: &FlowOptions, stacks: &FlowStacks) -> serde_json::Value {
 fn settle(dir: &Path, settings: &serde_json::Value) -> Result<(), Error> {
     let path = dir.join("flow.json");
     let text = serde_json::to_string_pretty(settings).unwrap_or_default() + "\n";
-    match std::fs::read(&path) {
+    match crate::files::read(&path, 1 << 20) {
         Ok(found) => {
             let found: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
             match super::settings::difference("flow", &found, settings) {
@@ -204,7 +204,10 @@ fn settle(dir: &Path, settings: &serde_json::Value) -> Result<(), Error> {
                 None => Ok(()),
             }
         }
-        Err(_) => std::fs::write(&path, text).map_err(io(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            crate::files::replace(&path, text.as_bytes()).map_err(io(path))
+        }
+        Err(e) => Err(io(path)(e)),
     }
 }
 
@@ -215,7 +218,7 @@ fn sweep(dir: &Path) {
         let mut parts = name.rsplitn(3, '.');
         if name.starts_with('.')
             && let (Some(pid), Some(host), Some(_)) = (parts.next(), parts.next(), parts.next())
-            && host == claims::host()
+            && host == claims::place()
             && !claims::alive(pid)
         {
             let _ = std::fs::remove_dir_all(entry.path());

@@ -3,7 +3,6 @@
 use super::claims::{Claims, TOUCH};
 use super::clip::{self, Tools};
 use super::cost::Seconds;
-use super::destination::identity;
 use super::error::{ClipError, Error};
 use super::list::Clip;
 use super::net::Ready;
@@ -107,8 +106,7 @@ impl Job {
     /// Networks whose features of a clip are not there, or are of another file or settings.
     fn missing(&self, clip: &Clip) -> Vec<usize> {
         let record = self.destination.record(&clip.name);
-        let same =
-            record.filter(|r| r.path == clip.shown && identity(&clip.path).is_ok_and(|id| id == (r.size, r.modified)));
+        let same = record.filter(|r| r.path == clip.shown && r.is_of(&clip.path));
         let done = |n: &usize| {
             let made = same.as_ref().and_then(|r| r.nets.get(&self.nets[*n].name));
             made.is_some_and(|made| made.settings == self.hashes[*n])
@@ -201,7 +199,7 @@ impl Job {
             Ok(mut record) => {
                 // What earlier calls made of the same file with other networks stays.
                 if let Some(before) = self.destination.record(&clip.name)
-                    && (&before.path, before.size, before.modified) == (&record.path, record.size, record.modified)
+                    && before.same_source(&record)
                 {
                     let sound = nets.iter().any(|&n| self.nets[n].input.is_sound());
                     record.has_audio = if sound { record.has_audio } else { before.has_audio };

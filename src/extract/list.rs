@@ -1,6 +1,8 @@
 //! Which videos there are, and what their clips are called.
 
 use super::error::{Error, io};
+use crate::csv_lines::{self, Header};
+use crate::files;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -87,45 +89,42 @@ impl List {
     /// Videos that a `clips.csv` names: columns `path`, and `clip`, `label`, `split` if it has them. Paths are relative to
     /// the folder.
     pub fn of_file(file: &Path, dir: &Path) -> Result<List, Error> {
-        let bad = |line: u64, message: String| Error::Clips { path: file.into(), line, message };
-        let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(file).map_err(|e| bad(0, e.to_string()))?;
-        let header = reader.headers().map_err(|e| bad(1, e.to_string()))?.clone();
-        let column = |name: &str| header.iter().position(|h| h.trim_start_matches('\u{feff}') == name);
-        let path = column("path").ok_or_else(|| {
-            let found: Vec<&str> = header.iter().collect();
-            bad(1, format!("no column \"path\" (found: {}); expected clip,path,label,split", found.join(",")))
-        })?;
-        let (name, label, split) = (column("clip"), column("label"), column("split"));
-        let mut list = List { labelled: label.is_some() && split.is_some(), ..List::default() };
+        let bad = |(line, message)| Error::Clips { path: file.into(), line, message };
+        let text = files::read_text(file, LARGEST_FILE).map_err(|e| bad((0, crate::explain_io(&e))))?;
         let mut seen: HashMap<String, u64> = HashMap::new();
-        for record in reader.records() {
-            let record = record.map_err(|e| bad(e.position().map_or(0, |p| p.line()), e.to_string()))?;
-            let line = record.position().map_or(0, |p| p.line());
-            let field = |i: Option<usize>| i.and_then(|i| record.get(i)).unwrap_or_default().to_string();
-            let shown = field(Some(path));
+        let begin = |header: &Header| {
+            let path = header.need("path", "clip,path,label,split")?;
+            let columns = [Some(path), header.column("clip"), header.column("label"), header.column("split")];
+            let labelled = columns[2].is_some() && columns[3].is_some();
+            Ok((columns, List { labelled, ..List::default() }))
+        };
+        let each = |(columns, list): &mut ([Option<usize>; 4], List), line, record: &csv::StringRecord| {
+            let field = |i: usize| columns[i].and_then(|at| record.get(at)).unwrap_or_default().to_string();
+            let shown = field(0);
             if shown.is_empty() {
-                return Err(bad(line, "the clip has no path".into()));
+                return Err((line, "the clip has no path".to_string()));
             }
-            let split = match field(split) {
+            let split = match field(3) {
                 s if s.is_empty() => "train".to_string(),
                 s if ["train", "val", "test"].contains(&s.as_str()) => s,
-                other => return Err(bad(line, format!("split {other:?} should be train, val or test"))),
+                other => return Err((line, format!("split {other:?} should be train, val or test"))),
             };
-            let clip = field(name);
+            let clip = field(1);
             if !clip.is_empty() && (clip != plain(&clip) || clip.len() > LONGEST) {
-                return Err(bad(line, format!("clip {clip:?} is no name for a file; {:?} would be", plain(&clip))));
+                return Err((line, format!("clip {clip:?} is no name for a file; {:?} would be", plain(&clip))));
             }
             if !clip.is_empty()
                 && let Some(first) = seen.insert(clip.clone(), line)
             {
-                return Err(bad(line, format!("clip {clip:?} stands twice, first on line {first}")));
+                return Err((line, format!("clip {clip:?} stands twice, first on line {first}")));
             }
-            let label = Some(field(label)).filter(|l| !l.is_empty()).unwrap_or_else(|| UNLABELLED.into());
+            let label = Some(field(2)).filter(|l| !l.is_empty()).unwrap_or_else(|| UNLABELLED.into());
             list.clips.push(Clip { name: clip, path: dir.join(&shown), shown, label, split });
-        }
+            Ok(())
+        };
+        let (_, mut list) = csv_lines::read(&text, &["path", "clip", "label", "split"], begin, each).map_err(bad)?;
         if list.clips.is_empty() {
-            return Err(bad(1, "no clips; one line for each clip should follow the header".into()));
+            return Err(bad((1, "no clips; one line for each clip should follow the header".into())));
         }
         list.name();
         Ok(list)
@@ -163,6 +162,9 @@ impl List {
         }
     }
 }
+
+/// Bytes of a list that are read.
+const LARGEST_FILE: u64 = 1 << 30;
 
 /// Bytes of a clip's name; `_NAME.npy` and a suffix while it is written follow.
 const LONGEST: usize = 160;
@@ -272,6 +274,10 @@ mod tests {
             ("path,split\na,dev\n", "should be train"),
             ("path,clip\na,x\nb,x\n", "twice"),
             ("path,clip\na,x/y\n", "no name"),
+            ("path,label,label\na,x,y\n", "\"label\" stands twice"),
+            ("Path\na\n", "\"Path\" should be called \"path\""),
+            ("path;label\na;x\n", "separated by \";\""),
+            ("path,remark\na,\"loud\nb,\nc,\n", "closes 3 lines further on"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

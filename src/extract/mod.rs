@@ -15,6 +15,8 @@ mod flow_folder;
 pub mod flow_out;
 pub mod job;
 pub mod list;
+#[cfg(test)]
+mod mutations;
 pub mod net;
 mod npy;
 pub mod plan;

@@ -19,7 +19,7 @@ pub(super) fn bytes(shape: &[usize], values: &[f32]) -> Vec<u8> {
 
 /// All numbers of a file, whatever its shape.
 pub(super) fn read(path: &Path) -> Result<Vec<f64>, Error> {
-    let bytes = std::fs::read(path).map_err(io(path))?;
+    let bytes = crate::files::read(path, 1 << 28).map_err(io(path))?;
     parse(&bytes).ok_or_else(|| {
         Error::Usage(format!(
             "{}: should be an .npy file of little-endian floats in C order\n  next: numpy.save(PATH, numpy.ascontiguousarray(x, dtype='<f4'))",
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<f64>, Error> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<f64>> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Vec<f64>> {
     let rest = bytes.strip_prefix(b"\x93NUMPY")?;
     let (length, start) = match rest.first()? {
         1 => (usize::from(u16::from_le_bytes(rest.get(2..4)?.try_into().ok()?)), 4),

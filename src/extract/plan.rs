@@ -206,7 +206,7 @@ fn classes(options: &Options, nets: &[Net], ready: &[Ready], list: &List) -> Res
     }
     let (classes, from): (Vec<String>, String) = match &options.classes {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(super::error::io(path))?;
+            let text = crate::files::read_text(path, 16 << 20).map_err(super::error::io(path))?;
             (
                 text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect(),
                 path.display().to_string(),

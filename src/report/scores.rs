@@ -5,11 +5,12 @@ pub use super::ranks::right_by_class;
 use super::ranks::{all_finite, ranks};
 use crate::experiment::config::{Architecture, SelectOn, Sounded};
 use crate::experiment::fusion_expr::{Choice, Fusion, Term};
+use crate::experiment::grid::AXES;
 use crate::experiment::same::same;
 use crate::experiment::tables::Table;
 use crate::experiment::{Part, TableId};
 use crate::score::Scores;
-use crate::score::fusion::{fill, fuse};
+use crate::score::fusion::{counts, fill, fuse};
 use crate::store::{CellRecord, DatasetRecord, Error, ExperimentRecord, RunRecord, Store, ViewRecord};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -69,6 +70,26 @@ fn short(id: &str) -> &str {
 
 /// A row that cannot be computed: why.
 pub type Skipped = String;
+
+/// How good a cell is: clips that its runs get right, counted and not averaged, so that equal ones are equal.
+#[derive(Clone, Copy, Debug, Default)]
+struct Merit {
+    right: u64,
+    runs: u64,
+}
+
+impl Merit {
+    /// Adds a run that gets so many percent of so many clips right.
+    fn add(&mut self, percent: f64, clips: usize) {
+        self.right += (percent / 100.0 * clips as f64).round() as u64;
+        self.runs += 1;
+    }
+
+    /// Compared as fractions of whole numbers.
+    fn is_above(self, other: Merit) -> bool {
+        u128::from(self.right) * u128::from(other.runs) > u128::from(other.right) * u128::from(self.runs)
+    }
+}
 
 /// Where a table looks: its audio features, and the point of the further axes.
 pub struct Scope<'a> {
@@ -243,8 +264,7 @@ impl<'a> Results<'a> {
             SelectOn::Val => "top1",
             SelectOn::Train => "top1/silent_train",
         };
-        // Right clips, summed over runs, and the number of runs: compared as fractions, so that equal ones are equal.
-        let mut best: Option<(u64, u64, &CellRecord)> = None;
+        let mut best: Option<(Merit, &CellRecord)> = None;
         let mut why = format!("no {audio} generator in the grid");
         for cell in candidates {
             if let Some(skipped) = &cell.skipped {
@@ -252,7 +272,7 @@ impl<'a> Results<'a> {
                 continue;
             }
             let runs = self.done(cell)?;
-            let (mut right, mut n) = (0u64, 0u64);
+            let mut merit = Merit::default();
             for run in &runs {
                 let Some(percent) = run.values.get(metric).copied().filter(|v| v.is_finite()) else { continue };
                 let counts = self.view(run.view_id)?.counts;
@@ -260,19 +280,33 @@ impl<'a> Results<'a> {
                     SelectOn::Val => counts.val.0 + counts.val.1,
                     SelectOn::Train => counts.train.1,
                 };
-                right += (percent / 100.0 * clips as f64).round() as u64;
-                n += 1;
+                merit.add(percent, clips);
             }
-            if n == 0 {
+            if merit.runs == 0 {
                 why = "not run".into();
                 continue;
             }
             // The first of the grid wins a tie.
-            if best.is_none_or(|(most, of, _)| u128::from(right) * u128::from(of) > u128::from(most) * u128::from(n)) {
-                best = Some((right, n, cell));
+            if best.is_none_or(|(most, _)| merit.is_above(most)) {
+                best = Some((merit, cell));
             }
         }
-        Ok(best.map(|(_, _, cell)| (cell, true)).ok_or(why))
+        Ok(best.map(|(_, cell)| (cell, true)).ok_or(why))
+    }
+
+    /// The cell that a term means in a row of its own, at the first value of each further axis: the same as in a table.
+    pub fn cell_of(&self, term: &Term) -> Result<Result<&CellRecord, Skipped>, Error> {
+        let axes = self.experiment.config.grid.iter().filter(|(axis, _)| !AXES.contains(&axis.as_str()));
+        let at: BTreeMap<String, Value> =
+            axes.filter_map(|(axis, values)| Some((axis.clone(), values.first()?.clone()))).collect();
+        let scope = Scope { audio: &[], at: &at, table: &TableId::Number(0) };
+        let name = term.name.clone();
+        let part = match &term.choice {
+            Some(choice) => return Ok(self.choose(&scope, &name, choice)?.map(|(cell, _)| cell)),
+            None if self.experiment.cells.iter().any(|c| c.part.audio() == Some(&name)) => Part::Bank { audio: name },
+            None => Part::Stream { stream: name },
+        };
+        Ok(self.find(&scope, &part))
     }
 
     /// The architecture of the cell that `best` stands for, if any generator has run.
@@ -397,6 +431,9 @@ impl<'a> Results<'a> {
                 Err(why) => return Ok(Err(why)),
             }
         }
+        if !terms.iter().any(|(_, weight)| counts(*weight)) {
+            return Ok(Err("every part of it has the weight 0".into()));
+        }
         let seeded: Vec<Vec<u64>> = terms
             .iter()
             .filter(|(scores, _)| scores.iter().any(|(seed, ..)| seed.is_some()))
@@ -442,5 +479,28 @@ impl Fused {
             (!ranks.is_empty()).then(|| 100.0 * right as f64 / ranks.len() as f64)
         };
         self.seeds.iter().filter_map(|(_, ranks)| percent(ranks)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0 + 0 + 3 and 0 + 1 + 2 of seven clips are as good, whatever the means of the percentages say.
+    #[test]
+    fn cells_that_get_as_many_clips_right_are_equal() {
+        let of = |right: [u32; 3]| {
+            let percents = right.map(|n| 100.0 * f64::from(n) / 7.0);
+            let mut merit = Merit::default();
+            percents.iter().for_each(|percent| merit.add(*percent, 7));
+            (merit, percents.iter().sum::<f64>() / 3.0)
+        };
+        let ((first, mean), (second, larger)) = (of([0, 0, 3]), of([0, 1, 2]));
+        assert!(larger > mean, "the means differ in their last bits");
+        assert!(!second.is_above(first) && !first.is_above(second));
+        assert!(of([1, 1, 2]).0.is_above(first));
+        // More seeds are not more clips.
+        let one = Merit { right: 2, runs: 1 };
+        assert!(one.is_above(first) && !Merit { right: 6, runs: 3 }.is_above(one));
     }
 }

@@ -70,7 +70,7 @@ pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
     let part = path.with_extension(format!("{writer}.part"));
     let write = || {
         use std::io::Write;
-        let mut file = std::fs::File::create(&part)?;
+        let mut file = crate::files::create(&part)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&part, path)
@@ -82,7 +82,7 @@ pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
 
 /// Reads a checkpoint; `None` where there is none, or one that is not whole (training then begins anew).
 pub fn load(path: &Path) -> Option<Saved> {
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = crate::files::read_own(path, u64::MAX).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let meta = header.metadata().as_ref()?;
     let tensors = SafeTensors::deserialize(&bytes).ok()?;
@@ -169,7 +169,7 @@ pub fn epoch(path: &Path) -> Option<usize> {
     /// More than the names and shapes of any network take.
     const MOST: u64 = 1 << 20;
     use std::io::Read;
-    let mut file = std::fs::File::open(path).ok()?;
+    let mut file = crate::files::open(path).ok()?;
     let mut size = [0; 8];
     file.read_exact(&mut size).ok()?;
     let mut head = Vec::new();

@@ -12,6 +12,8 @@ pub mod grouping;
 mod keep;
 mod liveness;
 pub mod memory;
+#[cfg(test)]
+mod mutations;
 pub mod plan;
 pub mod portable;
 pub mod publish;

@@ -268,7 +268,7 @@ pub fn bytes(store: &Store, kept: &KeptWeights) -> Result<Option<Vec<u8>>, Error
     let path = path(store.path(), &kept.hash);
     let found = match store.weights_inside(&kept.hash)? {
         Some(inside) => inside,
-        None => match std::fs::read(&path) {
+        None => match crate::files::read(&path, kept.bytes) {
             Ok(beside) => beside,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(Error::Io { path, source }),
@@ -319,26 +319,62 @@ pub fn unneeded(store: &Store) -> Result<Vec<(PathBuf, u64)>, store::Error> {
     Ok(files)
 }
 
-/// Takes over from another store the weights of runs that both have finished and that have none here. Gives how many, and
-/// how many of them the other store should have and has not.
-pub fn take_over(store: &Store, other: &Path) -> Result<(usize, usize), Error> {
+/// What came of looking at a store's files of weights, or of taking them over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Runs whose weights are whole, or were taken over.
+    pub whole: usize,
+    /// Runs whose weights are not there: the store came without its folder.
+    pub lost: usize,
+    /// Runs whose weights are damaged, and how.
+    pub damaged: Vec<(String, String)>,
+}
+
+/// Looks at every file of weights that runs of a store have.
+pub fn check(store: &Store) -> Result<Looked, Error> {
+    let mut looked = Looked::default();
+    for kept in store.all_weights()? {
+        match bytes(store, &kept) {
+            Ok(Some(file)) if file.len() as u64 == kept.bytes => looked.whole += 1,
+            Ok(Some(file)) => {
+                let why = format!("they have {} bytes, and should have {}", file.len(), kept.bytes);
+                looked.damaged.push((kept.run, why));
+            }
+            Ok(None) => looked.lost += 1,
+            Err(Error::Damaged { why, .. }) => looked.damaged.push((kept.run, why)),
+            Err(error) => looked.damaged.push((kept.run, error.to_string())),
+        }
+    }
+    Ok(looked)
+}
+
+/// Takes over from another store the weights of runs that both have finished and that have none here.
+pub fn take_over(store: &Store, other: &Path) -> Result<Looked, Error> {
     let theirs = Store::open_to_read(other)?;
-    let (mut taken, mut lost) = (0, 0);
+    let mut looked = Looked::default();
     for kept in theirs.all_weights()? {
         let here = store.run(&kept.run)?.is_some_and(|run| run.state == store::State::Done);
         if !here || store.weights(&kept.run)?.is_some() {
             continue;
         }
-        let Some(bytes) = bytes(&theirs, &kept)? else {
-            lost += 1;
-            continue;
+        let bytes = match bytes(&theirs, &kept) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                looked.lost += 1;
+                continue;
+            }
+            Err(Error::Damaged { why, .. }) => {
+                looked.damaged.push((kept.run, why));
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         let to = path(store.path(), &kept.hash);
         put(&to, &bytes).map_err(|source| Error::Io { path: to, source })?;
         store.put_weights(&kept)?;
-        taken += 1;
+        looked.whole += 1;
     }
-    Ok((taken, lost))
+    Ok(looked)
 }
 
 /// Keeps the weights of a run that was trained again in another store, and came out the same, as those of `run`. `false`

@@ -2,7 +2,8 @@
 
 use super::metrics::Scores;
 
-/// sum_i weight_i scores_i, in the order given. A clip is scored if any summand scores it.
+/// sum_i weight_i scores_i, in the order given. A clip is scored if any summand scores it whose weight is not 0: one that has
+/// none says nothing of a clip, and equal scores would rank in the order of classes.
 ///
 /// ```
 /// use unmute::score::{Scores, fusion::fuse};
@@ -20,6 +21,9 @@ pub fn fuse(summands: &[(&Scores, f64)]) -> Scores {
     let mut present = vec![false; first.clips()];
     for (scores, weight) in summands {
         assert_eq!(scores.values.len(), values.len(), "scores of the same clips and classes");
+        if !counts(*weight) {
+            continue;
+        }
         for clip in (0..present.len()).filter(|&c| scores.present[c]) {
             present[clip] = true;
             let from = scores.row(clip);
@@ -28,6 +32,11 @@ pub fn fuse(summands: &[(&Scores, f64)]) -> Scores {
         }
     }
     Scores { classes: first.classes, values, present }
+}
+
+/// Whether a summand of this weight changes a sum in single precision.
+pub fn counts(weight: f64) -> bool {
+    weight as f32 != 0.0
 }
 
 /// Real scores where a clip sounds, generated ones where it is silent.
@@ -68,5 +77,16 @@ mod tests {
         let filled = fill(&real, &generated, &[true, false]);
         assert_eq!(filled.values, [0.9, 0.1, 0.2, 0.8]);
         assert_eq!(filled.present, [true, true]);
+    }
+
+    #[test]
+    fn a_weight_of_nothing_says_nothing() {
+        let vision = Scores::complete(vec![0.75, 0.25, 0.5, 0.5], 2);
+        let mut audio = Scores::complete(vec![0.125, 0.875, 0.0, 0.0], 2);
+        audio.present[1] = false;
+        let fused = fuse(&[(&vision, 0.0), (&audio, 1.0)]);
+        assert_eq!((fused.row(0), &fused.present[..]), (audio.row(0), &[true, false][..]));
+        assert!(!fused.right(1, 0, 2), "no summand tells of the clip");
+        assert!(fuse(&[(&vision, 1e-50)]).present.iter().all(|present| !present) && !counts(1e-50) && counts(1e-30));
     }
 }

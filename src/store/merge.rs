@@ -7,7 +7,7 @@ use super::select::bound;
 use super::{Error, Store, VERSION, blob, experiment_order, files, numerics, run_hash, schema};
 use serde::Serialize;
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// What a merge did with one other store.
@@ -33,7 +33,7 @@ pub struct Merged {
     pub healed: usize,
     /// Data sets, views and experiments that were damaged here, and are those of the other store now.
     pub healed_rows: usize,
-    /// Data sets, views and experiments of the other store that are damaged, and were not taken.
+    /// Data sets, views, experiments and environments of the other store that are damaged, and were not taken.
     pub refused_rows: Vec<String>,
     /// Whether an experiment of the other store was run when that machine's clock was ahead.
     pub clock_ahead: bool,
@@ -138,7 +138,8 @@ async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> 
     }
     merged.healed_rows += rows_of(&mut t, Table::Dataset, &theirs, &ours).await?;
     merged.healed_rows += rows_of(&mut t, Table::View, &theirs, &ours).await?;
-    environments(&mut t).await?;
+    merged.refused_rows.extend(environments(&mut t).await?);
+    merged.refused_rows.extend(loose_ends(&mut t).await?);
     let (bad_there, bad_here) = (ids(&theirs, Table::Experiment), ids(&ours, Table::Experiment));
     let came = experiment_order::take(&mut t, &bad_there, &bad_here).await?;
     merged.healed_rows += came.healed;
@@ -213,17 +214,31 @@ async fn rows_of(
     Ok(healed)
 }
 
-/// What explains numbers, where it is what its digest says.
-async fn environments(t: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
-    for row in sqlx::query("SELECT digest, record FROM other.environment").fetch_all(&mut **t).await? {
+/// What explains numbers, where it is what its digest says; gives those that are not.
+async fn environments(t: &mut Transaction<'_, Sqlite>) -> Result<Vec<String>, sqlx::Error> {
+    let mut refused = Vec::new();
+    let rows = sqlx::query("SELECT digest, record, id FROM other.environment ORDER BY id").fetch_all(&mut **t).await?;
+    for row in rows {
         let (digest, record): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         if blake3::hash(record.as_bytes()).to_hex().as_str() == digest {
             let insert = "INSERT INTO environment (digest, record) VALUES (?, ?)
                  ON CONFLICT (digest) DO UPDATE SET record = excluded.record";
             sqlx::query(insert).bind(digest).bind(record).execute(&mut **t).await?;
+        } else {
+            refused.push(format!("environment {}: it is not what was recorded", row.try_get::<i64, _>(2)?));
         }
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// Rows of the other store that refer to nothing; they are not taken, and what they were of is gone there.
+async fn loose_ends(t: &mut Transaction<'_, Sqlite>) -> Result<BTreeSet<String>, sqlx::Error> {
+    let rows = sqlx::query("PRAGMA other.foreign_key_check").fetch_all(&mut **t).await?;
+    let told = rows.iter().map(|row| {
+        let (table, parent): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+        Ok(format!("a row of {table} refers to a row of {parent} that is not there"))
+    });
+    told.collect()
 }
 
 /// A run of the other store, and what it is here.

@@ -141,31 +141,54 @@ mod tests {
     fn mutated_statements_never_panic_and_never_write() {
         let (dir, store) = store();
         let before = std::fs::read(dir.path().join("runs.db")).unwrap();
-        let seeds = [
+        let good = [
             "SELECT key, seed, value AS top1 FROM run JOIN value ON run_id = id WHERE name = 'top1' ORDER BY 3 DESC LIMIT 5",
-            "WITH x (a) AS (VALUES (1), (2)) SELECT a, $1, ?2, :n FROM x; DELETE FROM run",
-            "PRAGMA table_info(run); VACUUM INTO 'copy.db' -- ' /* \" ` [ ]",
-            "INSERT INTO event (at, level, message) SELECT hex(randomblob(9)), '', '' FROM run RETURNING *",
+            "WITH x (a) AS (VALUES (1), (2)) SELECT a, 'x;', \"a\" FROM x -- ' /* \" ` [ ]",
+            "PRAGMA table_info(run)",
+            "SELECT hex(state), json_extract('{}', '$.a'), count(*) OVER () FROM run",
         ];
-        let words =
-            ["'", "\"", ";", "--", "/*", "*/", "$1", "?", "(", ")", "PRAGMA ", "DELETE FROM run", "\0", "é", "[", " "];
-        let mut rng = compute::rng::Rng::new(16, "statements");
-        for i in 0..1500 {
-            let mut sql: Vec<char> = seeds[i % seeds.len()].chars().collect();
-            for _ in 0..1 + i % 5 {
-                let at = rng.below(sql.len().max(1));
-                match rng.below(3) {
-                    0 if !sql.is_empty() => drop(sql.remove(at.min(sql.len() - 1))),
-                    1 => sql.truncate(at),
-                    _ => {
-                        let word = words[rng.below(words.len())];
-                        let tail = sql.split_off(at.min(sql.len()));
-                        sql.extend(word.chars().chain(tail));
-                    }
-                }
-            }
-            let _ = asked(&store, &sql.into_iter().collect::<String>());
-        }
+        let words = [
+            "'",
+            "\"",
+            "`",
+            "[",
+            "]",
+            ";",
+            "--",
+            "/*",
+            "*/",
+            "$1",
+            "?2",
+            ":n",
+            "(",
+            ")",
+            "PRAGMA ",
+            "DELETE FROM run",
+            "\0",
+            "é",
+            " ",
+            "VACUUM INTO 'copy.db'",
+            "INSERT INTO event (at, level, message) VALUES ('', '', '') RETURNING *",
+            "EXPLAIN ",
+            "ATTACH 'x.db' AS x;",
+            "randomblob(99999999)",
+            "query_only=OFF",
+            "writable_schema=1",
+            "1e999",
+            "-9223372036854775808",
+        ];
+        let target = crate::fuzz::Target {
+            name: "query",
+            good: &good.map(|sql| sql.as_bytes().to_vec()),
+            words: &words,
+            times: 1500,
+        };
+        let limits = Limits { time: Duration::from_secs(1), bytes: 1 << 20 };
+        let tried = target.attack(|sql| {
+            let answer = store.query(&String::from_utf8_lossy(sql), limits).map(|a| a.map_err(|r| r.to_string()));
+            answer.is_ok_and(|a| a.is_ok())
+        });
+        assert!(tried.taken > 50, "{tried:?}");
         assert!(std::fs::read(dir.path().join("runs.db")).unwrap() == before);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "another file was written");
     }

@@ -4,6 +4,7 @@ pub mod adam;
 pub mod call;
 pub mod features;
 pub mod fixture;
+pub mod fuzz;
 pub mod layers;
 pub mod networks;
 pub mod numbers;

@@ -10,6 +10,7 @@ const THINGS: &[(&str, &str)] = &[
     ("cc", "a C compiler, cc"),
     ("ffmpeg", "ffmpeg, which reads and makes videos"),
     ("mount", "the right to mount a small file system"),
+    ("namespaces", "the right to make a PID namespace (unshare --pid)"),
     ("nvcc", "a CUDA compiler, on the PATH, in CUDA_ROOT or in CUDA_PATH"),
     ("onnxruntime", "ONNX Runtime's library (pip install onnxruntime)"),
     ("python3", "Python 3"),

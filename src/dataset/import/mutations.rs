@@ -1,54 +1,18 @@
 //! Thousands of damaged inputs for every parser of a data set's and an import's files. None may panic, take memory that the
 //! input's own length does not justify, or give something that contradicts itself. The draws are fixed, so that a failure comes back.
 
+use super::super::clips;
 use super::super::features::{Features, Precision};
+use super::super::manifest::{Manifest, Outline};
 use super::super::writer::Writer;
-use super::super::{clips, manifest::Manifest};
 use super::array::ArrayReader;
 use super::{npy, npz};
-use compute::rng::Rng;
+use crate::fuzz::Target;
 use std::path::Path;
 
-/// Changes a good input in one to four places: bits flipped, bytes set to telling values, parts cut out, doubled, moved, replaced by
-/// words that mean something to the parser.
-fn mutate(rng: &mut Rng, good: &[u8], words: &[&str]) -> Vec<u8> {
-    let mut bytes = good.to_vec();
-    for _ in 0..1 + rng.below(4) {
-        if bytes.is_empty() {
-            return bytes;
-        }
-        let at = rng.below(bytes.len());
-        let end = at + rng.below((bytes.len() - at).min(64)) + 1;
-        match rng.below(7) {
-            0 => bytes[at] ^= 1 << rng.below(8),
-            1 => bytes[at] = [0, 0xff, b'0', b'-', b'\n', b'"'][rng.below(6)],
-            2 => bytes.truncate(at),
-            3 => {
-                bytes.drain(at..end);
-            }
-            4 => {
-                let part = bytes[at..end].to_vec();
-                let to = rng.below(bytes.len());
-                bytes.splice(to..to, part);
-            }
-            5 => {
-                let word = words[rng.below(words.len())].bytes();
-                bytes.splice(at..end, word);
-            }
-            _ => {
-                let word = words[rng.below(words.len())].bytes();
-                bytes.splice(at..at, word);
-            }
-        }
-    }
-    bytes
-}
-
-/// Calls `parse` with damaged versions of `good`; returns how many it took.
-fn attack(name: &str, count: usize, good: &[u8], words: &[&str], mut parse: impl FnMut(&[u8]) -> bool) -> usize {
-    let mut rng = Rng::new(20_261_126, name);
-    assert!(parse(good), "{name}: what nobody damaged is read");
-    (0..count).filter(|_| parse(&mutate(&mut rng, good, words))).count()
+/// Calls `parse` with damaged versions of `good`; returns how many of those in `cargo test` it took.
+fn attack(name: &str, times: usize, good: &[u8], words: &[&str], parse: impl FnMut(&[u8]) -> bool) -> usize {
+    Target { name, good: &[good.to_vec()], words, times }.attack(parse).taken
 }
 
 const NUMBERS: [&str; 7] = ["18446744073709551616", "9223372036854775807", "4294967296", "-1", "0", "1e400", "NaN"];
@@ -75,11 +39,11 @@ fn npy() {
 fn npz() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.npz");
-    for deflate in [false, true] {
+    for (name, deflate) in [("npz", false), ("npz-deflated", true)] {
         let member = npz::tests::member();
         let good = npz::tests::archive(&[("rgb.npy", &member), ("flow.npy", &member)], deflate);
         let words = ["PK\u{1}\u{2}", "PK\u{3}\u{4}", "PK\u{5}\u{6}", "PK\u{6}\u{6}", "\u{1}\0\u{8}\0\0\0\0\0\0\0\0\0"];
-        let taken = attack("npz", 1500, &good, &words, |bytes| {
+        let taken = attack(name, 1500, &good, &words, |bytes| {
             std::fs::write(&path, bytes).unwrap();
             let Ok(entries) = npz::Npz.list(&path) else { return false };
             let read = |e: super::array::Entry| {
@@ -107,6 +71,19 @@ fn clips_csv() {
 }
 
 #[test]
+fn unlabelled_clips_csv() {
+    let good = "clip,label,split,has_audio\na,walk,train,true\nb,,,\nc,,holdout,no\n";
+    let words = ["\"", "\n", "\r", "\u{feff}", "clip", "label", ";", ",", "tést", "\u{1b}[2J", "\0"];
+    let taken = attack("unlabelled-clips.csv", 4000, good.as_bytes(), &words, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        let Ok(clips) = clips::parse_unlabelled(Path::new("clips.csv"), text) else { return false };
+        assert!(clips.iter().all(|c| !c.name.is_empty() && !c.name.chars().any(char::is_control)));
+        true
+    });
+    assert!(taken > 50, "{taken}");
+}
+
+#[test]
 fn dataset_yaml() {
     let good = "name: x\nkind: real\nframes: 3\nclasses:\n- a\n- b\nstreams:\n- name: rgb\n  width: 6\naudio:\n- {name: vggish, width: 3}\nmade_by: ''\n";
     let words =
@@ -114,7 +91,9 @@ fn dataset_yaml() {
             .concat();
     let taken = attack("dataset.yaml", 4000, good.as_bytes(), &words, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        let outline = Outline::parse(text);
         let Ok(manifest) = Manifest::parse(text) else { return false };
+        assert_eq!(outline.map(|o| o.frames), Ok(manifest.frames), "what is whole has an outline");
         assert!(manifest.frames > 0 && manifest.visual_width() > 0 && manifest.classes.len() > 1);
         true
     });

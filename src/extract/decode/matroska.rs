@@ -71,7 +71,8 @@ pub(super) fn read(input: impl Read, mut take: impl FnMut(Block<'_>) -> bool) ->
                 let track = tracks.iter().find(|t| t.number == number);
                 let more = match track {
                     Some(Track { kind: 1, width, height, .. }) => {
-                        if data.len() != 3 * width * height {
+                        let announced = width.checked_mul(*height).and_then(|n| n.checked_mul(3));
+                        if announced != Some(data.len()) {
                             return Err(bad("a frame of another size than announced"));
                         }
                         take(Block::Frame { width: *width, height: *height, data })
@@ -172,7 +173,7 @@ impl<R: Read> Input<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn element(id: &[u8], contents: &[u8]) -> Vec<u8> {
@@ -182,7 +183,7 @@ mod tests {
         bytes
     }
 
-    fn stream() -> Vec<u8> {
+    pub fn stream() -> Vec<u8> {
         let video = element(&[0xE0], &[element(&[0xB0], &[1]), element(&[0xBA], &[2])].concat());
         let first = [element(&[0xD7], &[1]), element(&[0x83], &[1]), video].concat();
         let second = [element(&[0xD7], &[2]), element(&[0x83], &[2])].concat();

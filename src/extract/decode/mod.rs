@@ -175,6 +175,22 @@ impl Messages {
     }
 }
 
+/// A stream as ffmpeg writes it.
+#[cfg(test)]
+pub(super) fn a_stream() -> Vec<u8> {
+    matroska::tests::stream()
+}
+
+/// Whether such a stream is read to its end.
+#[cfg(test)]
+pub(super) fn reads(bytes: &[u8]) -> bool {
+    let take = |block: Block<'_>| match block {
+        Block::Frame { width, height, data } => data.len() == 3 * width * height,
+        Block::Sound(_) => true,
+    };
+    matroska::read(bytes, take).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

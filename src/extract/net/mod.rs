@@ -47,11 +47,14 @@ pub struct Net {
     channels_last: bool,
 }
 
+/// Bytes of a network that are read; ONNX itself ends at 2 GiB.
+const LARGEST_FILE: u64 = 4 << 30;
+
 impl Net {
     /// Reads and checks a network's file; `scores` names the output with class scores.
     pub fn open(spec: &NetSpec, crops: Option<&str>, scores: Option<&str>) -> Result<Net, Error> {
         let bad = |message: String| Error::Net { name: spec.name.clone(), path: spec.file.clone(), message };
-        let mut bytes = std::fs::read(&spec.file).map_err(|e| bad(crate::explain_io(&e)))?;
+        let mut bytes = crate::files::read(&spec.file, LARGEST_FILE).map_err(|e| bad(crate::explain_io(&e)))?;
         let hash = blake3::hash(&bytes);
         let graph = Graph::read(&bytes).map_err(bad)?;
         let [input] = &graph.inputs[..] else {

@@ -233,7 +233,7 @@ pub(crate) mod tests {
         [field(1, name.as_bytes()), field(2, &field(1, &dense))].concat()
     }
 
-    fn model() -> Vec<u8> {
+    pub fn model() -> Vec<u8> {
         let node = |output: &str| field(1, &[field(1, b"x"), field(2, output.as_bytes())].concat());
         let graph = [
             node("hidden"),

@@ -112,7 +112,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
 /// The fingerprint of the data set that a report is of, if the file is a report.
 pub fn data_of(path: &Path) -> Option<String> {
     let mut head = Vec::new();
-    std::fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    crate::files::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
     let head = String::from_utf8_lossy(&head);
     let (_, behind) = head.split_once("<meta name=\"unmute-data\" content=\"")?;
     behind.split_once('"').map(|(fingerprint, _)| fingerprint.to_string())
