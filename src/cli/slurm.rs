@@ -3,10 +3,9 @@
 use super::args::StoreArgs;
 use super::progress::say;
 use super::slurm_args::{SlurmArgs, SlurmWhat};
+use super::slurm_campaign::campaign_of;
 use super::{Exit, Failure, slurm_collect, slurm_status, slurm_submit};
-use crate::slurm::campaign;
-use crate::slurm::{Campaign, Slurm};
-use std::path::{Path, PathBuf};
+use crate::slurm::Slurm;
 
 pub(super) fn slurm(args: &SlurmArgs) -> Result<Exit, Failure> {
     match &args.what {
@@ -15,25 +14,6 @@ pub(super) fn slurm(args: &SlurmArgs) -> Result<Exit, Failure> {
         SlurmWhat::Cancel(args) => cancel(args),
         SlurmWhat::Collect(args) => slurm_collect::collect(args),
     }
-}
-
-/// A path as jobs see it, wherever they start.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    let path = std::path::absolute(path)?;
-    // Without `..`, and through links, as far as it is there.
-    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-    Ok(match (std::fs::canonicalize(&path), parent, path.file_name()) {
-        (Ok(whole), ..) => whole,
-        (Err(_), Some(parent), Some(name)) => parent.join(name),
-        _ => path,
-    })
-}
-
-/// The campaign of a store.
-pub(super) fn campaign_of(db: &Path) -> Result<Campaign, Failure> {
-    let db = absolute(db)?;
-    let missing = || campaign::Error::Missing { folder: campaign::folder(&db), db: db.clone() };
-    Ok(Campaign::of(&db)?.ok_or_else(missing)?)
 }
 
 fn cancel(args: &StoreArgs) -> Result<Exit, Failure> {

@@ -1,17 +1,16 @@
 //! What the last job of a round does: it takes the parts over, reports, and submits what is missing while there is progress.
 
 use super::args::{DbArg, PickArgs, ReportArgs};
-use super::merge::{self, Other, Taken};
 use super::progress::say;
 use super::slurm_args::CollectArgs;
-use super::slurm_submit::{Missing, epochs, left, other, round, tell};
+use super::slurm_campaign::{Gathered, Missing, epochs, left, merge_into, parts};
+use super::slurm_round::{round, tell};
 use super::{Exit, Failure, report};
 use crate::runs::checkpoint;
-use crate::runs::publish::{Publisher, Scratch};
 use crate::slurm::Campaign;
 use crate::slurm::campaign::Layout;
 use crate::slurm::script::quoted;
-use crate::store::{State, Store, disk};
+use crate::store::State;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ pub(super) fn collect(args: &CollectArgs) -> Result<Exit, Failure> {
     if others.is_empty() {
         say("no job of this round has published anything");
     }
-    let (taken, states) = merge_into(&campaign.db, &others)?;
+    let Gathered { whole: all_taken, states } = merge_into(&campaign.db, &others)?;
     let missing = left(&campaign, &states);
     let failed: Vec<String> = campaign
         .base
@@ -53,7 +52,6 @@ pub(super) fn collect(args: &CollectArgs) -> Result<Exit, Failure> {
         ));
     }
     write_report(&campaign, &layout);
-    let all_taken = taken.is_none_or(|taken| taken.whole);
     let (outcome, exit) = go_on(&mut campaign, &layout, args.round, missing)?;
     say(&outcome);
     // The next round, if there is one, was noted behind this one.
@@ -79,44 +77,6 @@ fn noted(layout: &Layout, round: usize) -> Result<Campaign, Failure> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// What the jobs of a round have published.
-pub(super) fn parts(layout: &Layout, round: usize) -> Result<Vec<Other>, Failure> {
-    let mut found: Vec<Other> = Vec::new();
-    if layout.base().is_file() {
-        found.push(other(layout.base()));
-    }
-    let prefix = format!("round{round}-");
-    let of_round = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-    if layout.parts().is_dir() {
-        found.extend(merge::in_folder(&layout.parts())?.into_iter().filter(|path| of_round(path)).map(other));
-    }
-    Ok(found)
-}
-
-/// Takes parts over into the user's store; gives the states of all its runs. A store on a file system that other machines
-/// have as well is never written to: a copy takes its place.
-#[allow(clippy::type_complexity)]
-pub(super) fn merge_into(db: &Path, others: &[Other]) -> Result<(Option<Taken>, BTreeMap<String, State>), Failure> {
-    if others.is_empty() && !db.is_file() {
-        return Ok((None, BTreeMap::new()));
-    }
-    if disk(db)?.network.is_some() {
-        let scratch = Scratch::begin(db, None)?;
-        let taken = merge::take(scratch.store(), others)?;
-        Publisher::new(db).publish(scratch.store())?;
-        let states = scratch.store().states()?;
-        return Ok((Some(taken), states));
-    }
-    let store = Store::open(db)?;
-    let taken = merge::take(&store, others)?;
-    taken.merged.iter().for_each(|merged| say(merge::describe(merged).trim_end()));
-    if let Some(mixed) = store.numerics()?.sentence() {
-        say(&format!("note: {mixed}"));
-    }
-    let states = store.states()?;
-    Ok((Some(taken), states))
 }
 
 /// Takes away the checkpoints of runs that are done.

@@ -2,9 +2,7 @@
 
 use super::args::StoreArgs;
 use super::progress::say;
-use super::slurm::campaign_of;
-use super::slurm_collect::parts;
-use super::slurm_submit::states_of;
+use super::slurm_campaign::{campaign_of, counted, parts, states_of};
 use super::{Exit, Failure, print_json, print_text};
 use crate::slurm::queue::States;
 use crate::slurm::{Campaign, Slurm};
@@ -107,13 +105,6 @@ fn lines(campaign: &Campaign, queue: Option<&BTreeMap<String, States>>) -> Vec<L
     lines.extend(round.arrays.iter().map(|array| line("tasks", &array.job, Some(array.tasks))));
     lines.extend(round.collect.iter().map(|job| line("collect", job, None)));
     lines
-}
-
-/// `1 running, 3 pending`.
-pub(super) fn counted(states: &States) -> String {
-    let mut told: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.to_lowercase())).collect();
-    told.reverse();
-    told.join(", ")
 }
 
 /// Done wherever anybody has done it; else failed; else whatever was told first.

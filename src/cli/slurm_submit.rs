@@ -1,22 +1,26 @@
 //! `unmute slurm submit`, and the next round of a campaign.
 
 use super::progress::say;
-use super::slurm::absolute;
 use super::slurm_args::SubmitArgs;
-use super::{Exit, Failure, merge, open, print, print_json, run, slurm_collect};
+use super::slurm_campaign::{Missing, absolute, counted, merge_into, parts};
+use super::slurm_round::{round, tell};
+use super::{Exit, Failure, open, print, print_json, run};
 use crate::experiment::Part;
 use crate::report::format::duration;
 use crate::runs::plan::{Open, cost};
 use crate::runs::publish::{Publisher, Scratch};
 use crate::runs::rates::Rates;
 use crate::runs::why::History;
-use crate::runs::{Plan, checkpoint, fingerprint};
+use crate::runs::{Plan, fingerprint, queue};
 use crate::slurm::campaign::{self, Layout};
-use crate::slurm::{Array, Campaign, Item, Round, Size, Slurm, Tasks, script, tasks};
-use crate::store::{self, Selection, State, Store, Values};
+use crate::slurm::{Campaign, Item, Size, Slurm, script, tasks};
+use crate::store::{Selection, State, Values};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+
+/// Cells that a GPU has room for side by side, where nobody says how many.
+const ON_A_GPU: usize = 8;
 
 /// Options of sbatch that decide how a campaign hangs together, and what to say instead.
 const OURS: [(&str, &str, &str); 4] = [
@@ -25,19 +29,6 @@ const OURS: [(&str, &str, &str); 4] = [
     ("--test-only", "", "--dry-run > job.sh, then sbatch --test-only job.sh"),
     ("--wait", "-W", "`unmute slurm status` tells how far it is"),
 ];
-
-/// What a campaign has to do: runs that all tasks need or that are quick, and the others.
-#[derive(Default)]
-pub(super) struct Missing {
-    pub base: Vec<Item>,
-    pub runs: Vec<Item>,
-}
-
-impl Missing {
-    pub(super) fn count(&self) -> usize {
-        self.base.len() + self.runs.len()
-    }
-}
 
 pub(super) fn submit(args: &SubmitArgs) -> Result<Exit, Failure> {
     check(args)?;
@@ -144,8 +135,7 @@ fn still_queued(earlier: &Campaign) -> Result<(), Failure> {
     if states.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> =
-        states.iter().map(|(job, states)| format!("{job} ({})", super::slurm_status::counted(states))).collect();
+    let told: Vec<String> = states.iter().map(|(job, states)| format!("{job} ({})", counted(states))).collect();
     Err(Failure::usage(format!(
         "jobs that were submitted for {db} before have not ended: {}\n  next: `unmute slurm status --db {db}` shows how far they are; `unmute slurm cancel --db {db}` ends them",
         told.join(", ")
@@ -156,10 +146,10 @@ fn still_queued(earlier: &Campaign) -> Result<(), Failure> {
 fn gather(earlier: &Campaign) -> Result<(), Failure> {
     let unfinished = earlier.rounds.last().filter(|round| round.outcome.is_none());
     let Some(round) = unfinished else { return Ok(()) };
-    let others = slurm_collect::parts(&earlier.layout(), round.number)?;
+    let others = parts(&earlier.layout(), round.number)?;
     if !others.is_empty() {
         say("taking over what earlier jobs have left");
-        slurm_collect::merge_into(&earlier.db, &others)?;
+        merge_into(&earlier.db, &others)?;
     }
     Ok(())
 }
@@ -180,14 +170,28 @@ fn missing(args: &SubmitArgs, plan: &Plan, db: &Path) -> Result<(Missing, usize)
         let bank = plan.bank_of(run.planned);
         bank.is_some_and(|bank| bank.runs.iter().any(|(_, id)| fails(id)))
     };
-    let (mut missing, mut failed) = (Missing::default(), 0);
-    for run in plan.open(&states) {
-        if fails(run.id) || lacks(&run) {
-            failed += 1;
-            continue;
+    let open = plan.open(&states);
+    let all = open.len();
+    let open: Vec<Open> = open.into_iter().filter(|run| !fails(run.id) && !lacks(run)).collect();
+    let failed = all - open.len();
+    // What a GPU trains side by side is one task's.
+    let mut together: HashMap<&str, usize> = HashMap::new();
+    if script::asks_for_gpus(&args.sbatch) {
+        let groups = queue::groups(open.clone(), args.run.device.cells.unwrap_or(ON_A_GPU), |_| 0);
+        for (number, group) in groups.iter().enumerate().filter(|(_, group)| group.len() > 1) {
+            together.extend(group.iter().map(|run| (run.id, number)));
         }
+    }
+    let mut missing = Missing::default();
+    for run in open {
         let planned = run.planned;
-        let item = Item { id: run.id.into(), name: run.name(), cost: cost(planned), seconds: rates.seconds(planned) };
+        let item = Item {
+            id: run.id.into(),
+            name: run.name(),
+            cost: cost(planned),
+            seconds: rates.seconds(planned),
+            together: together.get(run.id).copied(),
+        };
         match planned.cell.part {
             Part::Generator { .. } => missing.runs.push(item),
             _ => missing.base.push(item),
@@ -279,101 +283,6 @@ fn prepare(campaign: &Campaign, plan: &Plan, base_is_done: bool) -> Result<(), F
     Ok(())
 }
 
-/// Submits the next round of a campaign; what was submitted is cancelled where the rest cannot be.
-pub(super) fn round(campaign: &mut Campaign, missing: Missing) -> Result<(), Failure> {
-    let layout = campaign.layout();
-    let number = campaign.rounds.last().map_or(0, |round| round.number) + 1;
-    let folder = layout.round(number);
-    std::fs::create_dir_all(folder.join("logs"))?;
-    let epochs = epochs(&layout, missing.runs.iter());
-    let count = missing.count();
-    let base: Vec<String> = missing.base.iter().map(|item| format!("{}  # {}\n", item.id, item.name)).collect();
-    let tasks = Tasks { round: number, tasks: tasks::tasks(missing.runs, campaign.size) };
-    layout.write(&folder.join("tasks.json"), &tasks)?;
-    let submitted_at = store::now();
-    campaign.rounds.push(Round { number, submitted_at, missing: count, epochs, ..Round::default() });
-    let total = tasks.tasks.len();
-    let scripts = [
-        ("base.sh", (!base.is_empty()).then(|| script::base(campaign, &layout, number, layout.start().is_file()))),
-        ("job.sh", (total > 0).then(|| script::tasks(campaign, &layout, number, total))),
-        ("collect.sh", Some(script::collect(campaign, &layout, number))),
-    ];
-    for (name, text) in &scripts {
-        if let Some(text) = text {
-            layout.write_text(&folder.join(name), text)?;
-        }
-    }
-    layout.write_text(&folder.join("base.txt"), &base.concat())?;
-    // A job may look for the campaign before the next one is submitted.
-    campaign.save()?;
-    let submitted = jobs(campaign, &folder, (!base.is_empty(), total));
-    if let Err(failure) = submitted {
-        let jobs = campaign.jobs();
-        campaign.rounds.pop();
-        let _ = Slurm::cancel(&jobs);
-        campaign.save()?;
-        return Err(failure);
-    }
-    Ok(())
-}
-
-/// Tells sbatch of each job, and keeps its id at once.
-fn jobs(campaign: &mut Campaign, folder: &Path, (base, total): (bool, usize)) -> Result<(), Failure> {
-    let failed = |error: crate::slurm::queue::Error| Failure { exit: Exit::Failed, message: error.to_string() };
-    let note = |campaign: &mut Campaign, note: &mut dyn FnMut(&mut Round)| {
-        if let Some(round) = campaign.rounds.last_mut() {
-            note(round);
-        }
-        campaign.save()
-    };
-    let mut first = None;
-    if base {
-        let id = Slurm::submit(&campaign.sbatch, &folder.join("base.sh"), &[]).map_err(failed)?;
-        note(campaign, &mut |round| round.base = Some(id.clone()))?;
-        first = Some(id);
-    }
-    let mut ends: Vec<String> = Vec::new();
-    for offset in (0..total).step_by(campaign.max_array) {
-        let count = (total - offset).min(campaign.max_array);
-        let mut options = campaign.sbatch.clone();
-        options.push(format!("--array={}", script::indices(campaign, count)));
-        if let Some(first) = &first {
-            // Where it fails, the tasks are cancelled instead of waiting for ever.
-            options.extend([format!("--dependency=afterok:{first}"), "--kill-on-invalid-dep=yes".into()]);
-        }
-        let job = Slurm::submit(&options, &folder.join("job.sh"), &[offset.to_string()]).map_err(failed)?;
-        ends.push(job.clone());
-        note(campaign, &mut |round| round.arrays.push(Array { job: job.clone(), offset, tasks: count }))?;
-    }
-    if ends.is_empty() {
-        ends.extend(first);
-    }
-    let mut options = script::without_gpus(&campaign.sbatch);
-    options.push(format!("--dependency=afterany:{}", ends.join(":")));
-    let id = Slurm::submit(&options, &folder.join("collect.sh"), &[]).map_err(failed)?;
-    note(campaign, &mut |round| round.collect = Some(id.clone()))?;
-    Ok(())
-}
-
-/// Says what was submitted.
-pub(super) fn tell(round: &Round) {
-    if let Some(base) = &round.base {
-        say(&format!("job {base} does what all tasks need"));
-    }
-    for array in &round.arrays {
-        say(&format!("job {} is an array of {} tasks", array.job, array.tasks));
-    }
-    if let Some(collect) = &round.collect {
-        say(&format!("job {collect} gathers, and goes on with what is missing"));
-    }
-}
-
-/// Epochs that runs have behind them, by their checkpoints.
-pub(super) fn epochs<'a>(layout: &Layout, runs: impl Iterator<Item = &'a Item>) -> usize {
-    let folder = layout.checkpoints();
-    runs.filter_map(|item| checkpoint::epoch(&checkpoint::path(&folder, &item.id))).sum()
-}
-
 /// One call at a time submits for a store.
 struct Turn(std::path::PathBuf);
 
@@ -397,23 +306,4 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-/// The states of a campaign's runs: done wherever anybody has done it, else the last attempt's.
-pub(super) fn left(campaign: &Campaign, states: &BTreeMap<String, State>) -> Missing {
-    let open = |items: &[Item]| {
-        let ended = |item: &&Item| !matches!(states.get(&item.id), Some(State::Done | State::Failed));
-        items.iter().filter(ended).cloned().collect::<Vec<Item>>()
-    };
-    Missing { base: open(&campaign.base), runs: open(&campaign.runs) }
-}
-
-/// Opens a store that jobs may have published, to read.
-pub(super) fn states_of(path: &Path) -> Result<BTreeMap<String, State>, store::Error> {
-    Store::open_to_read(path)?.states()
-}
-
-/// A store to take from.
-pub(super) fn other(path: std::path::PathBuf) -> merge::Other {
-    merge::Other { path, of_folder: true }
 }

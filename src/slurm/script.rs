@@ -66,6 +66,11 @@ pub fn indices(campaign: &Campaign, count: usize) -> String {
     campaign.at_once.map_or(format!("0-{last}"), |most| format!("0-{last}%{most}"))
 }
 
+/// Whether options ask for GPUs.
+pub fn asks_for_gpus(options: &[String]) -> bool {
+    without_gpus(options).len() < options.len()
+}
+
 /// Options without those that ask for GPUs, for a job that needs none.
 pub fn without_gpus(options: &[String]) -> Vec<String> {
     let gpu = |word: &str| {
@@ -213,6 +218,7 @@ mod tests {
         assert_eq!(without(&["-p", "gpu", "--gres", "gpu:1", "-t", "5"]), ["-p", "gpu", "-t", "5"]);
         assert_eq!(without(&["--gpus-per-task=1", "-G2", "-G", "2", "--mem=4G"]), ["--mem=4G"]);
         assert_eq!(without(&["--gres=gpu:a100:1", "--account=x"]), ["--account=x"]);
+        assert!(asks_for_gpus(&["--gpus=1".into()]) && !asks_for_gpus(&["--mem=1G".into()]));
     }
 
     #[test]

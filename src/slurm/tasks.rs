@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// A run that is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Item {
     pub cost: f64,
     /// Seconds that these should take.
     pub seconds: f64,
+    /// Runs of one number stay in one task: a GPU trains them side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<usize>,
 }
 
 /// How many tasks, or how long one should take.
@@ -47,43 +50,70 @@ pub struct Tasks {
     pub tasks: Vec<Task>,
 }
 
-/// Puts runs into tasks: each, the longest first, into the task that has least to do. Tasks come the longest first too, since
-/// Slurm starts an array in the order of its indices.
-pub fn tasks(mut items: Vec<Item>, size: Size) -> Vec<Task> {
-    if items.is_empty() {
+/// Runs that stay in one task.
+type Block = Vec<Item>;
+
+fn seconds(block: &[Item]) -> f64 {
+    block.iter().map(|item| item.seconds).sum()
+}
+
+/// Puts runs into tasks: each, or those that are to stay together, the longest first, into the task that has least to do.
+/// Tasks come the longest first too, since Slurm starts an array in the order of its indices.
+pub fn tasks(items: Vec<Item>, size: Size) -> Vec<Task> {
+    let blocks = blocks(items);
+    if blocks.is_empty() {
         return Vec::new();
     }
-    items.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then_with(|| a.id.cmp(&b.id)));
     let mut count = match size {
-        Size::Tasks(count) => count.clamp(1, items.len()),
+        Size::Tasks(count) => count.clamp(1, blocks.len()),
         Size::Minutes(minutes) => {
-            let whole: f64 = items.iter().map(|item| item.seconds).sum();
-            ((whole / (60.0 * minutes)).ceil() as usize).clamp(1, items.len())
+            let whole: f64 = blocks.iter().map(|block| seconds(block)).sum();
+            ((whole / (60.0 * minutes)).ceil() as usize).clamp(1, blocks.len())
         }
     };
     loop {
-        let tasks = fill(&items, count);
+        let tasks = fill(&blocks, count);
         let too_long = |task: &Task| match size {
             Size::Tasks(_) => false,
             Size::Minutes(minutes) => task.runs.len() > 1 && task.seconds > 60.0 * minutes,
         };
-        if count == items.len() || !tasks.iter().any(too_long) {
+        if count == blocks.len() || !tasks.iter().any(too_long) {
             return tasks;
         }
-        count = (count + count.div_ceil(20)).min(items.len());
+        count = (count + count.div_ceil(20)).min(blocks.len());
     }
 }
 
-fn fill(items: &[Item], count: usize) -> Vec<Task> {
+/// The longest first, and in each the longest run.
+fn blocks(items: Vec<Item>) -> Vec<Block> {
+    let mut together: BTreeMap<usize, Block> = BTreeMap::new();
+    let mut blocks: Vec<Block> = Vec::new();
+    for item in items {
+        match item.together {
+            Some(number) => together.entry(number).or_default().push(item),
+            None => blocks.push(vec![item]),
+        }
+    }
+    blocks.extend(together.into_values());
+    for block in &mut blocks {
+        block.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then_with(|| a.id.cmp(&b.id)));
+    }
+    blocks.sort_by(|a, b| seconds(b).total_cmp(&seconds(a)).then_with(|| a[0].id.cmp(&b[0].id)));
+    blocks
+}
+
+fn fill(blocks: &[Block], count: usize) -> Vec<Task> {
     let mut tasks = vec![Task::default(); count];
     // Nanoseconds, so that loads have an order; of equal ones the first task.
     let mut least: BinaryHeap<Reverse<(u64, usize)>> = (0..count).map(|task| Reverse((0, task))).collect();
-    for item in items {
+    for block in blocks {
         let Some(Reverse((load, at))) = least.pop() else { break };
-        tasks[at].runs.push(item.id.clone());
-        tasks[at].cost += item.cost;
-        tasks[at].seconds += item.seconds;
-        least.push(Reverse((load.saturating_add((item.seconds * 1e9) as u64), at)));
+        for item in block {
+            tasks[at].runs.push(item.id.clone());
+            tasks[at].cost += item.cost;
+            tasks[at].seconds += item.seconds;
+        }
+        least.push(Reverse((load.saturating_add((seconds(block) * 1e9) as u64), at)));
     }
     tasks.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then_with(|| a.runs.cmp(&b.runs)));
     tasks
@@ -94,7 +124,13 @@ mod tests {
     use super::*;
 
     fn items(seconds: &[f64]) -> Vec<Item> {
-        let item = |(i, s): (usize, &f64)| Item { id: format!("{i:03}"), name: String::new(), cost: *s, seconds: *s };
+        let item = |(i, s): (usize, &f64)| Item {
+            id: format!("{i:03}"),
+            name: String::new(),
+            cost: *s,
+            seconds: *s,
+            together: None,
+        };
         seconds.iter().enumerate().map(item).collect()
     }
 
@@ -112,6 +148,17 @@ mod tests {
         assert_eq!(tasks(items(&[1.0, 1.0]), Size::Tasks(0)).len(), 1);
         assert!(tasks(Vec::new(), Size::Tasks(4)).is_empty());
         assert_eq!(tasks(items(&[1.0; 8]), Size::Tasks(3)), tasks(items(&[1.0; 8]), Size::Tasks(3)));
+    }
+
+    #[test]
+    fn what_a_gpu_trains_side_by_side_stays_in_one_task() {
+        let mut all = items(&[4.0, 1.0, 1.0, 3.0, 3.0]);
+        for (item, together) in all.iter_mut().zip([None, Some(1), Some(1), Some(0), Some(0)]) {
+            item.together = together;
+        }
+        let tasks = tasks(all, Size::Tasks(2));
+        assert_eq!(tasks[0].runs, ["003", "004"]);
+        assert_eq!(tasks[1].runs, ["000", "001", "002"]);
     }
 
     #[test]
