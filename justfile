@@ -9,16 +9,11 @@ db := env("UNMUTE_DB", ".unmute/runs.db")
 default:
     @just --list
 
-# Train a declared grid and render its report: `just reproduce [EXPERIMENT [DATASET]]`; without a data set, on a small synthetic one
-reproduce experiment="experiments/icassp2019" dataset="":
+# Train a declared grid and render its report: `just reproduce [EXPERIMENT [DATASET [-- --rows vggish=3 --frames 12]]]`, with flags of `unmute data import`; without a data set, on a small synthetic one
+reproduce experiment="experiments/icassp2019" dataset="" *flags="":
     #!/usr/bin/env bash
     set -euo pipefail
-    # With a GPU and its compiler at hand, the program is built to use them.
-    if command -v nvcc >/dev/null && nvidia-smi >/dev/null 2>&1; then
-        cargo build --release --locked --features cuda
-    else
-        cargo build --release --locked
-    fi
+    cargo build --release --locked
     dataset="{{ dataset }}"
     reduce=()
     if [ -z "$dataset" ]; then
@@ -29,13 +24,18 @@ reproduce experiment="experiments/icassp2019" dataset="":
     elif [ ! -f "$dataset/dataset.yaml" ]; then
         # A folder of per-clip .npy files.
         imported=".unmute/data/$(basename "$(realpath "$dataset")")"
-        {{ unmute }} data import "$dataset" "$imported"
+        flags="{{ flags }}"
+        # Words of a command line, as they were typed behind `--`.
+        {{ unmute }} data import "$dataset" "$imported" ${flags#-- }
         dataset=$imported
+    elif [ -n "{{ flags }}" ]; then
+        echo "{{ dataset }} is a data set already; {{ flags }} are flags of its import" >&2
+        exit 2
     fi
     {{ unmute }} run "{{ experiment }}" --dataset "$dataset" --db "{{ db }}" "${reduce[@]}"
     {{ unmute }} report "{{ experiment }}" --db "{{ db }}" --out reports/out
 
-# Everything CI checks: format, lints, documentation, tests of all kinds, cases, dependencies, and that the CUDA code type-checks (no GPU is needed)
+# Everything CI checks: format, lints, documentation, tests of all kinds, cases, dependencies, and that dfdx's CUDA type-checks (no GPU is needed)
 test: && cases
     cargo fmt --check
     # Modules that a macro lists are not found by cargo fmt.
@@ -44,7 +44,7 @@ test: && cases
     RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
     cargo test --locked --workspace
     tests/mutants/run --check
-    cargo check --locked --features cuda,dfdx/ci-check
+    cargo check --locked --features dfdx-cuda,dfdx/ci-check
     if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi
 
 # What somebody does with the program, from start to end (tests/cases/README.md): `just cases [NAME...]`
@@ -103,54 +103,73 @@ peers:
 peer data *arguments: peers
     .venv/peers/bin/python benches/peers/grid.py grid {{ data }} {{ arguments }}
 
-# Build with CUDA into target/cuda, wherever nvcc and the CUDA libraries are; docs/cuda.md says what it takes
-build-cuda:
-    command -v nvcc >/dev/null || { echo "nvcc is not on the PATH; see docs/cuda.md" >&2; exit 1; }
-    cargo build --release --locked --features cuda --target-dir target/cuda
-    # The program finds NVIDIA's libraries when it runs; one that it needs in order to start would keep it from saying what is missing.
-    ! ldd target/cuda/release/unmute | grep -E 'libcuda|libcublas|libnvrtc|libcurand' || echo "note: this linker ties the program to the libraries above; it will not start without them" >&2
+# Make the kernels' PTX anew, after a change of a .cu in src/gpu/kernels; needs nvcc (docs/cuda.md)
+ptx:
+    for cu in src/gpu/kernels/*.cu; do touch "${cu%.cu}.ptx"; done
+    UNMUTE_PTX=write cargo test --locked --test unmute gpu::ptx::the_ptx_is_what_nvcc_makes
+    cargo test --locked --test unmute gpu::ptx::
 
-# Compare what the GPU computes with the CPU, within stated tolerances; needs a GPU
+# Compare what the GPU computes with the CPU, within stated tolerances; needs a GPU with a driver, and cuBLAS
 test-cuda:
     nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was compared; docs/cuda.md tells what is tested without one" >&2; exit 1; }
-    just build-cuda
-    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
+    cargo build --release --locked
+    target/release/unmute doctor --device cuda
+    cargo test --release --locked --test unmute gpu:: -- --include-ignored --nocapture
 
-# The same tests, and the program with --device cuda, on a stand-in for NVIDIA's driver and cuBLAS: no GPU, no measurement of speed
-test-cuda-host:
+# Build with dfdx's own CUDA too, for `train.engine: dfdx` on a GPU, into target/cuda; needs nvcc and a CUDA toolkit (docs/cuda.md)
+build-dfdx-cuda:
+    command -v nvcc >/dev/null || { echo "nvcc is not on the PATH; see docs/cuda.md" >&2; exit 1; }
+    cargo build --release --locked --features dfdx-cuda --target-dir target/cuda
+
+# The GPU's tests with dfdx's own CUDA, on the stand-in for NVIDIA's driver and cuBLAS; needs nvcc, no GPU. Without dfdx's, `just test` runs them
+test-dfdx-cuda:
     #!/usr/bin/env bash
     set -euo pipefail
     if ! nvcc=$(command -v nvcc); then
         echo "skipped: nvcc is not on the PATH; see docs/cuda.md" >&2
         exit 0
     fi
-    # Where NVRTC is, which compiles our kernels here as it does for a GPU.
     root=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
     export CUDA_PATH=${CUDA_PATH:-$root}
-    just build-cuda
     sh tests/gpu/stand-in/build.sh target/stand-in
-    target/stand-in/faults
+    # Of the toolkit, what the program is linked with and there is no stand-in for.
+    for library in "$root"/lib*/libnvrtc*.so.* "$root"/lib*/libcurand.so.*; do
+        if [ -e "$library" ]; then ln -sf "$library" target/stand-in/; fi
+    done
     export LD_LIBRARY_PATH="$PWD/target/stand-in${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-    cargo test --release --locked --features cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
+    cargo test --release --locked --features dfdx-cuda --target-dir target/cuda --test unmute gpu:: -- --include-ignored --nocapture
 
 # Test and time on a GPU, beside PyTorch with cuDNN and beside this machine's CPU: `just bench-cuda --size paper`; docs/cuda.md
 bench-cuda *args: peers
     #!/usr/bin/env bash
     set -euo pipefail
     nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was timed; docs/cuda.md tells what is tested without one" >&2; exit 1; }
-    just build-cuda
-    build=(--release --locked --features cuda --target-dir target/cuda)
+    cargo build --release --locked
     # The last line names the program: "Executable benches/parts.rs (PATH)".
     program() { grep -oE '\([^()]+\)$' | tail -1 | tr -d '()'; }
-    parts=$(cargo bench --locked --features cuda --target-dir target/cuda --bench parts --no-run 2>&1 | tee /dev/stderr | program)
-    tests=$(cargo test "${build[@]}" --test unmute --no-run 2>&1 | tee /dev/stderr | program)
-    python3 benches/cuda.py --unmute target/cuda/release/unmute --parts "$parts" --tests "$tests" --python .venv/peers/bin/python {{ args }}
+    parts=$(cargo bench --locked --bench parts --no-run 2>&1 | tee /dev/stderr | program)
+    tests=$(cargo test --release --locked --test unmute --no-run 2>&1 | tee /dev/stderr | program)
+    python3 benches/cuda.py --unmute {{ unmute }} --parts "$parts" --tests "$tests" --python .venv/peers/bin/python {{ args }}
 
 # Write the JSON Schemas that editors use
 schemas:
     cargo build --release --locked
     mkdir -p experiments/schema
     for kind in experiment tables claims ledger; do {{ unmute }} export schema $kind > experiments/schema/$kind.json; done
+
+# A tar for machines without Rust: program, completions, manual pages, experiments, guide, licences: `just dist [OUT]`
+dist out="target/dist":
+    cargo build --release --locked
+    cargo run --release --locked --example dist -- {{ unmute }} "{{ out }}"
+
+# Runs as MLflow and TensorBoard read them, asked with their own programs from PyPI: `just check-exports [RUNS.db]`; without a store, on a small synthetic one
+check-exports store="":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked
+    test -d .venv/exports || python3 -m venv .venv/exports
+    .venv/exports/bin/pip install -q -r tests/trackers/requirements.txt
+    .venv/exports/bin/python tests/trackers/check.py {{ unmute }} {{ if store == "" { "" } else { store } }}
 
 # Take away what `reproduce` made
 clean-runs:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What a GPU makes of unmute: tests, then times beside PyTorch with cuDNN and beside the same machine's CPU.
 
-Needs no cargo, so that it can be carried to a GPU machine: this folder, `experiments/`, three programs built with
-`--features cuda` (`unmute`, the bench `parts`, the test binary) and a Python with peers/requirements.txt; `just
+Needs no cargo, so that it can be carried to a GPU machine: this folder, `experiments/`, three programs (`unmute`, the
+bench `parts`, the test binary) and a Python with peers/requirements.txt, whose wheels bring cuBLAS for ours too; `just
 bench-cuda` brings them together. Sizes: `--size mini` takes minutes; `--size paper` has the paper's counts and widths,
 with made-up features (200 classes, 100,000 train clips; 8 GB on disk). In each round ours runs before theirs, part by
 part; figures are medians. Targets are printed with the word holds or misses. `--device cpu` tries the whole script
@@ -191,7 +191,7 @@ class Bench:
         results = dict(re.findall(r"^test (gpu::\S+).*?(ok|FAILED)$", done.stdout, re.MULTILINE | re.DOTALL))
         failed = sorted(name for name, result in results.items() if result == "FAILED")
         right = [result for name, result in results.items() if name.endswith("outputs_and_gradients_are_the_cpus")]
-        verdict = "not measured (not built with the feature cuda)" if not right else "holds" if right == ["ok"] else "misses"
+        verdict = "not measured (the tests say nothing)" if not right else "holds" if right == ["ok"] else "misses"
         self.say(f"Right at 1e-4 (outputs and gradients against the CPU): {verdict}")
         self.say(f"Tests: {len(results) - len(failed)} of {len(results)} pass{': failed ' + ', '.join(failed) if failed else ''}")
         if failed or done.returncode:
@@ -284,7 +284,7 @@ def device_name(device):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--unmute", required=True, help="the program, built with the feature cuda")
+    parser.add_argument("--unmute", required=True, help="the program")
     parser.add_argument("--parts", required=True, help="the program of benches/parts.rs, likewise")
     parser.add_argument("--tests", help="the test binary, likewise (cargo test --no-run names it)")
     parser.add_argument("--python", default=sys.executable, help="a Python with peers/requirements.txt")

@@ -179,8 +179,7 @@ fn autoencoder_step(part: &mut Part) -> Outcome {
     generator_step(part, Architecture::Autoencoder, batch, 18)
 }
 
-/// A generator's network with a batch for it; what only a GPU's trainer reads is unused without one.
-#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+/// A generator's network with a batch for it.
 struct Setup {
     config: Config,
     architecture: Architecture,
@@ -231,30 +230,38 @@ fn steps(part: &mut Part, setup: &Setup, mut network: Box<dyn TrainedNetwork>) -
     })
 }
 
-#[cfg(not(feature = "cuda"))]
-mod on_gpu {
-    pub fn step(_: &mut super::Part, _: &super::Setup, name: &str) -> super::Outcome {
-        Err(format!("device={name}: this program was built without the feature cuda").into())
-    }
-}
-
-#[cfg(feature = "cuda")]
 mod on_gpu {
     use super::{Outcome, Part, Setup, adam, black_box};
     use compute::nn::{AdamConfig, ParamState};
     use std::rc::Rc;
-    use unmute::device::choice::{choose, find};
+    use unmute::device::choice::choose;
     use unmute::experiment::config::Engine;
     use unmute::gpu::api::Buffer;
     use unmute::gpu::batched_params::BatchedParams;
+    use unmute::gpu::detect::find;
     use unmute::gpu::driver::Driver;
-    use unmute::gpu::kernels::Adam;
+    use unmute::gpu::kernels::adam::Adam;
     use unmute::gpu::losses::{Generated, Labels};
     use unmute::gpu::network::{BackwardTape, Network, Pass};
     use unmute::gpu::probe::Wanted;
+    use unmute::model::Network as Described;
+    use unmute::model::generator::Generator;
     use unmute::model::loss::GpuLoss;
-    use unmute::train::reference::ReferenceNetwork;
     use unmute::train::trainer::SavedParam;
+
+    /// Steps of dfdx's on its own CUDA.
+    #[cfg(feature = "dfdx-cuda")]
+    fn dfdx_step(part: &mut Part, setup: &Setup, ordinal: usize, generator: Generator, network: &Described) -> Outcome {
+        let device = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(|e| format!("{e:?}"))?;
+        dfdx::tensor::Cache::enable_cache(&device);
+        let network = unmute::train::reference::ReferenceNetwork::new(device, generator, network, setup.frames, 0)?;
+        super::steps(part, setup, Box::new(network))
+    }
+
+    #[cfg(not(feature = "dfdx-cuda"))]
+    fn dfdx_step(_: &mut Part, _: &Setup, _: usize, _: Generator, _: &Described) -> Outcome {
+        Err("engine=dfdx on a GPU: this program was built without the feature dfdx-cuda".into())
+    }
 
     /// Steps on a GPU, a cell alone. Each reads its loss, as those of the peers do.
     pub fn step(part: &mut Part, setup: &Setup, name: &str) -> Outcome {
@@ -264,13 +271,7 @@ mod on_gpu {
         let generator = config.generator(setup.architecture);
         let network = generator.describe().network(*sizes);
         if config.train.engine == Engine::Dfdx {
-            let device = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(|e| format!("{e:?}"))?;
-            dfdx::tensor::Cache::enable_cache(&device);
-            return super::steps(
-                part,
-                setup,
-                Box::new(ReferenceNetwork::new(device, generator, &network, *frames, 0)?),
-            );
+            return dfdx_step(part, setup, ordinal, generator, &network);
         }
         let (clips, driver) = (batch.labels.len(), Driver::open(ordinal)?);
         let trunk = generator.describe().fused().ok_or("no kernels for this generator")?;

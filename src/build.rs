@@ -63,28 +63,8 @@ fn main() {
     set("UNMUTE_OPT", &std::env::var("OPT_LEVEL").unwrap_or_default());
     set("UNMUTE_FLAGS", &std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().replace('\u{1f}', " "));
     set("UNMUTE_TARGET_FEATURES", &std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default());
-    let cuda = std::env::var_os("CARGO_FEATURE_CUDA").is_some();
-    set("UNMUTE_NVCC", &if cuda { nvcc() } else { String::new() });
-    set("UNMUTE_COMPUTE_CAP", &if cuda { compute_cap() } else { String::new() });
-    let features = ["CUDA"].into_iter().filter(|f| std::env::var_os(format!("CARGO_FEATURE_{f}")).is_some());
-    set("UNMUTE_FEATURES", &features.collect::<Vec<_>>().join(",").to_lowercase());
-}
-
-/// The version of the CUDA compiler that made dfdx's kernels, `13.0`; empty where there is none.
-fn nvcc() -> String {
-    let text = output("nvcc", &["--version"]);
-    text.split("release ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default().trim().into()
-}
-
-/// The compute capability that dfdx's kernels were made for, `90`, found as dfdx's build script finds it.
-fn compute_cap() -> String {
-    println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
-    let chosen = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_default();
-    if !chosen.is_empty() {
-        return chosen;
-    }
-    let text = output("nvidia-smi", &["--query-gpu=compute_cap", "--format=csv"]);
-    text.lines().nth(1).unwrap_or_default().replace('.', "").trim().into()
+    let dfdx_cuda = std::env::var_os("CARGO_FEATURE_DFDX_CUDA").is_some();
+    set("UNMUTE_FEATURES", if dfdx_cuda { "dfdx-cuda" } else { "" });
 }
 
 /// The most of a diff that is kept, in bytes.

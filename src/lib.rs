@@ -4,8 +4,8 @@
 //!
 //! [`extract`] (videos to features) -> [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle, [`slurm`] spreads it over a cluster; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`] serves
-//! them all.
+//! middle, [`slurm`] spreads it over a cluster; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below
+//! has the numerics; [`suggest`], [`files`] and [`python`] serve them all.
 
 #![warn(missing_docs)]
 
@@ -29,6 +29,7 @@ mod fuzz;
 
 pub mod csv_lines;
 pub mod files;
+pub mod python;
 pub mod suggest;
 
 /// What an operating system's error means for somebody who waits for a result.

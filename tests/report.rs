@@ -20,15 +20,20 @@ fn hostile() -> Place {
     place
 }
 
-fn chromium() -> Option<PathBuf> {
+pub(crate) fn chromium() -> Option<PathBuf> {
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(require::on_path)
+}
+
+/// The browser and the folder of scripts for it; says that the test is skipped without either.
+pub(crate) fn browser_tools() -> Option<(PathBuf, PathBuf)> {
+    let tools = root().join("tests/browser");
+    let there = chromium().filter(|_| tools.join("node_modules/axe-core").is_dir());
+    require::found("browser", there).map(|chromium| (chromium, tools))
 }
 
 /// Opens a report in a browser and looks for what must not be there; says that it is skipped without one.
 fn check_in_browser(report: &Path) {
-    let tools = root().join("tests/browser");
-    let there = chromium().filter(|_| tools.join("node_modules/axe-core").is_dir());
-    let Some(chromium) = require::found("browser", there) else { return };
+    let Some((chromium, tools)) = browser_tools() else { return };
     let output = Command::new("node").arg(tools.join("check.mjs")).arg(chromium).arg(report).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("0 faults"), "{}: {said}", report.display());

@@ -289,8 +289,14 @@ fn changed_numeric_code_is_told_and_accepted_where_that_is_asked_for() {
     assert!(accepted.iter().all(|r| r["environment_id"] == 1));
     let shown = tiny.args(&["show", accepted[0]["id"].as_str().unwrap(), "--db", "runs.db"]).success().stdout;
     assert!(shown.contains("whose numbers were accepted") && shown.contains("accepted the numbers of run"), "{shown}");
+    // One that somebody has said something of stays.
+    let tagged = accepted[0]["accepted_from"].as_str().unwrap();
+    tiny.args(&["tag", tagged, "kept", "--db", "runs.db"]).success();
     let swept = tiny.call("gc --db runs.db").success().stdout;
-    assert_eq!(swept.matches("superseded ").count(), 14, "{swept}");
+    assert_eq!(swept.matches("superseded ").count(), 13, "{swept}");
+    tiny.args(&["tag", tagged, "kept", "--remove", "--db", "runs.db"]).success();
+    let swept = tiny.call("gc --db runs.db").success().stdout;
+    assert_eq!(swept.matches("superseded ").count(), 1, "{swept}");
     tiny.call("verify tiny --dataset data --db runs.db --sample 3").success();
     // Merging keeps what they are.
     tiny.call("merge --db merged.db runs.db").success();

@@ -1,8 +1,12 @@
 //! Every verb and flag, with an example for each.
 
+use super::label_args::{NoteArgs, TagArgs};
 pub(super) use super::part_args::RunCall;
-pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
-use super::use_args::{GenerateArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs};
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs, TellArgs};
+use super::use_args::{
+    ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
+};
+use super::watch_args::WatchArgs;
 use super::{Exit, Failure};
 use crate::dataset::Precision;
 use crate::dataset::synth::Preset;
@@ -43,11 +47,15 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
   unmute run experiments/corsmal --dataset data/corsmal --only @mine.txt --from base.db --publish parts/mine.db
+  unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
 itself, before it starts; `unmute plan` shows what each needs.")]
     Run(RunCall),
+    /// Show a grid filling in a browser: a page on this machine alone, that only reads
+    #[command(after_help = super::watch_args::EXAMPLES)]
+    Watch(WatchArgs),
     /// Show how many runs of each experiment are done, running or failed
     #[command(after_help = "Example:\n  unmute status --json")]
     Status(StoreArgs),
@@ -59,7 +67,7 @@ itself, before it starts; `unmute plan` shows what each needs.")]
 
 Conditions are NAME OPERATOR VALUE, joined by and, or and parentheses. Operators: = != < <= > >= and ~ (contains).
 Names: audio, generator, loss, classifier, control, stream, kind, state, seed, key, id, experiment, dataset, code, host,
-attempt, created, started, finished, seconds, memory, error; any number of a run (top1, top5/silent, r2/silent); any key
+attempt, created, started, finished, seconds, memory, error, tag (one of its tags), tags, note; any number of a run (top1, top5/silent, r2/silent); any key
 that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs that have none.")]
     Ls(LsArgs),
     /// Show all that is known of one run
@@ -68,6 +76,12 @@ that it depends on (train.lr, lstm.hidden, missing.rate). `= none` finds runs th
     /// Compare two runs: only what differs in configuration, environment, numbers, curves and scores
     #[command(after_help = "Example:\n  unmute diff 3fa9c1 77e0b2")]
     Diff(DiffArgs),
+    /// Put a tag on runs, to find them again
+    #[command(after_help = super::label_args::TAG_EXAMPLES)]
+    Tag(TagArgs),
+    /// Write a note beside a run, or read its notes
+    #[command(after_help = super::label_args::NOTE_EXAMPLES)]
+    Note(NoteArgs),
     /// Ask the store in SQL; it is only read
     #[command(after_help = "Examples:
   unmute query 'SELECT state, count(*) AS runs FROM run GROUP BY state'
@@ -120,12 +134,17 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export tables experiments/corsmal --format json
   unmute export tables corsmal --db runs.db --format latex
   unmute export runs --db runs.db --format csv > runs.csv
+  unmute export runs --where 'experiment=corsmal' --format mlflow --out mlruns
+  unmute export runs --format tensorboard --out tb && tensorboard --logdir tb
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv
+  unmute export turned corsmal --db runs.db > turned.csv
   unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors
   unmute export store for-colleagues.db --with-weights")]
     Export(ExportArgs),
+    /// Bring back what other programs changed
+    Import(ImportBackArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:
   unmute verify                                            (the file: its integrity and hashes)
@@ -146,11 +165,13 @@ is 3; where other numerics (AVX2, AVX-512, a GPU) explain it, it is told and no 
 are not taken.")]
     Merge(MergeArgs),
     /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
-    #[command(after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d")]
+    #[command(
+        after_help = "Examples:\n  unmute gc --dry-run\n  unmute gc --older-than 30d\n\nRuns with a tag or a note stay."
+    )]
     Gc(GcArgs),
     /// Look at the store, the disk and the machine for what could go wrong
-    #[command(after_help = "Example:\n  unmute doctor --db runs.db")]
-    Doctor(StoreArgs),
+    #[command(after_help = "Examples:\n  unmute doctor --db runs.db\n  unmute doctor --device cuda")]
+    Doctor(DoctorArgs),
     /// Turn videos into features by your own networks, for `unmute data import`; `unmute extract flow` writes optical flow
     #[command(after_help = super::extract_args::EXAMPLES)]
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -176,6 +197,10 @@ pub(super) struct ExperimentArgs {
     /// The data set's folder; the experiment's own by default
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
+    /// Where features that other programs generated lie (generator: [..., external:NAME]), as CLIP_FEATURE.NAME.npy; the data set's
+    /// folder by default
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<PathBuf>,
     /// Override a key of experiment.yaml (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -230,6 +255,8 @@ pub(super) struct RunArgs {
     /// Use a store on a network file system all the same; one machine at a time
     #[arg(long)]
     pub allow_network_store: bool,
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +278,16 @@ pub(super) struct StoreArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Look for this GPU instead (cuda, or cuda:N): where its driver and cuBLAS are looked for and found, and whether a
+    /// small training on it computes what the CPU does
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -296,6 +333,9 @@ pub(super) struct VerifyArgs {
     /// Train runs again on this data set and compare
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
+    /// Where features that other programs generated lie; the data set's folder by default
+    #[arg(long, value_name = "DIR", requires = "dataset")]
+    pub features: Option<PathBuf>,
     /// How many runs to train again; always the same ones
     #[arg(long, default_value_t = 2, value_name = "N", requires = "dataset")]
     pub sample: usize,
@@ -386,9 +426,28 @@ pub(super) enum ExportWhat {
     /// One row a run: its parts, its numbers, and all keys that it depends on
     #[command(after_help = "Example:\n  unmute export runs --where 'kind=generator and state=done' > runs.csv")]
     Runs(RunsArgs),
-    /// One row a val clip and finished run: label, most probable classes, whether it sounds
+    /// One row a val or test clip and finished run: label, most probable classes, whether it sounds
     #[command(after_help = "Example:\n  unmute export predictions corsmal --top 3 > predictions.csv")]
     Predictions(PredictionsArgs),
+    /// Which clips train, and which of them sound in an experiment: for generators from elsewhere
+    #[command(after_help = "Example:
+  unmute export clips experiments/corsmal --dataset data/corsmal > clips.csv
+
+has_audio says which clips sound in the experiment: those that it silences must not be trained on.")]
+    Clips(ClipsArgs),
+    /// Which classes are taken for which, with precision and recall: one row a class
+    #[command(after_help = "Examples:
+  unmute export confusion corsmal > confusion.csv
+  unmute export confusion corsmal --of 'rgb+flow' --format json")]
+    Confusion(InsideArgs),
+    /// The clips that generation turned from wrong to right, and back: one row a clip
+    #[command(after_help = "Examples:
+  unmute export turned corsmal > turned.csv
+  unmute export turned corsmal --of 'vggish(lstm)' --over 'vggish(mean)'")]
+    Turned(InsideArgs),
+    /// Which classes generated and true features are nearest to by the SVM bank: one row a class
+    #[command(after_help = "Example:\n  unmute export nearest corsmal --audio vggish > nearest.csv")]
+    Nearest(InsideArgs),
     /// A run's weights for PyTorch, NumPy or ONNX Runtime, scales included
     #[command(after_help = "Example:\n  unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors")]
     Weights(WeightsArgs),
@@ -415,6 +474,9 @@ pub(super) struct RunsArgs {
     /// Only runs that this holds for, as in `unmute ls`
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
+    /// The folder for mlflow and tensorboard; what is there of other runs stays
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// How `export runs` writes.
@@ -424,6 +486,10 @@ pub(super) enum RunsFormat {
     Csv,
     /// A list of records
     Json,
+    /// A folder that MLflow opens (its file store); needs --out
+    Mlflow,
+    /// A folder of event files for TensorBoard; needs --out
+    Tensorboard,
 }
 
 #[derive(Debug, Args)]

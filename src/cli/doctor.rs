@@ -1,9 +1,9 @@
 //! `unmute doctor`: what could go wrong here, before it does.
 
-use super::args::StoreArgs;
-use super::{Exit, Failure, open, print_json, print_text};
+use super::args::DoctorArgs;
+use super::{Exit, Failure, doctor_gpu, open, print_json, print_text};
 use crate::report::format::bytes;
-use crate::runs::{self, checkpoint, environment};
+use crate::runs::{self, checkpoint, environment, weights};
 use crate::store::{self, Health, disk};
 use serde_json::json;
 
@@ -12,11 +12,23 @@ const LITTLE: u64 = 1 << 30;
 /// A log this long was not folded into the file for some reason.
 const LONG_LOG: u64 = 256 << 20;
 
-pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
+pub(super) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let DoctorArgs { store: args, device } = args;
+    if let Some(device) = device {
+        return doctor_gpu::doctor(device, args.json);
+    }
     let db = &args.db.db;
     let disk = disk(db)?;
+    let mut kept: Option<weights::State> = None;
     let health = match db.is_file() {
-        true => Some(open::store(db).and_then(|s| Ok(s.health(&checkpoint::folder(db))?)).map_err(|f| f.message)),
+        true => Some(
+            open::store(db)
+                .and_then(|s| {
+                    kept = weights::state(&s).ok();
+                    Ok(s.health(&checkpoint::folder(db))?)
+                })
+                .map_err(|f| f.message),
+        ),
         false => None,
     };
     let threads = rayon::current_num_threads();
@@ -39,12 +51,14 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
         Some(Ok(v)) => warnings.extend(about(v)),
         None => {}
     }
+    warnings.extend(kept.iter().flat_map(about_weights));
     let whole = !matches!(&health, Some(Err(_))) && !matches!(&health, Some(Ok(v)) if v.damage.is_some());
     if args.json {
         print_json(&json!({
             "db": db,
             "store": health.as_ref().and_then(|v| v.as_ref().ok()),
             "schema_known": store::VERSION,
+            "weights": kept,
             "disk": disk,
             "machine": machine,
             "warnings": warnings,
@@ -61,6 +75,9 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
             line("store", format!("{}, {}, schema {}", db.display(), bytes(v.bytes), v.schema));
             line("sqlite", format!("{}, journal {}, log {}", v.sqlite, v.journal, bytes(v.wal_bytes)));
             line("checkpoints", bytes(v.checkpoint_bytes));
+            if let Some(kept) = &kept {
+                line("weights", format!("of {} runs, {}", kept.kept, bytes(kept.bytes)));
+            }
             line("integrity", v.damage.clone().unwrap_or_else(|| "ok".into()));
             line("running", format!("{} run(s)", v.running.len()));
         }
@@ -83,6 +100,30 @@ pub(super) fn doctor(args: &StoreArgs) -> Result<Exit, Failure> {
     };
     print_text(&out)?;
     Ok(if whole { Exit::Done } else { Exit::NotAll })
+}
+
+fn about_weights(kept: &weights::State) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if kept.missing > 0 {
+        warnings.push(format!(
+            "{} files of weights are neither inside the store nor beside it; `unmute export store OUT.db --with-weights` where they are makes a store that has them",
+            kept.missing
+        ));
+    }
+    for (run, name, path) in &kept.damaged {
+        warnings.push(format!(
+            "the weights of run {} ({name}) are damaged: {}\n  next: `unmute verify {} --dataset DIR --keep-weights` trains it again, after the file was taken away",
+            open::short(run),
+            path.display(),
+            open::short(run)
+        ));
+    }
+    if kept.unneeded.0 > 0 {
+        let (files, size) = kept.unneeded;
+        warnings
+            .push(format!("{files} files of weights ({}) belong to no run; `unmute gc` takes them away", bytes(size)));
+    }
+    warnings
 }
 
 fn about(v: &Health) -> Vec<String> {

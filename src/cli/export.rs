@@ -1,6 +1,7 @@
 //! `unmute export`.
 
 use super::args::{ExportArgs, ExportWhat};
+use super::export_inside::{Inside, inside};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::schema;
 use crate::report::evaluate::evaluate_at;
@@ -22,6 +23,10 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
         }
         ExportWhat::Runs(args) => return super::export_runs::runs(args),
         ExportWhat::Predictions(args) => return super::export_predictions::predictions(args),
+        ExportWhat::Confusion(args) => return inside(args, Inside::Confusion),
+        ExportWhat::Turned(args) => return inside(args, Inside::Turned),
+        ExportWhat::Nearest(args) => return inside(args, Inside::Nearest),
+        ExportWhat::Clips(args) => return super::export_clips::clips(args),
         ExportWhat::Weights(args) => return super::export_weights::weights(args),
         ExportWhat::Store(args) => return super::export_store::copy(args),
         ExportWhat::Schema { kind } if kind == "store" => print(&crate::store::describe_schema())?,

@@ -1,4 +1,4 @@
-//! `unmute export predictions`: what every finished run says of every val clip.
+//! `unmute export predictions`: what every finished run says of every val clip, and of every test clip where there are any.
 
 use super::predict::ranked;
 use super::use_args::{PredictionsArgs, RowsFormat};
@@ -30,9 +30,10 @@ pub(super) fn predictions(args: &PredictionsArgs) -> Result<Exit, Failure> {
             {
                 continue;
             }
-            let val = store.view(run.view_id)?.val;
+            let view = store.view(run.view_id)?;
             for what in store.score_kinds(&run.id)? {
                 let Some(scores) = store.scores(&run.id, &what)? else { continue };
+                let val = view.of_scores(&what);
                 for (i, clip) in val.clips.iter().enumerate() {
                     let (label, row, best) = (val.labels[i], scores.row(i), ranked(&scores, i, k));
                     let right = scores.right(i, label, 1);

@@ -1,13 +1,29 @@
-//! `unmute export runs`: one row a run, for a spreadsheet or a data frame.
+//! `unmute export runs`: one row a run, for a spreadsheet or a data frame; or a folder, for programs that show experiments.
 
 use super::args::{RunsArgs, RunsFormat};
+use super::progress::say;
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::format::spreadsheet_safe;
-use crate::store::{FIELDS, Filter, Name, RunRecord, Selection, flatten};
+use crate::runs::trackers::{self, Tracker};
+use crate::store::{FIELDS, Filter, Name, RunRecord, Selection, State, Store, flatten};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
+    let tracker = match args.format {
+        RunsFormat::Mlflow => Some(trackers::mlflow()),
+        RunsFormat::Tensorboard => Some(trackers::tensorboard()),
+        RunsFormat::Csv | RunsFormat::Json => None,
+    };
+    let (tracker, out) = match (tracker, &args.out) {
+        (Some(tracker), Some(out)) => (Some(tracker), out.as_path()),
+        (None, None) => (None, Path::new("")),
+        (Some(_), None) => return Err(Failure::usage("--out DIR is needed: this format is a folder")),
+        (None, Some(_)) => {
+            return Err(Failure::usage("--out is for mlflow and tensorboard; csv and json go to stdout"));
+        }
+    };
     let store = open::store(&args.db.db)?;
     let filter = args.condition.as_ref().map(|text| {
         Filter::parse(text, &store.names()?).map_err(|problem| Failure::usage(format!("--where: {problem}")))
@@ -15,14 +31,36 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
     let mut runs = store.select(&Selection { filter: filter.transpose()?, ..Default::default() })?;
     // In the order in which they were begun, so that an export that is made again only grows.
     runs.reverse();
+    if let Some(tracker) = tracker {
+        return folder(&store, runs, tracker.as_ref(), out);
+    }
     let (columns, rows) = rows(&runs);
     match args.format {
         RunsFormat::Csv => print(&csv(&columns, &rows)?)?,
-        RunsFormat::Json => {
+        RunsFormat::Json | RunsFormat::Mlflow | RunsFormat::Tensorboard => {
             let row = |row: &Vec<Value>| columns.iter().cloned().zip(row.iter().cloned()).collect::<Map<_, _>>();
             print_json(&rows.iter().map(row).collect::<Vec<_>>())?;
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Writes every run that was begun into a folder.
+fn folder(store: &Store, mut runs: Vec<RunRecord>, tracker: &dyn Tracker, out: &Path) -> Result<Exit, Failure> {
+    runs.retain(|run| run.state != State::Pending);
+    let count = runs.len();
+    let bar = super::progress::count_bar("runs", count as u64);
+    for run in runs {
+        let run = trackers::tracked(store, run)?;
+        tracker.write(&run, out).map_err(|e| Failure {
+            exit: Exit::Failed,
+            message: format!("{}: {}: {}", out.display(), run.name, crate::explain_io(&e)),
+        })?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    say(&format!("{count} runs; next: {}", tracker.next(out)));
+    print(&format!("{}\n", out.display()))?;
     Ok(Exit::Done)
 }
 

@@ -45,10 +45,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<Exit, Failure> {
         say("no clip is silent; nothing to generate");
         return Ok(Exit::Done);
     }
-    let bar = clips_bar("generating");
-    bar.set_length(clips.len() as u64);
-    let features = generator.generate(&footage, &clips, &mut |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
+    let features = features(&generator, &footage, &clips)?;
     let made = Made { run: &run, weights: &weights, audio: &generator.audio, clips: &clips, features: &features };
     used::write_folder(&args.out, |part| {
         match (args.as_dataset, args.format) {
@@ -72,19 +69,28 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The feature of clips, (N, D_a), while a bar shows how far it is.
+pub(super) fn features(generator: &TrainedGenerator, footage: &Footage, clips: &[usize]) -> Result<Vec<f32>, Failure> {
+    let bar = clips_bar("generating");
+    bar.set_length(clips.len() as u64);
+    let features = generator.generate(footage, clips, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    Ok(features)
+}
+
 /// What was generated.
-struct Made<'a> {
-    run: &'a RunRecord,
-    weights: &'a Weights,
-    audio: &'a Feature,
-    clips: &'a [usize],
+pub(super) struct Made<'a> {
+    pub run: &'a RunRecord,
+    pub weights: &'a Weights,
+    pub audio: &'a Feature,
+    pub clips: &'a [usize],
     /// (N, D_a).
-    features: &'a [f32],
+    pub features: &'a [f32],
 }
 
 impl Made<'_> {
     /// `clips.csv` of the clips, and `features/CLIP_FEATURE.npy` of each, (D_a,).
-    fn npy(&self, footage: &Footage, part: &Path) -> Result<(), Failure> {
+    pub fn npy(&self, footage: &Footage, part: &Path) -> Result<(), Failure> {
         let folder = part.join("features");
         std::fs::create_dir(&folder)?;
         let width = self.audio.width;

@@ -30,6 +30,10 @@ pub(super) fn ls(args: &LsArgs) -> Result<Exit, Failure> {
         values: if all { Values::All } else { Values::Only(needed.collect()) },
     };
     let runs = store.select(&selection)?;
+    let mut columns = columns;
+    if args.columns.is_none() && runs.iter().any(|run| !run.tags.is_empty()) {
+        columns.push(name("--columns", "tags", &names)?);
+    }
     if all {
         print_json(&runs)?;
     } else if args.store.json {
@@ -50,6 +54,7 @@ pub(super) fn ls(args: &LsArgs) -> Result<Exit, Failure> {
 fn name(flag: &str, text: &str, names: &Names) -> Result<Name, Failure> {
     match names.resolve(text.trim()) {
         Ok(Name::Experiment) => Err(Failure::usage(format!("{flag}: experiment goes with --where only"))),
+        Ok(Name::Tag) => Err(Failure::usage(format!("{flag}: tag goes with --where only; `tags` has them all"))),
         Ok(name) => Ok(name),
         Err(message) => Err(Failure::usage(format!("{flag}: {message}"))),
     }

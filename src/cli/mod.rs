@@ -6,7 +6,10 @@ mod command_line;
 mod data;
 mod diff;
 mod doctor;
+mod doctor_gpu;
 mod export;
+mod export_clips;
+mod export_inside;
 mod export_predictions;
 mod export_runs;
 mod export_store;
@@ -14,8 +17,12 @@ mod export_weights;
 mod extract;
 mod extract_args;
 mod extract_progress;
+mod finish;
 mod gc;
 mod generate;
+mod import_weights;
+mod label;
+mod label_args;
 mod ls;
 mod merge;
 mod open;
@@ -38,10 +45,13 @@ mod slurm_collect;
 mod slurm_round;
 mod slurm_status;
 mod slurm_submit;
+mod time_left;
 mod use_args;
 mod used;
 mod verify;
 mod visible;
+mod watch;
+mod watch_args;
 
 pub use args::Cli;
 pub use outcome::{Exit, Failure};
@@ -63,7 +73,7 @@ pub fn run(cli: Cli) -> i32 {
         before(panic);
     }));
     if let Err(failure) = threads(&cli.command).and_then(|()| network_stores(&cli.command)) {
-        progress::say(&format!("error: {}", failure.message));
+        progress::insist(&format!("error: {}", failure.message));
         return failure.exit as i32;
     }
     let result = match cli.command {
@@ -71,8 +81,11 @@ pub fn run(cli: Cli) -> i32 {
         Command::Run(args) => run::run(&args),
         Command::Ls(args) => ls::ls(&args),
         Command::Status(args) => ls::status(&args),
+        Command::Watch(args) => watch::watch(&args),
         Command::Show(args) => show::show(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Tag(args) => label::tag(&args),
+        Command::Note(args) => label::note(&args),
         Command::Query(args) => query::query(&args),
         Command::Gc(args) => gc::gc(&args),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -84,6 +97,9 @@ pub fn run(cli: Cli) -> i32 {
         Command::Generate(args) => generate::generate(&args),
         Command::Predict(args) => predict::predict(&args),
         Command::Export(args) => export::export(&args),
+        Command::Import(args) => match args.what {
+            use_args::ImportWhat::Weights(args) => import_weights::weights(&args),
+        },
         Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
         Command::Slurm(args) => slurm::slurm(&args),
@@ -91,14 +107,14 @@ pub fn run(cli: Cli) -> i32 {
     };
     match result {
         Ok(Exit::Done) if CUT_SHORT.load(Ordering::SeqCst) => {
-            progress::say(
+            progress::insist(
                 "error: a bug in unmute: reading the store was cut short\n  next: report it, with what stands above",
             );
             Exit::Failed as i32
         }
         Ok(exit) => exit as i32,
         Err(failure) => {
-            progress::say(&format!("error: {}", failure.message));
+            progress::insist(&format!("error: {}", failure.message));
             failure.exit as i32
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
     drop(spinner);
     notes(&dataset);
     let seeds = experiment.config.seeds.clone();
-    let plan = Plan::new(&experiment, dataset, &seeds)?;
+    let plan = Plan::with_features(&experiment, dataset, &seeds, args.features.as_deref())?;
     Ok((experiment, plan))
 }
 
@@ -62,7 +62,7 @@ pub(super) fn recorded(store: &Store, what: &Path, pick: &Pick) -> Result<Record
     let departures = departures(&record, folder.as_ref(), what);
     if let Some(Experiment { tables, claims, ledger, .. }) = folder {
         if tables != Tables::default() {
-            record.tables = tables;
+            record.tables = tables.with_externals(&record.config);
         }
         if claims != Claims::default() {
             record.claims = claims;

@@ -17,8 +17,9 @@ use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 
 pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
-    let choice = run::choose(&args.device)?;
+    run::choose(&args.device)?;
     let (experiment, plan) = open::plan(&args.experiment)?;
+    let choice = run::choose_for(&args.device, &plan)?;
     let db = &args.experiment.db.db;
     let store = if db.is_file() { Some(open::store(db)?) } else { None };
     let light = Selection { values: Values::Only(Vec::new()), ..Default::default() };

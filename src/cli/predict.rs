@@ -197,6 +197,12 @@ fn of_term(
             term.name
         )));
     }
+    if let Some(Choice::External(name)) = &term.choice {
+        return Err(Failure::usage(format!(
+            "{}(external:{name}): what was generated elsewhere can be scored and not be generated here\n  next: name a generator of ours, or see its scores with `unmute export predictions`",
+            term.name
+        )));
+    }
     for run in given {
         if fits(&part(run)?, term) {
             return Ok(run.clone());
@@ -271,6 +277,11 @@ fn scores(
             let bank = trained::bank_of(store, run)?;
             Ok(trained::by_sound(&bank, (&feature, manifest.classes.len()), footage, clips, device)?)
         }
+        Part::External { .. } => Err(Failure::usage(format!(
+            "run {} ({}) is of features that another program generated, which cannot be done here for other clips\n  next: give a run of ours",
+            open::short(&run.id),
+            run.key
+        ))),
         Part::Control { .. } => Err(Failure::usage(format!(
             "run {} ({}) is a control, which trains nothing that could be used on other clips\n  next: give a generator's run",
             open::short(&run.id),
@@ -280,7 +291,7 @@ fn scores(
 }
 
 /// Says how many of the clips with a known label come out right.
-fn tell_accuracy(footage: &Footage, clips: &[usize], classes: &[String], scores: &Scores) {
+pub(super) fn tell_accuracy(footage: &Footage, clips: &[usize], classes: &[String], scores: &Scores) {
     let known = |clip: &usize| {
         let label = footage.clips[*clip].label.as_ref()?;
         classes.iter().position(|c| c == label)

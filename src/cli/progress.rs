@@ -1,21 +1,75 @@
 //! Progress and messages, on stderr: bars on a terminal, plain lines elsewhere.
 
+use super::Failure;
+use super::shared_args::TellArgs;
+use super::time_left::TimeLeft;
 use super::visible::visible;
 use crate::report::format::duration;
 use crate::runs::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Whether only what went wrong is said.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Where every line is written as well.
+static LOG: Mutex<Option<File>> = Mutex::new(None);
+
+/// Bars that are on the screen: a line that is said meanwhile stands above them, and is not overwritten.
+static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// Sets how much is said, and where else.
+pub(super) fn set_up(tell: &TellArgs) -> Result<(), Failure> {
+    QUIET.store(tell.quiet, Ordering::Relaxed);
+    if let Some(path) = &tell.log {
+        let file = File::options().create(true).append(true).open(path);
+        let file = file.map_err(|e| Failure::usage(format!("--log {}: {}", path.display(), crate::explain_io(&e))))?;
+        if let Ok(mut log) = LOG.lock() {
+            *log = Some(file);
+        }
+    }
+    Ok(())
+}
 
 /// One line on stderr. It may name what files of others hold.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
+    tell(text, false);
+}
+
+/// One line on stderr that is said even to those who want to hear of nothing but what went wrong.
+pub(super) fn insist(text: &str) {
+    tell(text, true);
+}
+
+fn tell(text: &str, always: bool) {
+    let shown = visible(text);
+    if let Ok(mut log) = LOG.lock()
+        && let Some(file) = &mut *log
+    {
+        let at = crate::store::now();
+        for line in shown.lines().filter(|line| !line.trim().is_empty()) {
+            // A log that cannot be written to is no reason to stop.
+            let _ = writeln!(file, "{at} {line}");
+        }
+    }
+    if QUIET.load(Ordering::Relaxed) && !always {
+        return;
+    }
+    let write = || drop(writeln!(std::io::stderr().lock(), "{shown}"));
+    let bars = BARS.lock().ok().and_then(|bars| bars.clone());
+    match bars {
+        Some(bars) => bars.suspend(write),
+        None => write(),
+    }
 }
 
 fn animated() -> bool {
-    std::io::stderr().is_terminal()
+    !QUIET.load(Ordering::Relaxed) && std::io::stderr().is_terminal()
 }
 
 /// A spinner that vanishes when dropped.
@@ -35,6 +89,16 @@ pub(super) fn spinner(message: &str) -> Spinner {
         bar.enable_steady_tick(Duration::from_millis(120));
     }
     Spinner(bar)
+}
+
+/// A bar over so many of something.
+pub(super) fn count_bar(what: &str, count: u64) -> ProgressBar {
+    let bar = if animated() { ProgressBar::new(count) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_string());
+    bar
 }
 
 /// A bar over clips.
@@ -63,21 +127,34 @@ pub(super) struct RunProgress {
     shown: Mutex<Shown>,
     count: u64,
     ended: Mutex<u64>,
+    time: Mutex<TimeLeft>,
+    began: Instant,
 }
 
 impl RunProgress {
-    /// For so many runs.
-    pub(super) fn new(count: usize) -> RunProgress {
+    /// For so many runs, with the work of each where it is known.
+    pub(super) fn new(count: usize, work: HashMap<String, f64>) -> RunProgress {
         let target = if animated() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
         let total = bars.add(ProgressBar::new(count as u64));
-        if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} runs, {elapsed} elapsed, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} runs, {elapsed} elapsed{msg}") {
             total.set_style(style);
         }
         if animated() {
             total.enable_steady_tick(Duration::from_millis(500));
+            if let Ok(mut shown) = BARS.lock() {
+                *shown = Some(bars.clone());
+            }
         }
-        RunProgress { bars, total, shown: Mutex::default(), count: count as u64, ended: Mutex::new(0) }
+        RunProgress {
+            bars,
+            total,
+            shown: Mutex::default(),
+            count: count as u64,
+            ended: Mutex::new(0),
+            time: Mutex::new(TimeLeft::new(work)),
+            began: Instant::now(),
+        }
     }
 
     /// Takes one event.
@@ -101,14 +178,29 @@ impl RunProgress {
             }
             Event::Step { name, done, total } => {
                 if let Some(bar) = shown.bars.get(&name) {
-                    bar.set_length(total as u64);
+                    // What a checkpoint held was not done just now.
+                    if bar.length() != Some(total as u64) {
+                        bar.set_length(total as u64);
+                        bar.set_position(done as u64);
+                        bar.reset_eta();
+                    }
                     bar.set_position(done as u64);
                 }
+                let of_group: Vec<&String> =
+                    shown.groups.iter().filter(|(_, group)| **group == name).map(|(run, _)| run).collect();
+                if let Ok(mut time) = self.time.lock() {
+                    match of_group.is_empty() {
+                        true => time.step(&name, done, total),
+                        false => of_group.iter().for_each(|run| time.step(run, done, total)),
+                    }
+                }
+                self.tell_left();
             }
             Event::Note { name, text } => self.line(&format!("{name}: {text}")),
             Event::Finished { name, top1, seconds } => {
                 let top1 = top1.map_or_else(String::new, |t| format!("top-1 {t:.2} %, "));
-                self.end(&mut shown, &name, &format!("{name}: {top1}{}", duration(seconds)));
+                let text = self.end(&mut shown, &name, &format!("{name}: {top1}{}", duration(seconds)));
+                self.line(&text);
             }
             Event::Divided { name, error } => {
                 let of: Vec<String> =
@@ -121,7 +213,10 @@ impl RunProgress {
                 self.take_away(&mut shown, &name);
                 self.line(&format!("{name}: failed, trying again: {error}"));
             }
-            Event::Failed { name, error } => self.end(&mut shown, &name, &format!("{name}: FAILED: {error}")),
+            Event::Failed { name, error } => {
+                let text = self.end(&mut shown, &name, &format!("{name}: FAILED: {error}"));
+                insist(&text);
+            }
             Event::Kept { name, epochs, of } => {
                 self.take_away(&mut shown, &name);
                 self.line(&match epochs {
@@ -137,8 +232,12 @@ impl RunProgress {
 
     fn bar(&self, message: String) -> ProgressBar {
         let bar = self.bars.insert_before(&self.total, ProgressBar::new(0));
-        if let Ok(style) = ProgressStyle::with_template("  {msg:36} {bar:20} {percent:>3} %, {per_sec}") {
-            bar.set_style(style);
+        // The name takes what the terminal leaves, so that all else stands in columns at any width.
+        if let Ok(style) = ProgressStyle::with_template("  {wide_msg} {bar:12} {percent:>3} % {rate:>14}") {
+            let rate = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                let _ = write!(out, "{:.0} steps/s", state.per_sec());
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.set_message(message);
         bar
@@ -157,26 +256,36 @@ impl RunProgress {
         }
     }
 
-    fn end(&self, shown: &mut Shown, name: &str, text: &str) {
+    /// Counts a run as ended; gives its line.
+    fn end(&self, shown: &mut Shown, name: &str, text: &str) -> String {
         self.take_away(shown, name);
         self.total.inc(1);
+        if let Ok(mut time) = self.time.lock() {
+            time.ended(name);
+        }
+        self.tell_left();
         let ended = self.ended.lock().map_or(0, |mut e| {
             *e += 1;
             *e
         });
-        self.line(&format!("[{ended}/{}] {text}", self.count));
+        format!("[{ended}/{}] {text}", self.count)
+    }
+
+    /// Beside the bar of all: how long the rest may take.
+    fn tell_left(&self) {
+        let left = self.time.lock().ok().and_then(|time| time.left(self.began.elapsed().as_secs_f64()));
+        self.total.set_message(left.map_or_else(String::new, |left| format!(", about {} left", duration(left))));
     }
 
     fn line(&self, text: &str) {
-        if animated() {
-            let _ = self.bars.println(visible(text));
-        } else {
-            say(text);
-        }
+        say(text);
     }
 
     /// Takes the bars off the screen.
     pub(super) fn finish(&self) {
+        if let Ok(mut shown) = BARS.lock() {
+            *shown = None;
+        }
         self.total.finish_and_clear();
         let _ = self.bars.clear();
     }
@@ -194,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_group_has_one_bar_until_its_last_run_has_ended() {
-        let progress = RunProgress::new(4);
+        let progress = RunProgress::new(4, HashMap::new());
         let started = |name: &str| progress.event(Event::Started { name: name.into(), attempt: 1 });
         let finished = |name: &str| progress.event(Event::Finished { name: name.into(), top1: None, seconds: 1.0 });
         let together = |name: &str, runs: &[&str]| {

@@ -2,15 +2,21 @@
 
 use super::args::{DeviceArgs, RunArgs, RunCall};
 use super::command_line::command_line;
-use super::progress::{RunProgress, say};
+use super::finish::{self, Finished};
+use super::part_args::PartArgs;
+use super::progress::{self, RunProgress, insist, say};
 use super::{Exit, Failure, open, signals};
+use crate::device::api::HAS_DFDX_CUDA;
 use crate::device::choice::{self, Choice};
 use crate::experiment::Experiment;
+use crate::experiment::config::Engine;
+use crate::gpu::detect;
 use crate::gpu::probe::Wanted;
 use crate::report::format::duration;
+use crate::runs::plan::cost;
 use crate::runs::publish::{Publisher, Scratch};
 use crate::runs::why::{self, History};
-use crate::runs::{self, Options, Plan, Summary};
+use crate::runs::{self, Options, Plan, Summary, run_name};
 use crate::store::{self, DatasetKey, NewRun, Selection, Store, Values};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,13 +25,37 @@ use std::time::{Duration, Instant};
 pub(super) fn run(call: &RunCall) -> Result<Exit, Failure> {
     let RunCall { run: args, part } = call;
     check(args)?;
+    finishing(args, |summary| trained(args, part, summary))
+}
+
+/// Does `work`, which counts what it did, and then calls what `--on-finish` says.
+pub(super) fn finishing(
+    args: &RunArgs,
+    work: impl FnOnce(&mut Summary) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    progress::set_up(&args.tell)?;
+    let (began, mut summary) = (Instant::now(), Summary::default());
+    let result = work(&mut summary);
+    if let Some(command) = &args.tell.on_finish {
+        let experiment = args.experiment.experiment.to_string_lossy();
+        let db = &args.experiment.db.db;
+        finish::call(
+            command,
+            &Finished { experiment: &experiment, db, result: &result, summary, took: began.elapsed() },
+        );
+    }
+    result
+}
+
+fn trained(args: &RunArgs, part: &PartArgs, summary: &mut Summary) -> Result<Exit, Failure> {
     let (experiment, mut plan) = open::plan(&args.experiment)?;
     part.select(&mut plan)?;
     if let Some(to) = &part.publish {
-        return publish(call, &experiment, &plan, to);
+        return publish((args, part), &experiment, &plan, to, summary);
     }
     let store = open::writable(&args.experiment.db.db)?;
-    let exit = train(args, &experiment, &plan, &store, (part.checkpoints(), None))?;
+    let goes = Goes { checkpoints: part.checkpoints(), publish: None };
+    let exit = train(args, &experiment, &plan, &store, goes, summary)?;
     if exit == Exit::Done {
         let (folder, db) = (args.experiment.experiment.display(), args.experiment.db.db.display());
         say(&format!("next: unmute report {folder} --db {db}"));
@@ -34,8 +64,13 @@ pub(super) fn run(call: &RunCall) -> Result<Exit, Failure> {
 }
 
 /// Works in a store of its own, whose copies others take.
-fn publish(call: &RunCall, experiment: &Experiment, plan: &Plan, to: &Path) -> Result<Exit, Failure> {
-    let RunCall { run: args, part } = call;
+fn publish(
+    (args, part): (&RunArgs, &PartArgs),
+    experiment: &Experiment,
+    plan: &Plan,
+    to: &Path,
+    summary: &mut Summary,
+) -> Result<Exit, Failure> {
     let scratch = Scratch::begin(to, part.from.as_deref()).map_err(|error| match error {
         store::Error::Network { path, kind } => Failure::usage(format!(
             "{}: $TMPDIR is on a network file system ({kind})\n  next: set TMPDIR to a folder on a disk of this machine",
@@ -43,7 +78,8 @@ fn publish(call: &RunCall, experiment: &Experiment, plan: &Plan, to: &Path) -> R
         )),
         error => error.into(),
     })?;
-    let exit = train(args, experiment, plan, scratch.store(), (part.checkpoints(), Some(Publisher::new(to))))?;
+    let goes = Goes { checkpoints: part.checkpoints(), publish: Some(Publisher::new(to)) };
+    let exit = train(args, experiment, plan, scratch.store(), goes, summary)?;
     say(&format!("published {}", to.display()));
     if exit == Exit::Done {
         say(&format!("next: unmute merge --db {} {}", args.experiment.db.db.display(), to.display()));
@@ -76,14 +112,21 @@ fn grace(args: &RunArgs) -> Result<Option<Duration>, Failure> {
     args.grace.map(seconds).transpose()
 }
 
-/// Records an experiment and does what is not done of it.
-/// Checkpoints lie in a folder, and copies of the store go to others, where that is given.
+/// Where checkpoints lie, if not beside the store, and where copies of it go.
+#[derive(Default)]
+pub(super) struct Goes {
+    pub checkpoints: Option<PathBuf>,
+    pub publish: Option<Publisher>,
+}
+
+/// Records an experiment and does what is not done of it; adds to `summary` what came of it.
 pub(super) fn train(
     args: &RunArgs,
     experiment: &Experiment,
     plan: &Plan,
     store: &Store,
-    (checkpoints, publish): (Option<PathBuf>, Option<Publisher>),
+    Goes { checkpoints, publish }: Goes,
+    summary: &mut Summary,
 ) -> Result<Exit, Failure> {
     let db = publish.as_ref().map_or(store.path(), Publisher::path).to_path_buf();
     record(store, experiment, plan)?;
@@ -95,6 +138,9 @@ pub(super) fn train(
     }
     tell_other_code(store, plan, args)?;
     let states = store.states()?;
+    // An empty run takes a moment too.
+    let work: HashMap<String, f64> =
+        plan.open(&states).iter().map(|run| (run_name(run.planned, run.seed), 1e7 + cost(run.planned))).collect();
     let open = plan.open(&states).len();
     let skipped = plan.cells.iter().filter(|p| p.skipped.is_some()).count();
     for (why, cells) in skipped_by_reason(plan) {
@@ -116,7 +162,7 @@ pub(super) fn train(
         if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() },
         all.len(),
     ));
-    let choice = choose(&args.device)?;
+    let choice = choose_for(&args.device, plan)?;
     if let Some(line) = &choice.say {
         say(line);
     }
@@ -133,20 +179,22 @@ pub(super) fn train(
         publish,
     };
     let interrupt = signals::listen(grace(args)?)?;
-    let progress = RunProgress::new(open);
+    let progress = RunProgress::new(open, work);
     let command = command_line(std::env::args());
     let started = Instant::now();
     let watch = |event| progress.event(event);
     let result = runs::run_all(choice.device(), store, plan, &options, &command, interrupt, &watch);
     progress.finish();
     let Summary { finished, failed, interrupted } = result?;
+    summary.finished += finished;
+    summary.failed += failed;
     say(&format!("{finished} runs done in {}", duration(started.elapsed().as_secs_f64())));
     if interrupted {
-        say("interrupted; the same command goes on from what was kept");
+        insist("interrupted; the same command goes on from what was kept");
         return Ok(Exit::Interrupted);
     }
     if failed > 0 {
-        say(&format!(
+        insist(&format!(
             "{failed} failed; the same command tries them again; `unmute ls --db {}` lists them",
             db.display()
         ));
@@ -242,15 +290,28 @@ pub(super) fn skipped_by_reason(plan: &Plan) -> Vec<(String, usize)> {
     reasons
 }
 
-/// Reads `--device` and chooses from what the program and the machine have.
+/// Reads `--device` and chooses from what the machine has.
 pub(super) fn choose(args: &DeviceArgs) -> Result<Choice, Failure> {
     if args.cells == Some(0) {
         return Err(Failure::usage("--cells 0: at least one is needed"));
     }
-    let text = &args.device;
-    let wanted = Wanted::parse(text)
-        .ok_or_else(|| Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N")))?;
-    choice::choose(wanted, &choice::find(wanted)).map_err(Failure::usage)
+    let wanted = wanted(&args.device)?;
+    choice::choose(wanted, &detect::find(wanted)).map_err(Failure::usage)
+}
+
+/// [`choose`], for runs of a plan: their engine may be one that the program has on the CPU alone.
+pub(super) fn choose_for(args: &DeviceArgs, plan: &Plan) -> Result<Choice, Failure> {
+    let choice = choose(args)?;
+    if plan.cells.iter().all(|planned| planned.cell.config.train.engine != Engine::Dfdx) {
+        return Ok(choice);
+    }
+    choice.of_dfdx(wanted(&args.device)?, HAS_DFDX_CUDA).map_err(Failure::usage)
+}
+
+/// Reads a device's name.
+pub(super) fn wanted(text: &str) -> Result<Wanted, Failure> {
+    let unknown = || Failure::usage(format!("--device {text}: should be auto, cpu, cuda or cuda:N"));
+    Wanted::parse(text).ok_or_else(unknown)
 }
 
 #[cfg(test)]

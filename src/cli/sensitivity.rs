@@ -2,7 +2,7 @@
 
 use super::args::SensitivityArgs;
 use super::progress::say;
-use super::run::{check, train};
+use super::run::{Goes, check, finishing, train};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::Experiment;
 use crate::report::claims::judge;
@@ -10,17 +10,21 @@ use crate::report::evaluate::evaluate_at;
 use crate::report::paired::Ours;
 use crate::report::scores::Results;
 use crate::report::sensitivity::{Flip, IN_FORCE, Movement, movements, sets, variant_name};
-use crate::runs::Plan;
+use crate::runs::{Plan, Summary};
 use crate::store::Pick;
 use std::collections::BTreeMap;
 
 pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
     check(&args.run)?;
+    finishing(&args.run, |summary| alternatives(args, summary))
+}
+
+fn alternatives(args: &SensitivityArgs, summary: &mut Summary) -> Result<Exit, Failure> {
     let given = &args.run.experiment;
     let (experiment, plan) = open::plan(given)?;
     wanted(args, &experiment)?;
     let store = open::writable(&given.db.db)?;
-    let mut exit = train(&args.run, &experiment, &plan, &store, (None, None))?;
+    let mut exit = train(&args.run, &experiment, &plan, &store, Goes::default(), summary)?;
     // Alternatives that make no sense here, and why.
     let mut impossible: BTreeMap<(String, String), String> = BTreeMap::new();
     for entry in &experiment.ledger.ledger {
@@ -43,13 +47,14 @@ pub(super) fn sensitivity(args: &SensitivityArgs) -> Result<Exit, Failure> {
                     if let (Some(seeds), false) = (&given.seeds, alternative.set.contains_key("seeds")) {
                         variant.config.seeds = seeds.clone();
                     }
-                    let plan =
-                        Plan::new(&variant, plan.dataset.clone(), &variant.config.seeds).map_err(|e| e.to_string())?;
+                    let (seeds, features) = (&variant.config.seeds, given.features.as_deref());
+                    let plan = Plan::with_features(&variant, plan.dataset.clone(), seeds, features)
+                        .map_err(|e| e.to_string())?;
                     variant.config.name = name.clone();
                     Ok((variant, plan))
                 });
             match variant {
-                Ok((variant, plan)) => match train(&args.run, &variant, &plan, &store, (None, None))? {
+                Ok((variant, plan)) => match train(&args.run, &variant, &plan, &store, Goes::default(), summary)? {
                     Exit::Done => {}
                     Exit::Interrupted => return Ok(Exit::Interrupted),
                     failed => exit = failed,

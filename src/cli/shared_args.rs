@@ -13,13 +13,27 @@ pub(super) struct DbArg {
 
 #[derive(Debug, Args)]
 pub(super) struct DeviceArgs {
-    /// Where to train: auto, cpu, cuda or cuda:N (cuda needs a program built with --features cuda)
+    /// Where to train: auto (a GPU where one will do), cpu, cuda or cuda:N; `unmute doctor --device cuda` tells what is missing
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// Generators trained side by side at most; on a GPU as many as its memory holds by default, on the CPU one, where
     /// more only take turns
     #[arg(long, value_name = "N")]
     pub cells: Option<usize>,
+}
+
+/// What is said while it works, to whom.
+#[derive(Debug, Args)]
+pub(super) struct TellArgs {
+    /// Say nothing but what went wrong
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Append every line that is said to this file as well, with its time and without bars
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// A command of the shell, called when the call has ended, however it did; UNMUTE_STATE is done, failed or interrupted
+    #[arg(long, value_name = "COMMAND")]
+    pub on_finish: Option<String>,
 }
 
 /// Which variant of an experiment is meant; the one that was run last, unless more is said.

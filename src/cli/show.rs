@@ -42,11 +42,15 @@ pub(super) fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     line("took", run.seconds.map(crate::report::format::duration));
     line("memory", run.peak_memory.map(|m| crate::report::format::bytes(m as u64)));
     line("call", run.command.clone());
+    line("tags", (!run.tags.is_empty()).then(|| run.tags.join(" ")));
+    for note in &run.notes {
+        line("note", Some(note.replace('\n', "\n        ")));
+    }
     let kept = store.weights(&run.id)?;
     line("weights", kept.map(|kept| crate::report::format::bytes(kept.bytes)));
     line("error", run.error.clone());
     for remark in crate::score::quality::remarks(&run.values) {
-        line("note", Some(remark));
+        line("remark", Some(remark));
     }
     out += "\n";
     for (name, value) in &run.values {

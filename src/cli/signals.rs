@@ -3,7 +3,7 @@
 //! What the caller has set to be ignored stays ignored: `nohup` does so with hang-ups, a shell with Ctrl-C for what it puts
 //! into the background.
 
-use super::progress::say;
+use super::progress::insist;
 use super::{Exit, Failure};
 use crate::runs::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -39,7 +39,7 @@ pub(super) fn listen(grace: Option<Duration>) -> Result<&'static Stop, Failure> 
             let grace = GRACE.get().copied().unwrap_or_else(|| grace_of(signal, |name| std::env::var(name).ok()));
             if STOP.ask(grace) {
                 let seconds = grace.as_secs();
-                say(&format!(
+                insist(&format!(
                     "\n{name}: epochs that end within {seconds} s are kept, then it stops; Ctrl-C (again) stops at once"
                 ));
             } else if signal == SIGINT {
@@ -62,7 +62,7 @@ pub(super) fn flag() -> Result<&'static AtomicBool, Failure> {
             if ASKED.swap(true, Ordering::Relaxed) && signal == SIGINT {
                 std::process::exit(Exit::Interrupted as i32);
             }
-            say("\nstopping; Ctrl-C (again) stops at once");
+            insist("\nstopping; Ctrl-C (again) stops at once");
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait)?;

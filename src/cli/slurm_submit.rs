@@ -104,6 +104,11 @@ fn check(args: &SubmitArgs) -> Result<(), Failure> {
     if !(args.task_minutes.is_finite() && args.task_minutes > 0.0) {
         return Err(Failure::usage(format!("--task-minutes {}: should be more than 0", args.task_minutes)));
     }
+    if args.run.tell.on_finish.is_some() || args.run.tell.log.is_some() {
+        return Err(Failure::usage(
+            "--on-finish and --log are for a call that waits; jobs have logs of their own\n  next: let Slurm tell you, `-- --mail-type=END --mail-user=ME`",
+        ));
+    }
     for word in &args.sbatch {
         let name = word.split('=').next().unwrap_or(word);
         let known = |(long, short, _): &&(&str, &str, &str)| {
@@ -212,6 +217,13 @@ fn settings(args: &SubmitArgs) -> Vec<String> {
     run.experiment.sets.iter().for_each(|set| add("--set", Some(set.clone())));
     let seeds = run.experiment.seeds.as_ref();
     add("--seeds", seeds.map(|seeds| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",")));
+    add(
+        "--features",
+        run.experiment
+            .features
+            .as_deref()
+            .map(|dir| absolute(dir).map_or_else(|_| dir.display().to_string(), |dir| dir.display().to_string())),
+    );
     add("--device", (run.device.device != "auto").then(|| run.device.device.clone()));
     add("--cells", run.device.cells.map(|n| n.to_string()));
     add("--workers", run.workers.map(|n| n.to_string()));

@@ -1,7 +1,7 @@
 //! Flags of the verbs that use what was trained.
 
 use super::shared_args::{DbArg, DeviceArgs, PickArgs};
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -108,6 +108,40 @@ pub(super) struct PredictionsArgs {
     pub db: DbArg,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ClipsArgs {
+    /// The experiment's folder
+    pub experiment: PathBuf,
+    /// The data set's folder
+    #[arg(long, value_name = "DIR")]
+    pub dataset: PathBuf,
+    /// Override a key of experiment.yaml (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InsideArgs {
+    /// The experiment's folder, or its name in the store
+    pub experiment: PathBuf,
+    /// The audio feature; the grid's first by default
+    #[arg(long, value_name = "FEATURE")]
+    pub audio: Option<String>,
+    /// The sum to look into; all streams and FEATURE(best) by default
+    #[arg(long, value_name = "TERMS")]
+    pub of: Option<String>,
+    /// The sum that it is compared with; all streams and FEATURE by default
+    #[arg(long, value_name = "TERMS")]
+    pub over: Option<String>,
+    /// How to write them
+    #[arg(long, value_enum, default_value_t = RowsFormat::Csv)]
+    pub format: RowsFormat,
+    #[command(flatten)]
+    pub pick: PickArgs,
+    #[command(flatten)]
+    pub db: DbArg,
+}
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum RowsFormat {
@@ -140,6 +174,45 @@ pub(super) enum WeightsFormat {
     TorchNpz,
     /// A graph for ONNX Runtime, scales included
     Onnx,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportBackArgs {
+    #[command(subcommand)]
+    pub what: ImportWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportWhat {
+    /// Generate with weights that another program changed, in the place of a run's own, and say how well they do
+    #[command(after_help = "Example:
+  unmute export weights 3fa9c1 --out lstm.safetensors                   (train on in PyTorch, save_file(model.state_dict(), ...))
+  unmute import weights 3fa9c1 tuned.safetensors --as tuned --dataset data/corsmal --out features/tuned
+  unmute run experiments/corsmal --dataset data/corsmal --features features/tuned --set 'grid.generator=[lstm, external:tuned]'
+
+Names and shapes are those that `export weights` writes; nothing of the run or the store changes.")]
+    Weights(ImportWeightsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportWeightsArgs {
+    /// The run whose architecture they have: a generator's id, or a unique beginning of it
+    pub run: String,
+    /// The weights, .safetensors or .npz, named and laid out as `unmute export weights` writes them
+    pub file: PathBuf,
+    /// What the outcome is called: external:NAME of a grid
+    #[arg(long = "as", value_name = "NAME", default_value = "imported")]
+    pub name: String,
+    /// The clips: the run's data set, or another one with the same streams
+    #[arg(long, value_name = "DIR")]
+    pub dataset: PathBuf,
+    /// Where to write the generated features; a new or empty folder
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub db: DbArg,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,8 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     };
     let spinner = spinner(&format!("checking {}", store.path().display()));
     let mut check = store.check()?;
-    let weights = weights::check(&store)?;
+    // A store that cannot be read says so once.
+    let weights = weights::check(&store).unwrap_or_default();
     for (run, why) in weights.damaged {
         let name = store.run(&run)?.map(|r| name(&r));
         let what = if name.is_some() { format!("its weights: {why}") } else { format!("weights of run {run}: {why}") };
@@ -84,7 +85,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
     let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = signals::listen(Some(Duration::ZERO))?;
     say(&format!("training {} again, with the SVM banks they need", count(runs.len(), "run")));
-    let progress = RunProgress::new(runs.len());
+    let progress = RunProgress::new(runs.len(), Default::default());
     // The banks that they need are trained along, and not counted.
     let names: HashSet<String> = runs.iter().map(name).collect();
     let watch = |event: Event| {
@@ -98,6 +99,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         store,
         &experiments,
         dataset,
+        args.features.as_deref(),
         &runs,
         &options,
         interrupt,

@@ -33,6 +33,23 @@ impl Split {
         }
     }
 
+    /// What stands before the names of scores and numbers of its clips: nothing for val, `test/` for test.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Split::Test => "test/",
+            Split::Train | Split::Val => "",
+        }
+    }
+
+    /// The split that scores or numbers of this name are of, and the name without its prefix: `test/generated` is
+    /// `generated` of test clips.
+    pub fn of_name(name: &str) -> (Split, &str) {
+        match name.strip_prefix(Split::Test.prefix()) {
+            Some(rest) => (Split::Test, rest),
+            None => (Split::Val, name),
+        }
+    }
+
     /// Reads a split, by any of the names that data sets use.
     pub(super) fn parse(text: &str) -> Option<Split> {
         match text.to_ascii_lowercase().as_str() {

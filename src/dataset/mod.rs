@@ -27,6 +27,7 @@
 mod check;
 pub mod clips;
 mod error;
+pub mod external;
 pub mod features;
 mod folder;
 mod guard;

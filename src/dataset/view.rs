@@ -14,9 +14,9 @@ pub struct View {
     pub sounded: Vec<bool>,
     /// Train clips (indices into the data set's), in file order.
     pub train: Vec<usize>,
-    /// Val clips, in file order. Scores have one row for each of them.
+    /// Val clips, in file order: what is chosen on. Scores have one row for each of them.
     pub val: Vec<usize>,
-    /// Test clips, in file order; none where the data set has no such split.
+    /// Test clips, in file order; none where the data set has no such split. Scored, and looked at by nothing that chooses.
     pub test: Vec<usize>,
     /// Train clips that sound here: what generators and SVMs are fitted on.
     pub train_sounded: Vec<usize>,
@@ -64,13 +64,23 @@ impl View {
         clips.iter().map(|&i| self.dataset.clips[i].label).collect()
     }
 
-    /// Number of (sounded, silent) clips of a split.
-    pub fn counts(&self, split: Split) -> (usize, usize) {
-        let clips = match split {
+    /// Clips of a split.
+    pub fn clips(&self, split: Split) -> &[usize] {
+        match split {
             Split::Train => &self.train,
             Split::Val => &self.val,
             Split::Test => &self.test,
-        };
+        }
+    }
+
+    /// The splits whose clips are scored: val, and test where the data set has one.
+    pub fn scored(&self) -> &'static [Split] {
+        if self.test.is_empty() { &[Split::Val] } else { &[Split::Val, Split::Test] }
+    }
+
+    /// Number of (sounded, silent) clips of a split.
+    pub fn counts(&self, split: Split) -> (usize, usize) {
+        let clips = self.clips(split);
         let sounded = clips.iter().filter(|&&i| self.sounded[i]).count();
         (sounded, clips.len() - sounded)
     }

@@ -9,6 +9,13 @@ use crate::train::cell_trainer::TrainedNetwork;
 use crate::train::heads::{Head, TrainedHead};
 use crate::train::{Checkpoint, Error, Task, Trainer};
 
+/// Whether the program has dfdx's own CUDA.
+pub const HAS_DFDX_CUDA: bool = cfg!(feature = "dfdx-cuda");
+
+/// Why a run of `train.engine: dfdx` cannot be trained on a GPU by a program without dfdx's CUDA.
+pub const NO_DFDX: &str = "train.engine is dfdx, and this program was built without dfdx's own CUDA\n  next: use \
+                           train.engine: fused, build with --features dfdx-cuda (docs/cuda.md says what that takes)";
+
 /// A device for one run. It stays on its thread, and gives back what it keeps for reuse when it is dropped.
 pub trait Device {
     /// How many of these tasks its memory holds side by side as it is now, and what their features and batches have to do

@@ -1,22 +1,11 @@
-//! `--device`: what was asked for, what the program and the machine have, and what comes of it.
+//! `--device`: what was asked for, what the machine has, and what comes of it.
 //!
-//! Everything here is decided from [`Found`], which [`find`] makes; so each case is tested without a GPU.
+//! Everything here is decided from [`Found`], which [`crate::gpu::detect`] makes; so each case is tested without a GPU.
 
+use super::api::NO_DFDX;
 use super::select::Which;
 use crate::gpu::memory::gib;
-use crate::gpu::probe::{Found, Gpu, LEAST_FREE, Wanted};
-
-/// Looks for a driver and GPUs; what is wanted says of which GPUs free memory has to be known.
-pub fn find(wanted: Wanted) -> Found {
-    // Who wants the CPU need not wait for a driver.
-    if wanted == Wanted::Cpu {
-        return Found::NotBuilt;
-    }
-    #[cfg(feature = "cuda")]
-    return crate::gpu::driver::find(wanted);
-    #[cfg(not(feature = "cuda"))]
-    Found::NotBuilt
-}
+use crate::gpu::probe::{Found, Gpu, LEAST_COMPUTE, LEAST_CUDA, LEAST_FREE, Wanted};
 
 /// Where to train, and what a user should know of the choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +20,20 @@ impl Choice {
     /// The chosen device.
     pub fn device(&self) -> Which {
         self.gpu.map_or(Which::Cpu, Which::Cuda)
+    }
+
+    /// The same for runs of `train.engine: dfdx`, whose own CUDA only some programs have: `auto` is the CPU in the others.
+    pub fn of_dfdx(self, wanted: Wanted, built: bool) -> Result<Choice, String> {
+        match (self.gpu, wanted) {
+            (Some(_), Wanted::Auto) if !built => Ok(Choice {
+                gpu: None,
+                say: Some(
+                    "training on the CPU: train.engine is dfdx, and this program was built without dfdx's CUDA".into(),
+                ),
+            }),
+            (Some(_), _) if !built => Err(format!("--device {wanted}: {NO_DFDX}, or use --device cpu")),
+            _ => Ok(self),
+        }
     }
 }
 
@@ -47,7 +50,7 @@ pub fn choose(wanted: Wanted, found: &Found) -> Result<Choice, String> {
             Ok(Choice { gpu: Some(ordinal), say: Some(say) })
         }
         // Nobody who has no GPU wants to read about it; somebody who has one does.
-        (Err(_), Wanted::Auto) if matches!(found, Found::NotBuilt | Found::NoLibrary { .. }) => cpu(None),
+        (Err(_), Wanted::Auto) if matches!(found, Found::NotLooked | Found::NoLibrary(_)) => cpu(None),
         (Err(why), Wanted::Auto) => {
             let why = why.lines().next().unwrap_or_default().to_string();
             cpu(Some(format!("training on the CPU: {why}")))
@@ -58,41 +61,32 @@ pub fn choose(wanted: Wanted, found: &Found) -> Result<Choice, String> {
 
 /// The GPU that is asked for, or the first that will do; or why there is none.
 fn usable(wanted: Wanted, found: &Found) -> Result<(usize, &Gpu), String> {
-    let (runs, built, least, gpus) = match found {
-        Found::NotBuilt => {
-            return Err("this program was built without CUDA\n  next: `just build-cuda`, or cargo build --release --features cuda \
-                        (docs/cuda.md says what that takes)"
-                .into());
-        }
-        Found::NoLibrary { name, says } if name.starts_with("libcuda.") => {
+    let (runs, gpus, cublas) = match found {
+        Found::NotLooked => return Err("nobody looked for a GPU".into()),
+        Found::NoLibrary(says) => {
             return Err(format!(
-                "NVIDIA's driver is not installed: {says}\n  next: install it (`nvidia-smi` should list the GPU)"
-            ));
-        }
-        Found::NoLibrary { name, says } => {
-            return Err(format!(
-                "the CUDA library {name} is not found: {says}\n  next: install a CUDA toolkit, or add the folder that has {name} to LD_LIBRARY_PATH"
+                "NVIDIA's driver is not to be had: {says}\n  next: install it (`nvidia-smi` should list the GPU; `unmute doctor --device cuda` tells where it was looked for)"
             ));
         }
         Found::NoDriver(says) => {
             return Err(format!("NVIDIA's driver does not start: {says}\n  next: see that `nvidia-smi` works"));
         }
-        Found::Driver { runs, built, least, gpus } => (runs, built, least, gpus),
+        Found::Driver { runs, gpus, cublas } => (runs, gpus, cublas),
     };
     if gpus.is_empty() {
         return Err("the driver knows no GPU\n  next: see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say".into());
     }
-    if runs < built {
+    if *runs < LEAST_CUDA {
         return Err(format!(
-            "the driver runs CUDA {runs} at most, and this program was built with CUDA {built}\n  next: install a driver for CUDA {built} or later, or build with a CUDA toolkit up to {runs}"
+            "the driver runs CUDA {runs} at most, and this program needs {LEAST_CUDA}\n  next: install a driver for CUDA {LEAST_CUDA} or later"
         ));
     }
     let check = |ordinal: usize, gpu: &Gpu| -> Result<(), String> {
         let at = format!("GPU {ordinal} ({})", gpu.name);
-        if gpu.compute < *least {
-            let ((major, minor), (needs, needs_minor)) = (gpu.compute, *least);
+        if gpu.compute < LEAST_COMPUTE {
+            let ((major, minor), (needs, needs_minor)) = (gpu.compute, LEAST_COMPUTE);
             return Err(format!(
-                "{at} has compute capability {major}.{minor}, and this program was built for {needs}.{needs_minor} and later\n  next: build with CUDA_COMPUTE_CAP={major}{minor}"
+                "{at} has compute capability {major}.{minor}, and this program needs {needs}.{needs_minor}\n  next: use a GPU of 2020 or later (NVIDIA's Ampere and what followed)"
             ));
         }
         if gpu.free_bytes < LEAST_FREE {
@@ -102,7 +96,7 @@ fn usable(wanted: Wanted, found: &Found) -> Result<(usize, &Gpu), String> {
                 gib(LEAST_FREE)
             ));
         }
-        Ok(())
+        cublas.as_ref().map(drop).map_err(Clone::clone)
     };
     if let Wanted::Cuda(Some(ordinal)) = wanted {
         let last = gpus.len() - 1;
@@ -129,7 +123,7 @@ fn usable(wanted: Wanted, found: &Found) -> Result<(usize, &Gpu), String> {
 /// What the record of a run tells of its GPU, by the device's name; nothing for the CPU.
 pub fn facts(device: &str, found: &Found) -> Option<serde_json::Value> {
     let Some(Wanted::Cuda(ordinal)) = Wanted::parse(device) else { return None };
-    let Found::Driver { runs, built, gpus, .. } = found else { return None };
+    let Found::Driver { runs, gpus, cublas } = found else { return None };
     let gpu = gpus.get(ordinal.unwrap_or(0))?;
     Some(serde_json::json!({
         "name": gpu.name,
@@ -137,21 +131,22 @@ pub fn facts(device: &str, found: &Found) -> Option<serde_json::Value> {
         "memory_bytes": gpu.memory_bytes,
         "free_bytes": gpu.free_bytes,
         "driver_runs_cuda": runs.to_string(),
-        "built_with_cuda": built.to_string(),
+        "cublas": cublas.as_ref().ok().map(|cublas| &cublas.version),
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::probe::Version;
+    use crate::gpu::probe::{Blas, Version};
 
     fn gpu(compute: (u32, u32), free_gib: u64) -> Gpu {
         Gpu { name: "NVIDIA H200".into(), compute, memory_bytes: 141 << 30, free_bytes: free_gib << 30 }
     }
 
     fn driver(runs: Version, gpus: Vec<Gpu>) -> Found {
-        Found::Driver { runs, built: Version(12, 4), least: (8, 0), gpus }
+        let cublas = Ok(Blas { version: "12.4.5".into(), file: "libcublas.so.12".into() });
+        Found::Driver { runs, gpus, cublas }
     }
 
     #[test]
@@ -179,22 +174,24 @@ mod tests {
     #[test]
     fn every_case_has_its_outcome() {
         let new = Version(13, 0);
-        let library = |name: &str| Found::NoLibrary { name: name.into(), says: "no such file".into() };
+        let library = Found::NoLibrary("libcuda.so.1 is nowhere".into());
+        let no_cublas =
+            Found::Driver { runs: new, gpus: vec![gpu((9, 0), 100)], cublas: Err("cuBLAS is gone\n  next: x".into()) };
         // What is found; what `auto` says (None: nothing) and which GPU it takes; what `cuda` takes or says.
         type Case<'a> = (Found, Option<usize>, Option<&'a str>, Result<usize, &'a str>);
         let cases: [Case; 10] = [
-            (Found::NotBuilt, None, None, Err("built without CUDA")),
-            (library("libcuda.so.1"), None, None, Err("driver is not installed")),
-            (library("libcublas.so"), None, None, Err("LD_LIBRARY_PATH")),
+            (Found::NotLooked, None, None, Err("nobody looked")),
+            (library, None, None, Err("libcuda.so.1 is nowhere")),
+            (no_cublas, None, Some("on the CPU: cuBLAS is gone"), Err("cuBLAS is gone")),
             (Found::NoDriver("error 999".into()), None, Some("does not start: error 999"), Err("error 999")),
             (driver(new, vec![]), None, Some("knows no GPU"), Err("CUDA_VISIBLE_DEVICES")),
             (
-                driver(Version(12, 2), vec![gpu((9, 0), 100)]),
+                driver(Version(11, 2), vec![gpu((9, 0), 100)]),
                 None,
-                Some("CUDA 12.2 at most"),
-                Err("install a driver for CUDA 12.4"),
+                Some("CUDA 11.2 at most"),
+                Err("install a driver for CUDA 11.4"),
             ),
-            (driver(new, vec![gpu((7, 5), 100)]), None, Some("capability 7.5"), Err("CUDA_COMPUTE_CAP=75")),
+            (driver(new, vec![gpu((7, 5), 100)]), None, Some("capability 7.5"), Err("needs 8.0")),
             (driver(new, vec![gpu((9, 0), 0)]), None, Some("0.0 MiB of memory free"), Err("end what else runs")),
             (driver(new, vec![gpu((9, 0), 100)]), Some(0), Some("cuda:0, NVIDIA H200 (100.0 GiB free)"), Ok(0)),
             (
@@ -216,7 +213,11 @@ mod tests {
                 (Ok(choice), Ok(ordinal)) => assert_eq!(choice.gpu, Some(ordinal)),
                 (Err(message), Err(part)) => {
                     assert!(message.starts_with("--device cuda: ") && message.contains(part), "{message}");
-                    assert!(message.contains("\n  next: ") && message.ends_with("or use --device cpu"), "{message}");
+                    assert!(
+                        found == Found::NotLooked
+                            || message.contains("\n  next: ") && message.ends_with("or use --device cpu"),
+                        "{message}"
+                    );
                 }
                 (got, want) => panic!("{found:?}: {got:?} instead of {want:?}"),
             }
@@ -241,17 +242,27 @@ mod tests {
         let told = facts("cuda:1", &found).unwrap();
         assert_eq!((&told["name"], &told["compute_capability"]), (&"NVIDIA H200".into(), &"9.0".into()));
         assert_eq!((&told["free_bytes"], &told["driver_runs_cuda"]), (&(2u64 << 30).into(), &"13.0".into()));
-        assert_eq!(told["built_with_cuda"], "12.4");
+        assert_eq!(told["cublas"], "12.4.5");
         assert_eq!(facts("cpu", &found), None);
         assert_eq!(facts("cuda:2", &found), None);
-        assert_eq!(facts("cuda:0", &Found::NotBuilt), None);
+        assert_eq!(facts("cuda:0", &Found::NotLooked), None);
+    }
+
+    #[test]
+    fn the_engine_dfdx_has_a_gpu_only_in_programs_that_were_built_for_it() {
+        let gpu = || Choice { gpu: Some(0), say: None };
+        let cpu = Choice { gpu: None, say: None };
+        assert_eq!(gpu().of_dfdx(Wanted::Auto, true), Ok(gpu()));
+        assert_eq!(cpu.clone().of_dfdx(Wanted::Cpu, false), Ok(cpu));
+        let auto = gpu().of_dfdx(Wanted::Auto, false).unwrap();
+        assert!(auto.gpu.is_none() && auto.say.is_some_and(|say| say.contains("built without dfdx's CUDA")));
+        let said = gpu().of_dfdx(Wanted::Cuda(None), false).unwrap_err();
+        assert!(said.contains("\n  next: ") && said.contains("--features dfdx-cuda"), "{said}");
     }
 
     #[test]
     fn versions_are_compared_as_numbers() {
         assert_eq!(Version::of_number(12040), Version(12, 4));
-        assert_eq!(Version::parse("11.8"), Some(Version(11, 8)));
         assert!(Version(12, 10) > Version(12, 9) && Version(13, 0) > Version(12, 10));
-        assert_eq!(Version::parse("soon"), None);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::api::Device;
 use super::cpu::OnTheCpu;
-#[cfg(feature = "cuda")]
 use super::cuda::OnGpu;
 use crate::train::Error;
 
@@ -36,10 +35,7 @@ impl Which {
     pub fn open(self) -> Result<Box<dyn Device>, Error> {
         match self {
             Which::Cpu => Ok(Box::new(OnTheCpu)),
-            #[cfg(feature = "cuda")]
             Which::Cuda(ordinal) => Ok(Box::new(OnGpu::open(ordinal)?)),
-            #[cfg(not(feature = "cuda"))]
-            Which::Cuda(_) => Err(Error::Unsupported("this program was built without CUDA".into())),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers of `experiment.yaml` that make no sense, or that no machine has room or time for.
 
-use super::config::Config;
+use super::config::{Config, StopMetric};
 use super::problem::shortened;
 use crate::model::Architecture;
 use serde_json::Value;
@@ -97,6 +97,15 @@ impl Config {
         if let Some(block) = self.train.kl_block {
             within("train.kl_block", 1, MANY, block)?;
         }
+        if let Some(stop) = &self.train.stop {
+            within("train.stop.patience", 1, MANY, stop.patience)?;
+            let without = self.grid.get("classifier").is_some_and(|all| all.iter().any(|c| c == "without"));
+            if stop.metric == StopMetric::Accuracy && without {
+                let message =
+                    "accuracy is the classifier's, and the grid has cells without one; take loss or feature_error";
+                return complain("train.stop.metric", message.into());
+            }
+        }
         let all = serde_json::to_value(self).unwrap_or_default();
         for &which in Architecture::ALL {
             let complaint = |(key, message): Complaint| (format!("{}.{key}", which.word()), message);
@@ -152,6 +161,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::config::EarlyStop;
 
     fn told(change: impl FnOnce(&mut Config)) -> String {
         let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "x", "grid": {} })).unwrap();
@@ -172,6 +182,13 @@ mod tests {
         assert_eq!(told(|c| c.autoencoder.encoder = vec![8; 33]), "autoencoder.encoder: 33 should be at most 32");
         assert!(told(|c| c.autoencoder.decoder = vec![8, 4_294_967_295]).starts_with("autoencoder.decoder[1]: 429"));
         assert!(told(|c| c.name = "n".repeat(300)).contains("at most 100"));
+        let stop = |patience, metric| Some(EarlyStop { patience, metric });
+        assert!(told(|c| c.train.stop = stop(0, StopMetric::Loss)).starts_with("train.stop.patience: 0 should be"));
+        let both = |c: &mut Config| {
+            c.train.stop = stop(2, StopMetric::Accuracy);
+            c.grid.insert("classifier".into(), vec!["with".into(), "without".into()]);
+        };
+        assert!(told(both).starts_with("train.stop.metric: accuracy is the classifier's"));
         assert!(told(|c| c.name = "/".repeat(300_000)).len() < 300);
         assert!(told(|c| c.seeds = (0..20_000).collect()).contains("at most 10000"));
         let twice = |c: &mut Config| c.controls = vec![crate::experiment::config::Control::Mean; 2];

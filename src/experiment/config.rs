@@ -116,12 +116,51 @@ words!(
 words!(
     /// On what the best generator of a group is chosen (A13).
     SelectOn {
-        /// Val top-1, as the paper seems to: a selection on the clips that are reported.
+        /// Val top-1, as the paper seems to: where a data set has no test split, a selection on the clips that are reported.
         Val = "val",
         /// Top-1 on the silent train clips, on which neither generators nor SVMs were fitted.
         Train = "train",
     }
 );
+
+words!(
+    /// What epochs are compared by, on val clips.
+    StopMetric {
+        /// The whole loss; the lower, the better.
+        Loss = "loss",
+        /// The squared error of the feature; the lower, the better.
+        FeatureError = "feature_error",
+        /// Top-1 of the classifier branch; the higher, the better.
+        Accuracy = "accuracy",
+    }
+);
+
+impl StopMetric {
+    /// As it stands in a sentence.
+    pub fn told(self) -> &'static str {
+        match self {
+            StopMetric::Loss => "loss",
+            StopMetric::FeatureError => "error of the feature",
+            StopMetric::Accuracy => "accuracy of the classifier",
+        }
+    }
+}
+
+/// Early stopping: of all epochs the best on val clips is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// Epochs without a better one after which training ends.
+    #[schemars(range(min = 1))]
+    pub patience: usize,
+    /// What epochs are compared by, on val clips. Of equal ones the first is the best.
+    #[serde(default = "default_stop_metric")]
+    pub metric: StopMetric,
+}
+
+fn default_stop_metric() -> StopMetric {
+    StopMetric::Loss
+}
 
 /// Training of the generators (A1 to A4).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -151,6 +190,10 @@ pub struct Train {
     pub kl_block: Option<usize>,
     /// Scale of the regression target.
     pub target: Target,
+    /// Early stopping, with the best epoch on val clips restored. Without it every epoch is trained and the last one kept, as
+    /// in the paper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<EarlyStop>,
     /// What trains.
     #[serde(skip_serializing_if = "Engine::is_fused")]
     pub engine: Engine,
@@ -187,6 +230,7 @@ impl Default for Train {
             l2: L2Reduction::Mean,
             kl_block: None,
             target: Target::Standardised,
+            stop: None,
             engine: Engine::Fused,
             keep: Keep::Best,
         }

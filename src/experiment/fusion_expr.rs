@@ -2,10 +2,11 @@
 //!
 //! A fusion adds terms. A term is a stream (`rgb`), an audio feature as recorded (`vggish`: silent clips have none), or
 //! an audio feature with its silent clips filled in (`vggish(CHOICE)`), where the choice is one cell
-//! (`lstm/l2/with`), the best cell of one generator (`lstm`, `autoencoder`), the best of all (`best`), or a control
-//! (`zero`, `mean`, `ridge`, `knn`, `oracle`).
+//! (`lstm/l2/with`), the best cell of one generator (`lstm`, `autoencoder`), what another program generated
+//! (`external:mygan`), the best of all (`best`), or a control (`zero`, `mean`, `ridge`, `knn`, `oracle`).
 
 use super::config::{Architecture, Classifier, Control, Loss};
+use super::grid::{check_external, external};
 
 /// Which generated feature fills the silent clips.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Choice {
     BestOf(Architecture),
     /// One cell.
     Cell(Architecture, Loss, Classifier),
+    /// Features that another program generated, by its name.
+    External(String),
     /// A control.
     Control(Control),
 }
@@ -73,6 +76,9 @@ impl Choice {
         if let Some(control) = Control::of_word(text) {
             return Ok(Choice::Control(control));
         }
+        if let Some(name) = external(text) {
+            return check_external(name).map(|()| Choice::External(name.into()));
+        }
         let words: Vec<&str> = text.split('/').collect();
         let wrong = |word: &str, valid: Vec<&'static str>| {
             format!("{word:?} in {text:?} is not known{}", crate::suggest::nearest(word, &valid))
@@ -104,6 +110,8 @@ mod tests {
         assert_eq!(f.terms.len(), 3);
         assert_eq!(f.terms[2].choice, Some(Choice::Cell(Architecture::Lstm, Loss::L2, Classifier::With)));
         assert_eq!(Fusion::parse("a(best)").unwrap().terms[0].choice, Some(Choice::Best));
+        let mine = Some(Choice::External("my-gan".into()));
+        assert_eq!(Fusion::parse("rgb+a(external:my-gan)").unwrap().terms[1].choice, mine);
         assert_eq!(Fusion::parse("a(oracle)").unwrap().terms[0].choice, Some(Choice::Control(Control::Oracle)));
     }
 
@@ -113,6 +121,7 @@ mod tests {
             ("rgb+", "no name"),
             ("a(lsmt)", "did you mean \"lstm\""),
             ("a(lstm", "no ')'"),
+            ("a(external:)", "should follow"),
             ("a+a", "twice"),
             ("a(lstm/l2)", "should be"),
         ] {

@@ -36,6 +36,13 @@ pub enum Part {
         /// With or without the classifier branch.
         classifier: Classifier,
     },
+    /// Features of an audio feature that another program generated.
+    External {
+        /// The audio feature.
+        audio: String,
+        /// What the program is called: `mygan` of `external:mygan`.
+        external: String,
+    },
     /// A stand-in for a generator.
     Control {
         /// The audio feature.
@@ -54,16 +61,18 @@ impl Part {
             Part::Generator { audio, generator, loss, classifier } => {
                 format!("{audio}/{generator}/{loss}/{classifier}")
             }
+            Part::External { audio, external } => format!("{audio}/{EXTERNAL}{external}"),
             Part::Control { audio, control } => format!("{audio}/{control}"),
         }
     }
 
-    /// `stream`, `bank`, `generator` or `control`.
+    /// `stream`, `bank`, `generator`, `external` or `control`.
     pub fn kind(&self) -> &'static str {
         match self {
             Part::Stream { .. } => "stream",
             Part::Bank { .. } => "bank",
             Part::Generator { .. } => "generator",
+            Part::External { .. } => "external",
             Part::Control { .. } => "control",
         }
     }
@@ -72,7 +81,10 @@ impl Part {
     pub fn audio(&self) -> Option<&str> {
         match self {
             Part::Stream { .. } => None,
-            Part::Bank { audio } | Part::Generator { audio, .. } | Part::Control { audio, .. } => Some(audio),
+            Part::Bank { audio }
+            | Part::Generator { audio, .. }
+            | Part::External { audio, .. }
+            | Part::Control { audio, .. } => Some(audio),
         }
     }
 
@@ -82,7 +94,7 @@ impl Part {
         match self {
             Part::Stream { stream } => !on.gives_scores(stream),
             Part::Generator { .. } => true,
-            Part::Bank { .. } | Part::Control { .. } => false,
+            Part::Bank { .. } | Part::External { .. } | Part::Control { .. } => false,
         }
     }
 }
@@ -112,6 +124,32 @@ impl Cell {
 /// Cells of a grid, at most; each is at least one training.
 pub const MOST_CELLS: usize = 20_000;
 
+/// What stands before the name of a generator from elsewhere.
+pub const EXTERNAL: &str = "external:";
+
+/// The name of a generator from elsewhere: `mygan` of `external:mygan`.
+pub fn external(word: &str) -> Option<&str> {
+    word.strip_prefix(EXTERNAL)
+}
+
+/// A name that becomes part of file names: letters, digits, '_' and '-'.
+pub fn check_external(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match (1..=64).contains(&name.len()) && name.chars().all(plain) {
+        true => Ok(()),
+        false => Err(format!(
+            "{EXTERNAL}{}: a name of letters, digits, '_' and '-' should follow, after which files are called",
+            shortened(name, 40)
+        )),
+    }
+}
+
+/// The generators from elsewhere on the grid.
+pub fn externals(config: &Config) -> Vec<&str> {
+    let words = config.grid.get("generator").map(Vec::as_slice).unwrap_or_default();
+    words.iter().filter_map(|word| external(word.as_str()?)).collect()
+}
+
 /// The four axes that have a meaning of their own.
 pub const AXES: [&str; 4] = ["audio", "generator", "loss", "classifier"];
 
@@ -136,7 +174,9 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
                 let value = shortened(&value.to_string(), 60);
                 return Err(layers.at(&path, format!("{path}: {value} should be a word")));
             };
-            if !valid.is_empty() && !valid.contains(&word.as_str()) {
+            if let (Some(name), "generator") = (external(word), axis) {
+                check_external(name).map_err(|message| layers.at(&path, message))?;
+            } else if !valid.is_empty() && !valid.contains(&word.as_str()) {
                 return Err(layers.at(&path, format!("{axis} {word:?} is not known")).suggest(word, valid));
             }
             if !seen.insert(word.clone()) {
@@ -148,8 +188,14 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
     };
     let audios = words("audio", &[])?;
     let generators = words("generator", &Architecture::words())?;
-    let losses = words("loss", &Loss::words())?;
-    let classifiers = words("classifier", &Classifier::words())?;
+    // What is made elsewhere has no loss of ours.
+    let own = generators.iter().any(|word| external(word).is_none());
+    let of_own = |axis: &str, valid: &[&str]| match own || config.grid.contains_key(axis) {
+        true => words(axis, valid),
+        false => Ok(Vec::new()),
+    };
+    let losses = of_own("loss", &Loss::words())?;
+    let classifiers = of_own("classifier", &Classifier::words())?;
     check_size(config, layers)?;
     check_excludes(config, layers)?;
     check_weights(config, layers, streams, &audios)?;
@@ -165,7 +211,11 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
         }
         for audio in &audios {
             add(Part::Bank { audio: audio.clone() });
-            for generator in generators.iter().filter_map(|w| Architecture::of_word(w)) {
+            for word in &generators {
+                if let Some(name) = external(word) {
+                    add(Part::External { audio: audio.clone(), external: name.into() });
+                }
+                let Some(generator) = Architecture::of_word(word) else { continue };
                 for loss in losses.iter().filter_map(|w| Loss::of_word(w)) {
                     for classifier in classifiers.iter().filter_map(|w| Classifier::of_word(w)) {
                         add(Part::Generator { audio: audio.clone(), generator, loss, classifier });
@@ -177,7 +227,8 @@ pub fn cells(config: &Config, layers: &Layers, streams: &[String]) -> Result<Vec
             }
         }
     }
-    if !cells.iter().any(|c| matches!(c.part, Part::Generator { .. } | Part::Control { .. })) {
+    let generates = |c: &Cell| matches!(c.part, Part::Generator { .. } | Part::External { .. } | Part::Control { .. });
+    if !cells.iter().any(generates) {
         return Err(layers.at("exclude", "exclude leaves no cell of the grid; nothing would be trained"));
     }
     Ok(cells)
@@ -325,6 +376,7 @@ fn excluded(config: &Config, part: &Part, overrides: &BTreeMap<String, Value>) -
         match (name, part) {
             ("audio", _) => part.audio().map(Value::from),
             ("generator", Part::Generator { generator, .. }) => Some(generator.word().into()),
+            ("generator", Part::External { external, .. }) => Some(format!("{EXTERNAL}{external}").into()),
             ("loss", Part::Generator { loss, .. }) => Some(loss.word().into()),
             ("classifier", Part::Generator { classifier, .. }) => Some(classifier.word().into()),
             _ => overrides.get(name).cloned(),
@@ -346,6 +398,37 @@ mod tests {
         let layers = Layers::new(vec![Document::parse(Path::new("experiment.yaml"), &text).unwrap()]);
         let streams: Vec<String> = streams.iter().map(|s| s.to_string()).collect();
         cells(&layers.read().unwrap(), &layers, &streams)
+    }
+
+    #[test]
+    fn what_is_made_elsewhere_is_a_cell_of_each_audio_feature() {
+        let of = |text: &str| {
+            let layers = Layers::new(vec![Document::parse(Path::new("experiment.yaml"), text).unwrap()]);
+            cells(&layers.read().unwrap(), &layers, &[])
+        };
+        let both = "name: x\ngrid:\n  audio: [a, b]\n  generator: [lstm, \"external:my-gan\"]\n  loss: [l2, kl]\n  classifier: [with]\n";
+        let keys = |cells: Vec<Cell>| cells.iter().map(Cell::key).collect::<Vec<_>>();
+        let all = [
+            "a",
+            "a/lstm/l2/with",
+            "a/lstm/kl/with",
+            "a/external:my-gan",
+            "b",
+            "b/lstm/l2/with",
+            "b/lstm/kl/with",
+            "b/external:my-gan",
+        ];
+        assert_eq!(keys(of(both).unwrap()), all);
+        let some =
+            format!("{both}exclude: [{{audio: b, generator: \"external:my-gan\"}}, {{generator: lstm, loss: kl}}]\n");
+        assert_eq!(keys(of(&some).unwrap()), ["a", "a/lstm/l2/with", "a/external:my-gan", "b", "b/lstm/l2/with"]);
+        let alone = "name: x\ngrid: {audio: [a], generator: [\"external:g\"]}\n";
+        assert_eq!(keys(of(alone).unwrap()), ["a", "a/external:g"]);
+        for wrong in ["external:", "external:a/b", "external:a b"] {
+            let p = of(&both.replace("external:my-gan", wrong)).unwrap_err();
+            assert!(p.message.contains("letters, digits"), "{wrong}: {p}");
+        }
+        assert!(of(&both.replace("external:", "extern:")).unwrap_err().message.contains("is not known"));
     }
 
     #[test]

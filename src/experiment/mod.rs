@@ -93,6 +93,7 @@ impl Experiment {
         if let Some(layers) = beside("tables.yaml")? {
             tables.at_points_of(&config.grid, &layers, own)?;
         }
+        let tables = tables.with_externals(&config);
         // Claims that are inherited while the tables are the folder's own may name rows that these do not have.
         let of_these = folder_of("claims.yaml") == folder_of("tables.yaml");
         let known = Some(&tables).filter(|_| of_these);

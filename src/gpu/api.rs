@@ -4,13 +4,9 @@
 //! return from everything else before it is done. Beside the work, in a queue of their own, run the copies of
 //! [`GpuApi::send`]; marks say which of the two waits for what of the other.
 
-use super::feature_cache::FeatureCache;
 use crate::train::Error;
 use bytemuck::Pod;
 use std::marker::PhantomData;
-
-/// The source of the kernels, CUDA C.
-pub const KERNELS: &str = include_str!("kernels.cu");
 
 /// A device that runs the kernels.
 pub trait GpuApi: Sized {
@@ -94,9 +90,6 @@ pub trait GpuApi: Sized {
 
     /// Bytes of the device's memory that nobody uses.
     fn free_bytes(&self) -> Result<u64, Error>;
-
-    /// Features that stay from one training to the next.
-    fn feature_cache(&self) -> &FeatureCache<Self>;
 }
 
 /// A part of pinned memory, and where it goes.
@@ -110,45 +103,26 @@ pub struct Transfer {
     pub to: u64,
 }
 
-/// A kernel of `kernels.cu`, by the name that it has there.
+/// A kernel, as it is declared in its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Kernel(pub(super) &'static str);
+pub struct Kernel {
+    /// Its name there, which no other kernel has.
+    pub name: &'static str,
+    /// Types, without `const`, and names of what it takes.
+    pub parameters: &'static [(&'static str, &'static str)],
+}
 
-impl Kernel {
-    /// Every kernel.
-    pub const ALL: [Kernel; 26] = [
-        Kernel("gates_forward"),
-        Kernel("gates_backward"),
-        Kernel("column_sums"),
-        Kernel("add_bias"),
-        Kernel("adam"),
-        Kernel("select_columns"),
-        Kernel("add_columns"),
-        Kernel("turn_columns"),
-        Kernel("column_dots"),
-        Kernel("add_parts"),
-        Kernel("svm_slopes"),
-        Kernel("svm_losses"),
-        Kernel("svm_lossy"),
-        Kernel("svm_line"),
-        Kernel("gather_f32"),
-        Kernel("gather_f16"),
-        Kernel("relu_forward"),
-        Kernel("relu_backward"),
-        Kernel("log_sums"),
-        Kernel("label_losses"),
-        Kernel("label_hits"),
-        Kernel("label_gradient"),
-        Kernel("squared_errors"),
-        Kernel("l2_gradient"),
-        Kernel("divergences"),
-        Kernel("kl_gradient"),
-    ];
-
-    /// Its name in `kernels.cu`.
-    pub fn name(self) -> &'static str {
-        self.0
-    }
+/// Kernels in CUDA C, and the PTX that was made of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The names of both files, without their endings.
+    pub name: &'static str,
+    /// CUDA C.
+    pub cuda: &'static str,
+    /// PTX, which begins with what it was made of.
+    pub ptx: &'static str,
+    /// Its kernels.
+    pub kernels: &'static [Kernel],
 }
 
 /// An argument of a kernel.

@@ -2,7 +2,7 @@
 //! parameters in one buffer each of values, moments and gradients, so that Adam is one kernel.
 
 use super::api::{Buffer, GpuApi, View};
-use super::kernels::{self, Adam, Learned};
+use super::kernels::adam::{Adam, Learned, adam as update};
 use crate::train::Error;
 use crate::train::trainer::SavedParam;
 use compute::nn::ParamState;
@@ -75,17 +75,23 @@ impl<E: GpuApi> BatchedParams<E> {
             step: Cell::new(step),
         };
         for (cell, params) in cells.iter().enumerate() {
-            for (stack, saved) in all.of(cell).zip(*params) {
-                let ParamState { value, moment1, moment2 } = &saved.state;
-                for (buffer, numbers) in [(&all.value, value), (&all.moment1, moment1), (&all.moment2, moment2)] {
-                    if numbers.len() != stack.size() {
-                        return Err(Error::refused(format!("{}: {} numbers", saved.name, numbers.len())));
-                    }
-                    all.part(buffer, stack, &(cell..cell + 1))?.write(&**engine, numbers)?;
-                }
-            }
+            all.restore(cell, params)?;
         }
         Ok(all)
+    }
+
+    /// Gives a cell these parameters and moments.
+    pub fn restore(&self, cell: usize, params: &[SavedParam]) -> Result<(), Error> {
+        for (stack, saved) in self.of(cell).zip(params) {
+            let ParamState { value, moment1, moment2 } = &saved.state;
+            for (buffer, numbers) in [(&self.value, value), (&self.moment1, moment1), (&self.moment2, moment2)] {
+                if numbers.len() != stack.size() {
+                    return Err(Error::refused(format!("{}: {} numbers", saved.name, numbers.len())));
+                }
+                self.part(buffer, stack, &(cell..cell + 1))?.write(&*self.engine, numbers)?;
+            }
+        }
+        Ok(())
     }
 
     /// G.
@@ -137,7 +143,7 @@ impl<E: GpuApi> BatchedParams<E> {
         self.step.set(self.step.get() + 1);
         let [value, moment1, moment2, gradient] =
             [&self.value, &self.moment1, &self.moment2, &self.gradient].map(Buffer::all);
-        kernels::adam(&*self.engine, adam, self.step.get(), &Learned { value, moment1, moment2, gradient })
+        update(&*self.engine, adam, self.step.get(), &Learned { value, moment1, moment2, gradient })
     }
 
     /// Steps taken.

@@ -6,8 +6,9 @@
 
 use super::api::{Buffer, GpuApi, View};
 use super::batched_params::BatchedParams;
+use super::feature_cache::KeepsFeatures;
 use super::feed::{Feed, Piece, Row, Target as Wanted};
-use super::kernels::Adam;
+use super::kernels::adam::Adam;
 use super::losses::Generated;
 use super::memory::{Demand, Kept, MemoryPlan, plan};
 use super::network::{Activation, BackwardTape, Network, Pass};
@@ -115,7 +116,7 @@ pub struct BatchedTrainer<E: GpuApi> {
     part: usize,
 }
 
-impl<E: GpuApi + 'static> BatchedTrainer<E> {
+impl<E: KeepsFeatures + 'static> BatchedTrainer<E> {
     /// From the beginning, or from checkpoints of the same epoch, one for each task or none at all.
     pub fn new(
         engine: Rc<E>,
@@ -307,7 +308,7 @@ impl<E: GpuApi + 'static> BatchedTrainer<E> {
     }
 }
 
-impl<E: GpuApi + 'static> Trainer for BatchedTrainer<E> {
+impl<E: KeepsFeatures + 'static> Trainer for BatchedTrainer<E> {
     fn cells(&self) -> usize {
         self.tasks.len()
     }
@@ -361,7 +362,11 @@ impl<E: GpuApi + 'static> Trainer for BatchedTrainer<E> {
 
     fn save(&self, cell: usize, epoch: usize) -> Result<Checkpoint, Error> {
         let params = &self.network.params;
-        Ok(Checkpoint { epoch, step: params.step(), params: params.save(self.places[cell])? })
+        Ok(Checkpoint { epoch, step: params.step(), params: params.save(self.places[cell])?, best: None })
+    }
+
+    fn restore(&mut self, cell: usize, state: Checkpoint) -> Result<(), Error> {
+        self.network.params.restore(self.places[cell], &state.params)
     }
 
     fn generate(&self, cell: usize, clips: &[usize]) -> Result<Vec<f32>, Error> {
@@ -436,7 +441,7 @@ fn check(tasks: &[Task]) -> Result<(), Error> {
             ("their data", first.view.fingerprint == task.view.fingerprint),
             ("seed", first.seed == task.seed),
             ("network", same_network),
-            ("epochs, batch or Adam's numbers", (t.epochs, t.batch) == (u.epochs, u.batch) && adam),
+            ("epochs, batch or Adam's numbers", (t.epochs, t.batch, t.stop) == (u.epochs, u.batch, u.stop) && adam),
         ] {
             if !same {
                 return Err(Error::Unlike(what));
@@ -481,7 +486,7 @@ fn begin(
 }
 
 /// Bytes that a plan may count on: free memory, and cached features of earlier trainings, which are evicted.
-pub fn free_bytes<E: GpuApi>(api: &E) -> Result<u64, Error> {
+pub fn free_bytes<E: KeepsFeatures>(api: &E) -> Result<u64, Error> {
     Ok(api.free_bytes()? + api.feature_cache().bytes())
 }
 

@@ -1,9 +1,9 @@
 //! The kernels of SVMs in training: one function each, with what it is given checked. A machine tells one class from the
-//! others; formulas in `kernels.cu` and [`compute::svm`].
+//! others; formulas in `kernels/svm.cu` and [`compute::svm`].
 
-use super::api::{Argument, Buffer, GpuApi, Kernel, View};
-use super::column_matrix::{ColumnMatrix, Index, Sums};
-use super::kernels::{at, count};
+use super::api::{Buffer, GpuApi, View};
+use super::column_matrix::{ColumnMatrix, Index, PartialSums, Sums};
+use super::kernels::svm::launch;
 use crate::train::Error;
 use std::ops::Range;
 
@@ -47,13 +47,23 @@ impl<E: GpuApi> BinaryClassifiers<E> {
             let (z, a) = (z.rows(piece.clone())?, a.rows(piece.clone())?);
             a.indexed(&self.index, z)?;
             let [r, w] = a.sizes();
-            #[rustfmt::skip]
-            let arguments = [
-                r, w, z.at(), count(z.width()), self.index.at(), at(labels), at(self.classes.all()),
-                Argument::Number(rows.c2), a.at(),
-            ];
-            // SAFETY: the kernel's arguments in its order; sizes and columns were checked.
-            unsafe { engine.launch(Kernel("svm_slopes"), a.len(), &arguments) }?;
+            let (index, classes) = (self.index.numbers(), self.classes.all());
+            // SAFETY: sizes and columns were checked.
+            unsafe {
+                launch::svm_slopes(
+                    engine,
+                    a.len(),
+                    r,
+                    w,
+                    z.numbers(),
+                    z.width(),
+                    index,
+                    labels,
+                    classes,
+                    rows.c2,
+                    a.numbers(),
+                )
+            }?;
         }
         Ok(())
     }
@@ -69,20 +79,31 @@ impl<E: GpuApi> BinaryClassifiers<E> {
         sums: &mut Sums<E>,
     ) -> Result<(), Error> {
         t.holds("steps", xs.width())?;
-        let mut arguments = |piece: usize, [r, w, block]: [Argument; 3], sums| {
-            let piece = &rows.pieces[piece];
+        sums.begin(engine, &lengths(rows.pieces), [xs.width(), 2], &mut |piece, part, sums| {
+            let (piece, PartialSums { threads, rows: r, width, block }) = (&rows.pieces[piece], part);
             let labels = rows.labels.part(piece.start, piece.len())?;
             let (z, xs) = (z.rows(piece.clone())?, xs.rows(piece.clone())?);
             xs.indexed(&self.index, z)?;
-            #[rustfmt::skip]
-            let arguments = vec![
-                r, w, block, z.at(), count(z.width()), self.index.at(), at(labels), at(self.classes.all()), xs.at(), at(t),
-                sums,
-            ];
-            Ok(arguments)
-        };
-        // SAFETY: the kernel makes two sums of each column, and what it is given was checked.
-        unsafe { sums.begin(engine, Kernel("svm_line"), &lengths(rows.pieces), [xs.width(), 2], &mut arguments) }
+            let (index, classes) = (self.index.numbers(), self.classes.all());
+            // SAFETY: sizes and columns were checked, and the kernel makes two sums of each column.
+            unsafe {
+                launch::svm_line(
+                    engine,
+                    threads,
+                    r,
+                    width,
+                    block,
+                    z.numbers(),
+                    z.width(),
+                    index,
+                    labels,
+                    classes,
+                    xs.numbers(),
+                    t,
+                    sums,
+                )
+            }
+        })
     }
 }
 
@@ -93,12 +114,12 @@ pub fn losses<E: GpuApi>(
     a: ColumnMatrix,
     sums: &mut Sums<E>,
 ) -> Result<(), Error> {
-    let mut arguments = |piece: usize, sizes: [Argument; 3], sums| {
+    sums.begin(engine, &lengths(pieces), [a.width(), 3], &mut |piece, part, sums| {
         let a = a.rows(pieces[piece].clone())?;
-        Ok([&sizes[..], &[a.at(), sums]].concat())
-    };
-    // SAFETY: the kernel makes three sums of each column of a matrix of the size that it is told.
-    unsafe { sums.begin(engine, Kernel("svm_losses"), &lengths(pieces), [a.width(), 3], &mut arguments) }
+        let PartialSums { threads, rows, width, block } = part;
+        // SAFETY: the matrix has the size that the kernel is told, which makes three sums of each column.
+        unsafe { launch::svm_losses(engine, threads, rows, width, block, a.numbers(), sums) }
+    })
 }
 
 /// 2 C X v where rows have a loss: `out` from `xv`, (N, V) both, where column i belongs to column `index[i]` of the slopes
@@ -116,9 +137,11 @@ pub fn lossy<E: GpuApi>(
         xv.indexed(index, a)?;
         xv.like(out)?;
         let [r, w] = xv.sizes();
-        let arguments = [r, w, a.at(), count(a.width()), index.at(), xv.at(), Argument::Number(rows.c2), out.at()];
-        // SAFETY: the kernel's arguments in its order; sizes and columns were checked.
-        unsafe { engine.launch(Kernel("svm_lossy"), xv.len(), &arguments) }?;
+        let (slopes, x) = (a.numbers(), xv.numbers());
+        // SAFETY: sizes and columns were checked.
+        unsafe {
+            launch::svm_lossy(engine, xv.len(), r, w, slopes, a.width(), index.numbers(), x, rows.c2, out.numbers())
+        }?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Matrices with a column for each of many problems, and what conjugate gradients do with them: columns are chosen, scaled
-//! and added, and sums over rows are taken of each, in double precision. Kernels in `kernels.cu`.
+//! and added, and sums over rows are taken of each, in double precision. Kernels in `kernels/columns.cu`.
 
-use super::api::{Argument, Buffer, Factor, GpuApi, Kernel, Product, View};
-use super::kernels::{at, count};
+use super::api::{Buffer, Factor, GpuApi, Product, View};
+use super::kernels::columns::launch as columns;
 use crate::train::Error;
 use std::ops::Range;
 
@@ -36,14 +36,9 @@ impl<'a> ColumnMatrix<'a> {
         self.width
     }
 
-    /// Where it begins, for a kernel.
-    pub(super) fn at(self) -> Argument {
-        at(self.numbers)
-    }
-
-    /// Its sizes, for a kernel.
-    pub(super) fn sizes(self) -> [Argument; 2] {
-        [count(self.rows), count(self.width)]
+    /// Its rows and columns.
+    pub(super) fn sizes(self) -> [usize; 2] {
+        [self.rows, self.width]
     }
 
     /// How many numbers.
@@ -79,9 +74,19 @@ impl<'a> ColumnMatrix<'a> {
     pub fn select<E: GpuApi>(self, engine: &E, from: ColumnMatrix, index: &Index<E>) -> Result<(), Error> {
         self.indexed(index, from)?;
         let [rows, width] = self.sizes();
-        let arguments = [rows, width, from.at(), count(from.width), index.at(), self.at()];
-        // SAFETY: the kernel's arguments in its order; sizes and columns were checked.
-        unsafe { engine.launch(Kernel("select_columns"), self.len(), &arguments) }
+        // SAFETY: sizes and columns were checked.
+        unsafe {
+            columns::select_columns(
+                engine,
+                self.len(),
+                rows,
+                width,
+                from.numbers,
+                from.width,
+                index.numbers(),
+                self.numbers,
+            )
+        }
     }
 
     /// Its columns `index` += by from; `by` has a number for each column of `from`.
@@ -89,9 +94,20 @@ impl<'a> ColumnMatrix<'a> {
         from.indexed(index, self)?;
         by.holds("factors", from.width)?;
         let [rows, width] = from.sizes();
-        let arguments = [rows, width, self.at(), count(self.width), index.at(), at(by), from.at()];
-        // SAFETY: the kernel's arguments in its order; sizes and columns were checked, and no column is named twice.
-        unsafe { engine.launch(Kernel("add_columns"), from.len(), &arguments) }
+        // SAFETY: sizes and columns were checked, and no column is named twice.
+        unsafe {
+            columns::add_columns(
+                engine,
+                from.len(),
+                rows,
+                width,
+                self.numbers,
+                self.width,
+                index.numbers(),
+                by,
+                from.numbers,
+            )
+        }
     }
 
     /// v = z + by v; `by` has a number for each column.
@@ -99,8 +115,8 @@ impl<'a> ColumnMatrix<'a> {
         self.like(z)?;
         by.holds("factors", self.width)?;
         let [rows, width] = self.sizes();
-        // SAFETY: the kernel's arguments in its order; sizes were checked.
-        unsafe { engine.launch(Kernel("turn_columns"), self.len(), &[rows, width, self.at(), at(by), z.at()]) }
+        // SAFETY: sizes were checked.
+        unsafe { columns::turn_columns(engine, self.len(), rows, width, self.numbers, by, z.numbers) }
     }
 
     /// Becomes a b, or where `add`, this is added to it; a is (rows, `inner`), or its transpose where so marked.
@@ -129,9 +145,9 @@ impl<E: GpuApi> Index<E> {
         Ok(Index { numbers: Buffer::of(engine, &numbers)?, len: columns.len(), end })
     }
 
-    /// Where it begins, for a kernel.
-    pub(super) fn at(&self) -> Argument {
-        at(self.numbers.all())
+    /// The columns.
+    pub(super) fn numbers(&self) -> View<'_, i64> {
+        self.numbers.all()
     }
 }
 
@@ -161,27 +177,22 @@ impl<E: GpuApi> Sums<E> {
     /// Begins sums of the products of two matrices, number by number.
     pub fn dot(&mut self, engine: &E, a: ColumnMatrix, b: ColumnMatrix) -> Result<(), Error> {
         a.like(b)?;
-        // SAFETY: the kernel makes one sum of each column, and both matrices have the sizes that it is told.
-        unsafe {
-            self.begin(engine, Kernel("column_dots"), &[a.rows], [a.width, 1], &mut |_, sizes, sums| {
-                Ok([&sizes[..], &[a.at(), b.at(), sums]].concat())
-            })
-        }
+        self.begin(engine, &[a.rows], [a.width, 1], &mut |_, part, sums| {
+            let PartialSums { threads, rows, width, block } = part;
+            // SAFETY: both matrices have the sizes that the kernel is told, and it makes one sum of each column.
+            unsafe { columns::column_dots(engine, threads, rows, width, block, a.numbers, b.numbers, sums) }
+        })
     }
 
-    /// Begins `of` sums of each of `width` columns by a kernel that makes partial ones, (parts, `of`, `width`). Rows come in
-    /// pieces of so many; `arguments` makes the kernel's of a piece's place among them, of rows, columns and rows of a
-    /// thread, and of where partial sums go.
-    ///
-    /// # Safety
-    /// The kernel is one that makes such sums, and what `arguments` gives it has the sizes that it is told.
-    pub(super) unsafe fn begin(
+    /// Begins `of` sums of each of `width` columns by way of partial ones, (parts, `of`, `width`), which `launch` has a
+    /// kernel make. Rows come in pieces of so many; it is given a piece's place among them, sizes, and where the
+    /// partial sums go.
+    pub(super) fn begin(
         &mut self,
         engine: &E,
-        kernel: Kernel,
         pieces: &[usize],
         [width, of]: [usize; 2],
-        arguments: &mut dyn FnMut(usize, [Argument; 3], Argument) -> Result<Vec<Argument>, Error>,
+        launch: &mut LaunchSums,
     ) -> Result<(), Error> {
         let block = match pieces {
             [rows] => block(*rows),
@@ -191,16 +202,13 @@ impl<E: GpuApi> Sums<E> {
         for (piece, &rows) in pieces.iter().enumerate() {
             let parts = rows.div_ceil(block);
             let sums = self.partial.all().part(made * of * width, parts * of * width)?;
-            let arguments = arguments(piece, [count(rows), count(width), count(block)], at(sums))?;
-            // SAFETY: the caller's promise; there is room for the partial sums.
-            unsafe { engine.launch(kernel, parts * width, &arguments) }?;
+            launch(piece, PartialSums { threads: parts * width, rows, width, block }, sums)?;
             made += parts;
         }
         let totals = self.totals.all().part(self.begun, of * width)?;
-        self.partial.all().holds("partial sums", made * of * width)?;
-        let arguments = [count(made), count(of * width), at(self.partial.all()), at(totals)];
-        // SAFETY: the kernel's arguments in its order; sizes were checked.
-        unsafe { engine.launch(Kernel("add_parts"), of * width, &arguments) }?;
+        let partial = self.partial.all().holds("partial sums", made * of * width)?;
+        // SAFETY: sizes were checked.
+        unsafe { columns::add_parts(engine, of * width, made, of * width, partial, totals) }?;
         self.begun += of * width;
         Ok(())
     }
@@ -212,6 +220,18 @@ impl<E: GpuApi> Sums<E> {
         totals.read(engine)
     }
 }
+
+/// What a kernel that makes partial sums is told: a thread for each, and rows and columns, with so many rows a thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartialSums {
+    pub threads: usize,
+    pub rows: usize,
+    pub width: usize,
+    pub block: usize,
+}
+
+/// Has a kernel make partial sums of a piece of the rows, by its place.
+pub(super) type LaunchSums<'a> = dyn FnMut(usize, PartialSums, View<f64>) -> Result<(), Error> + 'a;
 
 /// Bytes that [`Sums::new`] takes.
 pub fn sums_bytes(rows: usize, width: usize, together: usize) -> usize {

@@ -2,7 +2,7 @@
 //! as [`crate::train::Vision`] gathers them on the host, to the same bits.
 
 use super::api::{Buffer, GpuApi, View};
-use super::kernels::{Source, gather};
+use super::kernels::gather::{Source, gather};
 use crate::dataset::{Dataset, Features, Precision, Standardiser};
 use crate::train::Error;
 use half::f16;
@@ -61,6 +61,12 @@ impl<E: GpuApi> Numbers<E> {
 fn copy<E: GpuApi, T: bytemuck::Pod>(engine: &E, bytes: &[u8], to: &Buffer<E, T>) -> Result<(), Error> {
     let mut pieces = bytes.chunks(PIECE * size_of::<T>()).enumerate();
     pieces.try_for_each(|(i, piece)| to.all().from(i * PIECE)?.write_bytes(engine, piece))
+}
+
+/// A device that keeps features from one training to the next.
+pub trait KeepsFeatures: GpuApi {
+    /// What it keeps.
+    fn feature_cache(&self) -> &FeatureCache<Self>;
 }
 
 /// Feature files that stay on the device from one training to the next, all of one data set.

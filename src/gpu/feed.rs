@@ -3,7 +3,7 @@
 //! numbers are the same.
 
 use super::api::{Buffer, GpuApi, Transfer, View};
-use super::feature_cache::{Numbers, Places, Resident, Stream};
+use super::feature_cache::{KeepsFeatures, Numbers, Places, Resident, Stream};
 use super::losses::{Classified, Labels};
 use super::memory;
 use crate::dataset::{Features, Precision, Standardiser, View as Clips};
@@ -69,7 +69,7 @@ pub struct Feed<E: GpuApi> {
     kept: Kept<E>,
 }
 
-impl<E: GpuApi> Feed<E> {
+impl<E: KeepsFeatures> Feed<E> {
     /// Where `features` says so, all files that are needed are on the device afterwards. `vision` are the standardisers of the
     /// data set's streams; a network sees all frames of a clip, or a `single` one.
     pub fn new(

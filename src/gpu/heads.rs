@@ -4,7 +4,8 @@
 //! The model and its numbers are those of [`crate::train::heads`].
 
 use super::api::{Buffer, GpuApi, View};
-use super::kernels::{self, Adam, Learned, Source, gather};
+use super::kernels::adam::{Adam, Learned, adam as update};
+use super::kernels::gather::{Source, gather};
 use super::linear::{self, Shape};
 use super::losses::Labels;
 use super::memory::budget;
@@ -65,7 +66,7 @@ pub fn train<E: GpuApi>(
             classified.gradient(engine, sums.all(), ones.all(), 1.0 / rows as f32, back.all())?;
             linear::backward_weights(engine, &shape, batch.all(), back.all(), gradients, false)?;
             let done = (epoch - 1) * steps + i + 1;
-            kernels::adam(engine, &adam, done as i32, &learned)?;
+            update(engine, &adam, done as i32, &learned)?;
             step(done, steps * tsn.epochs)?;
         }
         let losses = losses.all().read(engine)?;

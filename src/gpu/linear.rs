@@ -3,7 +3,7 @@
 //! Gradients: dW = x^T dy, db = sum over rows of dy, dx = dy W^T.
 
 use super::api::{Factor, GpuApi, Product, View};
-use super::kernels::{add_bias, collect_sums};
+use super::kernels::affine::{add_bias, collect_sums};
 use crate::train::Error;
 
 /// Sizes of an affine map.

@@ -3,8 +3,9 @@
 //! What is measured is a sum over the clips of a batch, one number a cell, so that parts of a batch add up. A gradient is
 //! that of the same sum times `scale` (1 / clips, say) times a weight of each cell's own.
 
-use super::api::{Argument, Buffer, GpuApi, Kernel, View};
-use super::kernels::{BLOCK, at, column_sums, count};
+use super::api::{Buffer, GpuApi, View};
+use super::kernels::affine::{BLOCK, column_sums};
+use super::kernels::{cross_entropy, reconstruction};
 use crate::train::Error;
 use std::ops::Range;
 
@@ -43,10 +44,6 @@ pub struct Classified<'a> {
 }
 
 impl Classified<'_> {
-    fn sizes(&self) -> [Argument; 3] {
-        [count(self.cells), count(self.rows), count(self.classes)]
-    }
-
     /// The logits' log sum exp, (G, N).
     pub fn log_sums<E: GpuApi>(&self, engine: &E) -> Result<Buffer<E>, Error> {
         log_sums(engine, [self.cells * self.rows, self.classes], self.logits)
@@ -57,10 +54,11 @@ impl Classified<'_> {
         let rows = self.cells * self.rows;
         sums.holds("log sums", rows)?;
         let losses = Buffer::zeros(engine, rows)?;
-        let [cells, n, k] = self.sizes();
-        let arguments = [cells, n, k, at(self.logits), at(sums), at(self.labels), at(losses.all())];
-        // SAFETY: the kernel's arguments in its order; sizes were checked, and labels when they were made.
-        unsafe { engine.launch(Kernel("label_losses"), rows, &arguments) }?;
+        let Classified { cells, rows: n, classes, logits, labels } = *self;
+        // SAFETY: sizes were checked, and labels when they were made.
+        unsafe {
+            cross_entropy::launch::label_losses(engine, rows, cells, n, classes, logits, sums, labels, losses.all())
+        }?;
         column_sums(engine, [self.cells, self.rows, 1], losses.all(), total)
     }
 
@@ -68,10 +66,9 @@ impl Classified<'_> {
     pub fn hits<E: GpuApi>(&self, engine: &E, total: View) -> Result<(), Error> {
         let rows = self.cells * self.rows;
         let hits = Buffer::zeros(engine, rows)?;
-        let [cells, n, k] = self.sizes();
-        let arguments = [cells, n, k, at(self.logits), at(self.labels), at(hits.all())];
+        let Classified { cells, rows: n, classes, logits, labels } = *self;
         // SAFETY: as above.
-        unsafe { engine.launch(Kernel("label_hits"), rows, &arguments) }?;
+        unsafe { cross_entropy::launch::label_hits(engine, rows, cells, n, classes, logits, labels, hits.all()) }?;
         column_sums(engine, [self.cells, self.rows, 1], hits.all(), total)
     }
 
@@ -88,13 +85,13 @@ impl Classified<'_> {
         sums.holds("log sums", self.cells * self.rows)?;
         weights.holds("weights", self.cells)?;
         gradient.holds("a gradient", threads)?;
-        let [cells, n, k] = self.sizes();
-        #[rustfmt::skip]
-        let arguments = [
-            cells, n, k, at(self.logits), at(sums), at(self.labels), at(weights), Argument::Number(scale), at(gradient),
-        ];
+        let Classified { cells, rows, classes, logits, labels } = *self;
         // SAFETY: as above.
-        unsafe { engine.launch(Kernel("label_gradient"), threads, &arguments) }
+        unsafe {
+            cross_entropy::launch::label_gradient(
+                engine, threads, cells, rows, classes, logits, sums, labels, weights, scale, gradient,
+            )
+        }
     }
 }
 
@@ -130,10 +127,6 @@ impl<'a> Generated<'a> {
         Ok(Generated { rows: self.rows * (self.width / block), width: block, ..self })
     }
 
-    fn sizes(&self) -> [Argument; 3] {
-        [count(self.cells), count(self.rows), count(self.width)]
-    }
-
     fn numbers(&self) -> usize {
         self.cells * self.rows * self.width
     }
@@ -151,10 +144,11 @@ impl<'a> Generated<'a> {
     pub fn squares<E: GpuApi>(&self, engine: &E, total: View) -> Result<(), Error> {
         let partial = self.partial(engine)?;
         let sums = partial.all();
-        let [cells, n, e] = self.sizes();
-        let arguments = [cells, n, e, count(BLOCK), at(self.output), at(self.target), at(sums)];
-        // SAFETY: the kernel's arguments in its order; sizes were checked.
-        unsafe { engine.launch(Kernel("squared_errors"), sums.len(), &arguments) }?;
+        let Generated { cells, rows, width, output, target } = *self;
+        // SAFETY: sizes were checked.
+        unsafe {
+            reconstruction::launch::squared_errors(engine, sums.len(), cells, rows, width, BLOCK, output, target, sums)
+        }?;
         self.total(engine, partial, total)
     }
 
@@ -162,13 +156,22 @@ impl<'a> Generated<'a> {
     pub fn l2_gradient<E: GpuApi>(&self, engine: &E, weights: View, scale: f32, gradient: View) -> Result<(), Error> {
         weights.holds("weights", self.cells)?;
         gradient.holds("a gradient", self.numbers())?;
-        let [cells, n, e] = self.sizes();
-        #[rustfmt::skip]
-        let arguments = [
-            cells, n, e, at(self.output), at(self.target), at(weights), Argument::Number(scale), at(gradient),
-        ];
+        let Generated { cells, rows, width, output, target } = *self;
         // SAFETY: as above.
-        unsafe { engine.launch(Kernel("l2_gradient"), self.numbers(), &arguments) }
+        unsafe {
+            reconstruction::launch::l2_gradient(
+                engine,
+                self.numbers(),
+                cells,
+                rows,
+                width,
+                output,
+                target,
+                weights,
+                scale,
+                gradient,
+            )
+        }
     }
 
     /// What the divergence and its gradient are made of.
@@ -181,13 +184,24 @@ impl<'a> Generated<'a> {
     pub fn divergences<E: GpuApi>(&self, engine: &E, sums: &LogSums<E>, total: View) -> Result<(), Error> {
         let partial = self.partial(engine)?;
         let [output_sums, target_sums] = self.checked(sums)?;
-        let [cells, n, e] = self.sizes();
-        #[rustfmt::skip]
-        let arguments = [
-            cells, n, e, count(BLOCK), at(self.output), output_sums, at(self.target), target_sums, at(partial.all()),
-        ];
+        let Generated { cells, rows, width, output, target } = *self;
+        let to = partial.all();
         // SAFETY: as above.
-        unsafe { engine.launch(Kernel("divergences"), partial.all().len(), &arguments) }?;
+        unsafe {
+            reconstruction::launch::divergences(
+                engine,
+                to.len(),
+                cells,
+                rows,
+                width,
+                BLOCK,
+                output,
+                output_sums,
+                target,
+                target_sums,
+                to,
+            )
+        }?;
         self.total(engine, partial, total)
     }
 
@@ -203,19 +217,29 @@ impl<'a> Generated<'a> {
         weights.holds("weights", self.cells)?;
         gradient.holds("a gradient", self.numbers())?;
         let [output_sums, target_sums] = self.checked(sums)?;
-        let [cells, n, e] = self.sizes();
-        #[rustfmt::skip]
-        let arguments = [
-            cells, n, e, at(self.output), output_sums, at(self.target), target_sums, at(weights),
-            Argument::Number(scale), at(gradient),
-        ];
+        let Generated { cells, rows, width, output, target } = *self;
         // SAFETY: as above.
-        unsafe { engine.launch(Kernel("kl_gradient"), self.numbers(), &arguments) }
+        unsafe {
+            reconstruction::launch::kl_gradient(
+                engine,
+                self.numbers(),
+                cells,
+                rows,
+                width,
+                output,
+                output_sums,
+                target,
+                target_sums,
+                weights,
+                scale,
+                gradient,
+            )
+        }
     }
 
-    fn checked<E: GpuApi>(&self, sums: &LogSums<E>) -> Result<[Argument; 2], Error> {
+    fn checked<'s, E: GpuApi>(&self, sums: &'s LogSums<E>) -> Result<[View<'s>; 2], Error> {
         let output = sums.output.all().holds("log sums of outputs", self.cells * self.rows)?;
-        Ok([at(output), at(sums.target.all().holds("log sums of targets", self.rows)?)])
+        Ok([output, sums.target.all().holds("log sums of targets", self.rows)?])
     }
 }
 
@@ -224,8 +248,7 @@ fn log_sums<E: GpuApi>(engine: &E, [rows, width]: [usize; 2], x: View) -> Result
     let parts = width.div_ceil(BLOCK);
     x.holds("rows", rows * width)?;
     let sums = Buffer::zeros(engine, rows * parts)?;
-    let arguments = [count(rows), count(width), count(BLOCK), at(x), at(sums.all())];
-    // SAFETY: the kernel's arguments in its order; sizes were checked.
-    unsafe { engine.launch(Kernel("log_sums"), rows * parts, &arguments) }?;
+    // SAFETY: sizes were checked.
+    unsafe { cross_entropy::launch::log_sums(engine, rows * parts, rows, width, BLOCK, x, sums.all()) }?;
     if parts <= 1 { Ok(sums) } else { log_sums(engine, [rows, parts], sums.all()) }
 }

@@ -5,7 +5,8 @@
 //! same in reverse, then one product each for dW and dU over all steps. All in one queue, and nothing waits.
 
 use super::api::{Buffer, Factor, GpuApi, Product, View};
-use super::kernels::{Step, Trace as At, collect_sums, gates_backward, gates_forward};
+use super::kernels::affine::collect_sums;
+use super::kernels::lstm::{Step, Trace as At, gates_backward, gates_forward};
 use crate::train::Error;
 
 /// Sizes of G LSTMs.

@@ -6,7 +6,8 @@
 
 use super::api::{Buffer, GpuApi, View};
 use super::batched_params::{BatchedParams, Place};
-use super::{kernels, linear, lstm};
+use super::kernels::relu;
+use super::{linear, lstm};
 use crate::model::generator::FusedTrunk;
 use crate::train::Error;
 use std::ops::Range;
@@ -236,10 +237,10 @@ impl<'a, E: GpuApi + 'static> Pass<'a, E> {
     fn relu(&mut self, x: &Input<E>, layer: Layer) -> Result<Rc<Activation<E>>, Error> {
         let y = self.affine(x, layer, self.cells.clone())?;
         let engine = self.network.params.engine().clone();
-        kernels::relu_forward(&*engine, y.value.all())?;
+        relu::relu_forward(&*engine, y.value.all())?;
         if self.tape.is_some() {
             let out = y.clone();
-            self.record(move || kernels::relu_backward(&*engine, out.value.all(), out.gradient.all()));
+            self.record(move || relu::relu_backward(&*engine, out.value.all(), out.gradient.all()));
         }
         Ok(y)
     }

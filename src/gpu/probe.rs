@@ -1,11 +1,12 @@
 //! What a program can know of a machine's GPUs.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// A GPU if the program and the machine have one.
+    /// A GPU if the machine has one.
     Auto,
     /// The CPU.
     Cpu,
@@ -53,7 +54,7 @@ pub struct Gpu {
     pub free_bytes: u64,
 }
 
-/// A CUDA version, major and minor: the newest that a driver runs, or the one that a program was built with.
+/// A CUDA version, major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
@@ -63,12 +64,6 @@ impl Version {
         let number = number.max(0).unsigned_abs();
         Version(number / 1000, number % 1000 / 10)
     }
-
-    /// From `12.4`.
-    pub fn parse(text: &str) -> Option<Version> {
-        let (major, minor) = text.trim().split_once('.')?;
-        Some(Version(major.parse().ok()?, minor.parse().ok()?))
-    }
 }
 
 impl fmt::Display for Version {
@@ -77,32 +72,69 @@ impl fmt::Display for Version {
     }
 }
 
-/// What the program and the machine have.
+/// What the machine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The program was built without the feature `cuda`.
-    NotBuilt,
-    /// A library that CUDA programs need is not there: its name, and what the system says.
-    NoLibrary {
-        /// `libcuda.so.1`, which a driver brings, or one of a CUDA toolkit.
-        name: String,
-        /// The system's words.
-        says: String,
-    },
-    /// The driver is there and does not start: its words.
+    /// Nobody looked: the CPU is wanted.
+    NotLooked,
+    /// The driver's library is not there: where it was looked for.
+    NoLibrary(String),
+    /// The driver is there and does not start: its words, or why it cannot be used.
     NoDriver(String),
-    /// A driver that answers, and its GPUs.
+    /// A driver that answers.
     Driver {
         /// The newest CUDA version that it runs.
         runs: Version,
-        /// What the program was built with: a driver for less cannot read its kernels.
-        built: Version,
-        /// The least compute capability that the program's kernels run on.
-        least: (u32, u32),
         /// The GPUs, in the driver's order.
         gpus: Vec<Gpu>,
+        /// The matrix products that this driver runs; or what is the matter with them, and what to do. Nobody looks for
+        /// them where there is no GPU that will do.
+        cublas: Result<Blas, String>,
     },
 }
+
+/// cuBLAS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blas {
+    /// `13.0.2`.
+    pub version: String,
+    /// Where it is.
+    pub file: PathBuf,
+}
+
+/// How a library was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// The library.
+    pub what: String,
+    /// Places in their order; the last has it, if any does.
+    pub looked: Vec<Looked>,
+    /// One that is too new for the driver, where none else was found.
+    pub newer: Option<PathBuf>,
+}
+
+/// A place, and what was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// `CUDA_PATH=/usr/local/cuda`.
+    pub place: String,
+    /// The library's file, or why it is not taken from here.
+    pub outcome: String,
+}
+
+impl Search {
+    /// Where it was not found, on one line.
+    pub fn in_vain(&self) -> String {
+        let looked: Vec<String> = self.looked.iter().map(|l| format!("{}: {}", l.place, l.outcome)).collect();
+        looked.join("; ")
+    }
+}
+
+/// The least that a driver runs: our kernels' PTX, and memory pools.
+pub const LEAST_CUDA: Version = Version(11, 4);
+
+/// The least compute capability of a GPU that runs our kernels.
+pub const LEAST_COMPUTE: (u32, u32) = (8, 0);
 
 /// Memory without which nothing can be trained: what CUDA itself takes, and a small network.
 pub const LEAST_FREE: u64 = 1 << 30;

@@ -58,7 +58,7 @@ fn other_data(results: &Results, train: Option<&Published>, val: Option<&Publish
         return Ok(Some("synthetic data".into()));
     }
     let Some(view) = results.experiment.cells.iter().find_map(|c| c.view_id) else { return Ok(None) };
-    let SplitCounts { train: own_train, val: own_val } = results.view(view)?.counts;
+    let SplitCounts { train: own_train, val: own_val, test: _ } = results.view(view)?.counts;
     for (published, own, split) in [(train, own_train, "train"), (val, own_val, "val")] {
         let own = (own.0 + own.1) as f64;
         if let Some(p) = published.filter(|p| (own - p.value).abs() > SAME_DATA * p.value) {

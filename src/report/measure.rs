@@ -37,12 +37,14 @@ pub enum Direction {
 /// What a number of a table measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// An accuracy over all val clips.
+    /// An accuracy over all val clips, or test clips where there are any.
     Accuracy(Metric),
     /// Train clips.
     TrainClips,
     /// Val clips.
     ValClips,
+    /// Test clips.
+    TestClips,
     /// Top-1 of a class under one fusion minus that under another.
     ClassGain,
 }
@@ -54,6 +56,7 @@ impl Measure {
             Measure::Accuracy(metric) => metric.word(),
             Measure::TrainClips => "train",
             Measure::ValClips => "val",
+            Measure::TestClips => "test",
             Measure::ClassGain => "difference",
         }
     }
@@ -65,6 +68,7 @@ impl Measure {
             Measure::Accuracy(Metric::Top5) => "Top-5",
             Measure::TrainClips => "Train",
             Measure::ValClips => "Val",
+            Measure::TestClips => "Test",
             Measure::ClassGain => "Gain",
         }
     }
@@ -73,7 +77,7 @@ impl Measure {
     pub fn unit(self) -> Unit {
         match self {
             Measure::Accuracy(_) => Unit::Percent,
-            Measure::TrainClips | Measure::ValClips => Unit::Clips,
+            Measure::TrainClips | Measure::ValClips | Measure::TestClips => Unit::Clips,
             Measure::ClassGain => Unit::Points,
         }
     }

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod export;
 pub mod format;
 pub mod html;
+pub mod inside;
 pub mod measure;
 pub mod paired;
 mod ranks;

@@ -19,6 +19,25 @@ pub fn ranks(scores: &Scores, labels: &[usize]) -> Vec<u32> {
     labels.par_iter().enumerate().with_min_len(256).map(rank).collect()
 }
 
+/// The class that each clip scores highest, the first of equal ones; `None` where a clip was not scored, or where its scores are
+/// not all finite. A clip's label is ranked first ([`ranks`]) where it is this class.
+pub fn tops(scores: &Scores) -> Vec<Option<usize>> {
+    let top = |clip: usize| {
+        let row = scores.row(clip);
+        if !scores.present[clip] || !row.iter().all(|s| s.is_finite()) {
+            return None;
+        }
+        let mut best = 0;
+        for (class, score) in row.iter().enumerate() {
+            if *score > row[best] {
+                best = class;
+            }
+        }
+        (!row.is_empty()).then_some(best)
+    };
+    (0..scores.clips()).into_par_iter().with_min_len(256).map(top).collect()
+}
+
 /// Whether every clip that was scored has finite scores.
 pub fn all_finite(scores: &Scores) -> bool {
     let of_clip = |clip: usize| !scores.present[clip] || scores.row(clip).iter().all(|s| s.is_finite());
@@ -51,6 +70,10 @@ mod tests {
         let mut scores = Scores::complete(values, classes);
         (0..clips).step_by(9).for_each(|clip| scores.present[clip] = false);
         let ranks = ranks(&scores, &labels);
+        for (clip, top) in tops(&scores).into_iter().enumerate() {
+            assert_eq!(top == Some(labels[clip]), ranks[clip] == 0, "clip {clip}");
+            assert_eq!(top.is_some(), scores.present[clip]);
+        }
         for (clip, label) in labels.iter().enumerate() {
             for k in 1..=classes {
                 assert_eq!((ranks[clip] as usize) < k, scores.right(clip, *label, k), "clip {clip}, k {k}");

@@ -63,11 +63,11 @@ pub(super) struct Draw {
 impl Sample {
     /// Adds a row's columns, one a seed; the reason where its clips are not those of the others.
     pub(super) fn add(&mut self, fused: &Fused, metric: Metric) -> Result<Vec<(Seed, usize)>, String> {
-        let val = &fused.view.val;
+        let val = fused.view.shown();
         if self.clips.is_empty() {
             (self.clips, self.labels) = (val.clips.clone(), val.labels.clone());
         } else if self.clips != val.clips || self.labels != val.labels {
-            return Err("its rows are not of the same val clips".into());
+            return Err("its rows are not of the same clips".into());
         }
         let right = |ranks: &[u32]| -> Vec<u8> { ranks.iter().map(|r| u8::from((*r as usize) < metric.k())).collect() };
         let mut out = Vec::new();

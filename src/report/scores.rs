@@ -2,7 +2,8 @@
 
 use super::departures::Departures;
 pub use super::ranks::right_by_class;
-use super::ranks::{all_finite, ranks};
+use super::ranks::{all_finite, ranks, tops};
+use crate::dataset::Split;
 use crate::experiment::config::{Architecture, SelectOn, Sounded};
 use crate::experiment::fusion_expr::{Choice, Fusion, Term};
 use crate::experiment::grid::AXES;
@@ -38,7 +39,7 @@ pub struct Results<'a> {
 
 /// One row's scores for each seed.
 pub struct Fused {
-    /// By seed, a single `None` where no summand depends on one: each val clip's rank, as [`super::ranks::ranks`] counts.
+    /// By seed, a single `None` where no summand depends on one: each reported clip's rank, as [`super::ranks::ranks`] counts.
     pub seeds: Vec<(Option<u64>, Vec<u32>)>,
     /// The view that they are of.
     pub view: Rc<ViewRecord>,
@@ -57,7 +58,7 @@ pub struct UsedCell {
     pub chosen: bool,
 }
 
-/// Scores of all val clips, and the runs behind them.
+/// Scores of all clips that are reported, and the runs behind them.
 type Filled = (Rc<Scores>, Vec<String>);
 
 /// A term's scores for each seed, with the runs behind them.
@@ -66,6 +67,17 @@ type BySeed = Vec<(Option<u64>, Rc<Scores>, Vec<String>)>;
 /// The beginning of a run's id, as it is shown.
 fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
+}
+
+/// A term's own scores by seed, and the view that they are of.
+pub type Alone = (Vec<(Option<u64>, Rc<Scores>)>, Rc<ViewRecord>);
+
+/// The class that each clip is taken for, by seed; `None` where nothing scored a clip.
+pub struct Predicted {
+    /// One a seed, a single one where nothing depends on seeds.
+    pub seeds: Vec<(Option<u64>, Vec<Option<usize>>)>,
+    /// The view that they are of.
+    pub view: Rc<ViewRecord>,
 }
 
 /// A row that cannot be computed: why.
@@ -148,6 +160,41 @@ impl<'a> Results<'a> {
         Ok(view)
     }
 
+    /// The split that tables are of: test where the data set has one, else val.
+    pub fn reported(&self) -> Result<Split, Error> {
+        let view = self.experiment.cells.iter().find_map(|cell| cell.view_id);
+        view.map_or(Ok(Split::Val), |id| Ok(self.view(id)?.reported()))
+    }
+
+    /// What is selected on what, and reported on what.
+    pub fn selection(&self) -> Result<Vec<String>, Error> {
+        let config = &self.experiment.config;
+        let reported = self.reported()?;
+        let on = match config.fusion.select_on {
+            SelectOn::Val => "top-1 on val clips",
+            SelectOn::Train => "top-1 on silent train clips",
+        };
+        let mut lines = vec![format!("The best of a group of generators is chosen by its mean {on}.")];
+        lines.push(match &config.train.stop {
+            None => "Every generator is trained for all of its epochs; none is chosen.".into(),
+            Some(stop) => format!(
+                "Of every generator the epoch with the best {} on val clips is kept; training ends after {} without a better one.",
+                stop.metric.told(),
+                match stop.patience {
+                    1 => "one epoch".into(),
+                    n => format!("{n} epochs"),
+                }
+            ),
+        });
+        let on_val = config.fusion.select_on == SelectOn::Val || config.train.stop.is_some();
+        lines.push(match (reported, on_val) {
+            (Split::Test, _) => "Tables, intervals and claims are of test clips, which nothing was chosen on.".into(),
+            (_, true) => "Tables, intervals and claims are of val clips, the same that were chosen on: the data set has no test split, which flatters what was chosen.".into(),
+            (_, false) => "Tables, intervals and claims are of val clips, which nothing was chosen on.".into(),
+        });
+        Ok(lines)
+    }
+
     /// All runs of a cell, whatever their state.
     pub fn runs(&self, cell: &CellRecord) -> Result<Rc<Vec<RunRecord>>, Error> {
         let Some(fingerprint) = &cell.fingerprint else { return Ok(Rc::default()) };
@@ -166,24 +213,27 @@ impl<'a> Results<'a> {
         Ok(self.runs(cell)?.iter().filter(|r| r.state == crate::store::State::Done).cloned().collect())
     }
 
-    fn scores(&self, run: &str, what: &str) -> Result<Option<Rc<Scores>>, Error> {
-        let key = (run.to_string(), what.to_string());
+    /// A run's scores of the clips that tables are of: test where the data set has such a split, else val.
+    pub fn scores(&self, run: &RunRecord, what: &str) -> Result<Option<Rc<Scores>>, Error> {
+        let what = format!("{}{what}", self.view(run.view_id)?.reported().prefix());
+        let key = (run.id.clone(), what);
         if let Some(scores) = self.scores.borrow().get(&key) {
             return Ok(scores.clone());
         }
-        let scores = self.store.scores(run, what)?.map(Rc::new);
+        let scores = self.store.scores(&run.id, &key.1)?.map(Rc::new);
         self.scores.borrow_mut().insert(key, scores.clone());
         Ok(scores)
     }
 
-    /// Top-1 of a run's generated feature alone, in percent: over val clips that sound, and over silent ones. `None` where
+    /// Top-1 of a run's generated feature alone, in percent: over clips that sound, and over silent ones. `None` where
     /// it has no such scores, or there are no such clips.
     pub fn generated_alone(&self, run: &RunRecord) -> Result<[Option<f64>; 2], Error> {
-        let Some(scores) = self.scores(&run.id, "generated")? else { return Ok([None, None]) };
+        let Some(scores) = self.scores(run, "generated")? else { return Ok([None, None]) };
         let view = self.view(run.view_id)?;
-        let ranks = ranks(&scores, &view.val.labels);
+        let shown = view.shown();
+        let ranks = ranks(&scores, &shown.labels);
         let of = |sounds: bool| {
-            let wanted = ranks.iter().zip(&view.val.sounded).filter(|(_, sounded)| **sounded == sounds);
+            let wanted = ranks.iter().zip(&shown.sounded).filter(|(_, sounded)| **sounded == sounds);
             let (right, all) =
                 wanted.fold((0, 0), |(right, all), (rank, _)| (right + usize::from(*rank == 0), all + 1));
             (all > 0).then(|| 100.0 * right as f64 / all as f64)
@@ -215,7 +265,10 @@ impl<'a> Results<'a> {
                 let have: Vec<&str> = self.dataset.manifest.streams.iter().map(|s| s.name.as_str()).collect();
                 format!("data set {} has no {stream} stream (it has {})", self.dataset.manifest.name, have.join(", "))
             }
-            Part::Bank { audio } | Part::Generator { audio, .. } | Part::Control { audio, .. }
+            Part::Bank { audio }
+            | Part::Generator { audio, .. }
+            | Part::External { audio, .. }
+            | Part::Control { audio, .. }
                 if self.dataset.manifest.audio(audio).is_none() =>
             {
                 format!("data set {} has no {audio} feature", self.dataset.manifest.name)
@@ -237,8 +290,14 @@ impl<'a> Results<'a> {
     ) -> Result<Result<(&CellRecord, bool), Skipped>, Error> {
         let group = |architecture: Option<Architecture>| -> Vec<&CellRecord> {
             let fits = |c: &&CellRecord| {
-                matches!(&c.part, Part::Generator { audio: a, generator: g, .. } if a == audio && architecture.is_none_or(|w| w == *g))
-                    && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| same(v, value)))
+                let of_group = match &c.part {
+                    Part::Generator { audio: a, generator: g, .. } => {
+                        a == audio && architecture.is_none_or(|w| w == *g)
+                    }
+                    Part::External { audio: a, .. } => a == audio && architecture.is_none(),
+                    _ => false,
+                };
+                of_group && scope.at.iter().all(|(axis, value)| c.overrides.get(axis).is_none_or(|v| same(v, value)))
             };
             self.experiment.cells.iter().filter(fits).collect()
         };
@@ -250,6 +309,10 @@ impl<'a> Results<'a> {
                     loss: *loss,
                     classifier: *classifier,
                 };
+                return Ok(self.find(scope, &part).map(|c| (c, false)));
+            }
+            Choice::External(name) => {
+                let part = Part::External { audio: audio.into(), external: name.clone() };
                 return Ok(self.find(scope, &part).map(|c| (c, false)));
             }
             Choice::Control(control) => {
@@ -309,10 +372,13 @@ impl<'a> Results<'a> {
         Ok(self.find(&scope, &part))
     }
 
-    /// The architecture of the cell that `best` stands for, if any generator has run.
-    pub fn best_of(&self, scope: &Scope, audio: &str) -> Result<Option<Architecture>, Error> {
+    /// The group of the cell that `best` stands for, if any generator has run.
+    pub fn best_of(&self, scope: &Scope, audio: &str) -> Result<Option<Choice>, Error> {
         Ok(match self.choose(scope, audio, &Choice::Best)? {
-            Ok((CellRecord { part: Part::Generator { generator, .. }, .. }, _)) => Some(*generator),
+            Ok((CellRecord { part: Part::Generator { generator, .. }, .. }, _)) => Some(Choice::BestOf(*generator)),
+            Ok((CellRecord { part: Part::External { external, .. }, .. }, _)) => {
+                Some(Choice::External(external.clone()))
+            }
             _ => None,
         })
     }
@@ -351,14 +417,16 @@ impl<'a> Results<'a> {
         let mut out = Vec::new();
         for run in &runs {
             let (scores, used) = match &cell.part {
-                Part::Stream { .. } => (self.scores(&run.id, "vision")?, vec![run.id.clone()]),
-                Part::Bank { .. } => (self.scores(&run.id, "real")?, vec![run.id.clone()]),
-                Part::Generator { .. } | Part::Control { .. } => match self.filled(scope, run, &name)? {
-                    Ok((scores, used)) => (Some(scores), used),
-                    Err(why) => return Ok(Err(why)),
-                },
+                Part::Stream { .. } => (self.scores(run, "vision")?, vec![run.id.clone()]),
+                Part::Bank { .. } => (self.scores(run, "real")?, vec![run.id.clone()]),
+                Part::Generator { .. } | Part::External { .. } | Part::Control { .. } => {
+                    match self.filled(scope, run, &name)? {
+                        Ok((scores, used)) => (Some(scores), used),
+                        Err(why) => return Ok(Err(why)),
+                    }
+                }
             };
-            let Some(scores) = scores else { return Ok(Err(format!("run {} has no scores", short(&run.id)))) };
+            let Some(scores) = scores else { return Ok(Err(self.no_scores(run)?)) };
             if !all_finite(&scores) {
                 return Ok(Err(format!("run {} has scores that are not finite; it says nothing", short(&run.id))));
             }
@@ -369,15 +437,13 @@ impl<'a> Results<'a> {
 
     /// Generated scores with real ones where clips sound (A11).
     fn filled(&self, scope: &Scope, run: &RunRecord, audio: &str) -> Result<Result<Filled, Skipped>, Error> {
-        let Some(generated) = self.scores(&run.id, "generated")? else {
-            return Ok(Err(format!("run {} has no scores", short(&run.id))));
-        };
+        let Some(generated) = self.scores(run, "generated")? else { return Ok(Err(self.no_scores(run)?)) };
         if self.experiment.config.fusion.sounded == Sounded::Generated {
             return Ok(Ok((generated, vec![run.id.clone()])));
         }
         let mut used = vec![run.id.clone()];
         // A run that trained a bank of its own brings its own real scores.
-        let real = match self.scores(&run.id, "real")? {
+        let real = match self.scores(run, "real")? {
             Some(real) => real,
             None => {
                 let bank = match self.find(scope, &Part::Bank { audio: audio.into() }) {
@@ -387,14 +453,18 @@ impl<'a> Results<'a> {
                 let done = self.done(bank)?;
                 let Some(bank_run) = done.first() else { return Ok(Err(self.why_not_done(bank)?)) };
                 used.push(bank_run.id.clone());
-                match self.scores(&bank_run.id, "real")? {
+                match self.scores(bank_run, "real")? {
                     Some(real) => real,
-                    None => return Ok(Err(format!("run {} has no scores", short(&bank_run.id)))),
+                    None => return Ok(Err(self.no_scores(bank_run)?)),
                 }
             }
         };
         let view = self.view(run.view_id)?;
-        Ok(Ok((Rc::new(fill(&real, &generated, &view.val.sounded)), used)))
+        Ok(Ok((Rc::new(fill(&real, &generated, &view.shown().sounded)), used)))
+    }
+
+    fn no_scores(&self, run: &RunRecord) -> Result<String, Error> {
+        Ok(format!("run {} has no scores of {} clips", short(&run.id), self.view(run.view_id)?.reported().name()))
     }
 
     fn why_not_done(&self, cell: &CellRecord) -> Result<String, Error> {
@@ -406,8 +476,53 @@ impl<'a> Results<'a> {
         })
     }
 
-    /// A fusion's scores for every seed that all of its summands have.
+    /// A term's own scores by seed, without recorded sound in the place of generated, and the view that they are of; `None`
+    /// where it has none.
+    pub fn alone(&self, scope: &Scope, term: &Term) -> Result<Option<Alone>, Error> {
+        let (part, what) = match &term.choice {
+            None => (self.find(scope, &Part::Bank { audio: term.name.clone() }).ok(), "real"),
+            Some(choice) => (self.choose(scope, &term.name, choice)?.ok().map(|(cell, _)| cell), "generated"),
+        };
+        let Some(cell) = part else { return Ok(None) };
+        let mut out = Vec::new();
+        let runs = self.done(cell)?;
+        for run in &runs {
+            if let Some(scores) = self.scores(run, what)? {
+                out.push((run.seed, scores));
+            }
+        }
+        match runs.first() {
+            Some(run) if !out.is_empty() => Ok(Some((out, self.view(run.view_id)?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The class that each clip is taken for by a fusion, for every seed that all of its summands have.
+    pub fn predicted(&self, scope: &Scope, fusion: &Fusion) -> Result<Result<Predicted, Skipped>, Error> {
+        let sums = match self.sums(scope, fusion)? {
+            Ok(sums) => sums,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (view, mut seeds) = (sums.view.clone(), Vec::new());
+        Ok(sums.each(|seed, sum| seeds.push((seed, tops(sum)))).map(|()| Predicted { seeds, view }))
+    }
+
+    /// A fusion's ranks for every seed that all of its summands have.
     pub fn fused(&self, scope: &Scope, fusion: &Fusion) -> Result<Result<Fused, Skipped>, Error> {
+        let sums = match self.sums(scope, fusion)? {
+            Ok(sums) => sums,
+            Err(why) => return Ok(Err(why)),
+        };
+        let mut seeds = Vec::new();
+        let labels = &sums.view.shown().labels;
+        if let Err(why) = sums.each(|seed, sum| seeds.push((seed, ranks(sum, labels)))) {
+            return Ok(Err(why));
+        }
+        Ok(Ok(Fused { seeds, view: sums.view, cells: sums.cells, runs: sums.runs }))
+    }
+
+    /// What a fusion adds up, for every seed that all of its summands have.
+    fn sums(&self, scope: &Scope, fusion: &Fusion) -> Result<Result<Sums, Skipped>, Error> {
         let mut terms = Vec::new();
         let mut cells = Vec::new();
         let mut view_id = None;
@@ -456,18 +571,37 @@ impl<'a> Results<'a> {
                 let Some((_, scores, used)) = own else {
                     return Ok(Err("its parts have no seed in common yet".into()));
                 };
-                summands.push((&**scores, *weight));
+                summands.push((scores.clone(), *weight));
                 runs.extend(used.iter().cloned());
             }
-            let sum = fuse(&summands);
-            if !all_finite(&sum) {
-                return Ok(Err("the weighted sum of its parts is not finite".into()));
-            }
-            out.push((seed, ranks(&sum, &view.val.labels)));
+            out.push((seed, summands));
         }
         runs.sort();
         runs.dedup();
-        Ok(Ok(Fused { seeds: out, view, cells, runs }))
+        Ok(Ok(Sums { seeds: out, view, cells, runs }))
+    }
+}
+
+/// Summands of a fusion by seed.
+struct Sums {
+    seeds: Vec<(Option<u64>, Vec<(Rc<Scores>, f64)>)>,
+    view: Rc<ViewRecord>,
+    cells: Vec<UsedCell>,
+    runs: Vec<String>,
+}
+
+impl Sums {
+    /// Adds up, one seed at a time.
+    fn each(&self, mut take: impl FnMut(Option<u64>, &Scores)) -> Result<(), Skipped> {
+        for (seed, summands) in &self.seeds {
+            let summands: Vec<(&Scores, f64)> = summands.iter().map(|(scores, weight)| (&**scores, *weight)).collect();
+            let sum = fuse(&summands);
+            if !all_finite(&sum) {
+                return Err("the weighted sum of its parts is not finite".into());
+            }
+            take(*seed, &sum);
+        }
+        Ok(())
     }
 }
 

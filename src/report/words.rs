@@ -1,6 +1,7 @@
 //! How features, fusions and cells are called in sentences.
 
 use crate::experiment::Part;
+use crate::experiment::grid::EXTERNAL;
 
 /// A stream or audio feature by the name that its authors write: `RGB`, `VGGish`; others as they are.
 pub fn feature(name: &str) -> String {
@@ -26,6 +27,7 @@ pub fn architecture(word: &str) -> String {
 pub fn generator_cell(part: &Part) -> String {
     match part {
         Part::Generator { generator, loss, classifier, .. } => format!("{generator}/{loss}/{classifier}"),
+        Part::External { external, .. } => format!("{EXTERNAL}{external}"),
         other => other.key(),
     }
 }

@@ -3,11 +3,14 @@
 //! everything else, so that one that was damaged is not gone on from.
 
 use crate::train::trainer::SavedParam;
-use crate::train::{Checkpoint, Epoch, Measures};
+use crate::train::{Best, Checkpoint, Epoch, Measures};
 use compute::nn::ParamState;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+/// What stands before the names of parameters of the best epoch so far.
+const BEST: &str = "best/";
 
 /// Where a store keeps its checkpoints: `runs.db` has `runs.db.checkpoints`.
 pub fn folder(db: &Path) -> PathBuf {
@@ -36,11 +39,12 @@ pub struct Saved {
 pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
     let checkpoint = &saved.checkpoint;
     let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
-    for p in &checkpoint.params {
+    let best = checkpoint.best.iter().flat_map(|best| &best.state.params).map(|p| (BEST, p));
+    for (prefix, p) in checkpoint.params.iter().map(|p| ("", p)).chain(best) {
         for (what, values) in [("value", &p.state.value), ("moment1", &p.state.moment1), ("moment2", &p.state.moment2)]
         {
             let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.push((format!("{}/{what}", p.name), bytes, vec![p.shape.0, p.shape.1]));
+            tensors.push((format!("{prefix}{}/{what}", p.name), bytes, vec![p.shape.0, p.shape.1]));
         }
     }
     let other = |e: safetensors::SafeTensorError| std::io::Error::other(e.to_string());
@@ -53,7 +57,7 @@ pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
     // The order of the parameters is kept apart: the file sorts its tensors.
     let order: Vec<&str> = checkpoint.params.iter().map(|p| p.name.as_str()).collect();
     let (epochs, attempt) = (epochs_text(&saved.epochs), saved.attempt.to_string());
-    let meta = HashMap::from([
+    let mut meta = HashMap::from([
         ("epoch".to_string(), checkpoint.epoch.to_string()),
         ("step".to_string(), checkpoint.step.to_string()),
         ("order".to_string(), order.join(" ")),
@@ -61,6 +65,12 @@ pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
         ("epochs".to_string(), epochs),
         ("attempt".to_string(), attempt),
     ]);
+    if let Some(best) = &checkpoint.best {
+        let Best { merit, state } = &**best;
+        // All bits of it: an epoch that is as good is no better.
+        let words = format!("{} {} {}", state.epoch, state.step, merit.to_bits());
+        meta.insert("best".into(), words);
+    }
     let bytes = safetensors::serialize(views, Some(meta)).map_err(other)?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
@@ -95,18 +105,27 @@ pub fn load(path: &Path) -> Option<Saved> {
         let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         Some((values, (rows, cols)))
     };
-    let params = meta
-        .get("order")?
-        .split(' ')
-        .map(|name| {
-            let (value, shape) = numbers(format!("{name}/value"))?;
-            let (moment1, _) = numbers(format!("{name}/moment1"))?;
-            let (moment2, _) = numbers(format!("{name}/moment2"))?;
+    let order = meta.get("order")?;
+    let params = |prefix: &str| {
+        let param = |name: &str| {
+            let (value, shape) = numbers(format!("{prefix}{name}/value"))?;
+            let (moment1, _) = numbers(format!("{prefix}{name}/moment1"))?;
+            let (moment2, _) = numbers(format!("{prefix}{name}/moment2"))?;
             Some(SavedParam { name: name.into(), shape, state: ParamState { value, moment1, moment2 } })
-        })
-        .collect::<Option<Vec<_>>>()?;
-    let checkpoint =
-        Checkpoint { epoch: meta.get("epoch")?.parse().ok()?, step: meta.get("step")?.parse().ok()?, params };
+        };
+        order.split(' ').map(param).collect::<Option<Vec<_>>>()
+    };
+    let best = match meta.get("best") {
+        None => None,
+        Some(words) => {
+            let mut words = words.split(' ');
+            let (epoch, step) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            let state = Checkpoint { epoch, step, params: params(BEST)?, best: None };
+            Some(Box::new(Best { merit: f64::from_bits(words.next()?.parse().ok()?), state }))
+        }
+    };
+    let (epoch, step) = (meta.get("epoch")?.parse().ok()?, meta.get("step")?.parse().ok()?);
+    let checkpoint = Checkpoint { epoch, step, params: params("")?, best };
     let behind =
         meta.get("epochs").zip(meta.get("attempt")).map(|(epochs, attempt)| (epochs.as_str(), attempt.as_str()));
     if *meta.get("blake3")? != digest(&checkpoint, behind) {
@@ -152,7 +171,12 @@ fn digest(checkpoint: &Checkpoint, behind: Option<(&str, &str)>) -> String {
     if let Some((epochs, attempt)) = behind {
         hasher.update(format!("attempt {attempt}\n{epochs}\n").as_bytes());
     }
-    for p in &checkpoint.params {
+    let best = checkpoint.best.iter().flat_map(|best| {
+        hasher.update(format!("best {} {} {}\n", best.state.epoch, best.state.step, best.merit.to_bits()).as_bytes());
+        &best.state.params
+    });
+    let best: Vec<&SavedParam> = best.collect();
+    for p in checkpoint.params.iter().chain(best) {
         hasher.update(format!("{} {:?}\n", p.name, p.shape).as_bytes());
         for values in [&p.state.value, &p.state.moment1, &p.state.moment2] {
             for chunk in values.chunks(4096) {
@@ -195,11 +219,16 @@ mod tests {
                 moment2: vec![1e-30; 4],
             },
         };
-        let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![saved("z"), saved("a")] };
+        let of = |epoch, best| Checkpoint { epoch, step: 12, params: vec![saved("z"), saved("a")], best };
         let measures =
             Measures { loss: 0.1, loss_cls: f64::MIN_POSITIVE, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
-        let epochs = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
-        let whole = Saved { checkpoint, epochs, attempt: 2 };
+        let epochs: Vec<Epoch> = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
+        let merit = -0.1 - 0.2;
+        let checkpoint = of(3, Some(Box::new(Best { merit, state: of(2, None) })));
+        let whole = Saved { checkpoint, epochs: epochs.clone(), attempt: 2 };
+        save(&path, &whole).unwrap();
+        assert_eq!(load(&path).unwrap(), whole, "with the best epoch so far");
+        let whole = Saved { checkpoint: of(3, None), epochs, attempt: 2 };
         save(&path, &whole).unwrap();
         assert_eq!(load(&path).unwrap(), whole);
         let unknown = Measures { feature_error: f64::NAN, ..measures };

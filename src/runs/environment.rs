@@ -1,6 +1,7 @@
 //! What explains a number and never invalidates it: the build, the machine, the call.
 
 use crate::device::choice;
+use crate::gpu::detect;
 use crate::gpu::probe::Wanted;
 use compute::simd::Level;
 use serde_json::{Value, json};
@@ -74,7 +75,7 @@ fn slurm(variable: impl Fn(&str) -> Option<String>) -> Value {
 
 /// What the driver tells of the GPU that a device is; null for the CPU.
 fn cuda(device: &str) -> Option<Value> {
-    choice::facts(device, &choice::find(Wanted::parse(device)?))
+    choice::facts(device, &detect::find(Wanted::parse(device)?))
 }
 
 /// Models of the GPUs that NVIDIA's driver knows, in the order of their PCI addresses.

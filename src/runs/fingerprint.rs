@@ -1,6 +1,7 @@
 //! What a run's numbers depend on, as canonical JSON, and its hash.
 
 use crate::dataset::View;
+use crate::dataset::external::External;
 use crate::experiment::config::{Classifier, Control, Engine, Loss};
 use crate::experiment::{Cell, Part};
 use serde_json::{Value, json};
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 pub const CODE: &str = env!("UNMUTE_CODE");
 
 /// Everything that the numbers of a cell depend on, without its seed, and nothing else: a key that the cell does not
-/// read (the decoder's width for an LSTM) is left out, so that changing it repeats nothing.
-pub fn spec(cell: &Cell, view: &View) -> Value {
+/// read (the decoder's width for an LSTM) is left out, so that changing it repeats nothing. Features that another program generated
+/// are named by their contents.
+pub fn spec(cell: &Cell, view: &View, external: Option<&External>) -> Value {
     let c = &cell.config;
     let data = match cell.part {
         // Sound plays no part in the heads.
@@ -48,6 +50,10 @@ pub fn spec(cell: &Cell, view: &View) -> Value {
             add("match_generated", json!(c.match_generated));
             add("svm", json!(c.svm));
         }
+        Part::External { .. } => {
+            add("features", json!(external.map(|external| &external.fingerprint)));
+            add("svm", svm(cell));
+        }
         Part::Control { control, .. } => {
             match control {
                 Control::Knn => add("knn", json!(c.knn)),
@@ -60,7 +66,7 @@ pub fn spec(cell: &Cell, view: &View) -> Value {
     canonical(spec)
 }
 
-/// Banks and controls are always fitted on real audio.
+/// Banks are always fitted on real audio, and so are those that controls and features from elsewhere are scored with.
 fn svm(cell: &Cell) -> Value {
     let mut svm = json!(cell.config.svm);
     svm.as_object_mut().map(|map| map.remove("train_on"));

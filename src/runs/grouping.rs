@@ -38,7 +38,7 @@ impl Candidate<'_> {
         }
         let adam = [t.lr, t.beta1, t.beta2, t.eps];
         let trunk = format!("{trunk:?}");
-        Some(json!([self.view, self.seed, trunk, t.epochs, t.batch, adam, self.done]).to_string())
+        Some(json!([self.view, self.seed, trunk, t.epochs, t.batch, adam, t.stop, self.done]).to_string())
     }
 }
 
@@ -67,7 +67,7 @@ pub fn groups(runs: &[Candidate], most: usize) -> Vec<Vec<usize>> {
 mod tests {
     use super::*;
     use crate::experiment::Config;
-    use crate::experiment::config::{Architecture, Classifier, Loss};
+    use crate::experiment::config::{Architecture, Classifier, Loss, StopMetric};
     use std::sync::Arc;
 
     fn config(change: impl Fn(&mut Config)) -> Arc<Config> {
@@ -135,7 +135,9 @@ mod tests {
             let other = cell("vggish", Architecture::Lstm, Loss::L2, Classifier::With, &config(change));
             groups(&candidates(&[base.clone(), other], 0), 8).len() == 1
         };
-        let apart: [&dyn Fn(&mut Config); 5] = [
+        let stop = |patience| Some(crate::experiment::config::EarlyStop { patience, metric: StopMetric::Loss });
+        let apart: [&dyn Fn(&mut Config); 6] = [
+            &|c| c.train.stop = stop(2),
             &|c| c.train.lr = 1e-4,
             &|c| c.train.batch = 64,
             &|c| c.train.epochs = 3,

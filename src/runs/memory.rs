@@ -20,7 +20,7 @@ pub fn need(planned: &Planned) -> u64 {
     let config = &planned.cell.config;
     let audio = planned.cell.part.audio().and_then(|a| m.audio(a)).map_or(0, |a| a.width);
     let many = |numbers: &[usize]| numbers.iter().fold(1u64, |product, n| product.saturating_mul(*n as u64));
-    let (train, val) = (view.train_sounded.len(), view.val.len());
+    let (train, val) = (view.train_sounded.len(), view.val.len() + view.test.len());
     let numbers = match &planned.cell.part {
         Part::Stream { stream } if view.dataset.scores(stream).is_some() => many(&[val, m.classes.len()]),
         Part::Stream { stream } => {
@@ -34,13 +34,18 @@ pub fn need(planned: &Planned) -> u64 {
                 .iter()
                 .fold(0u64, |sum, part| sum.saturating_add(*part))
         }
+        Part::External { .. } => many(&[2 * val, audio]),
         Part::Control { .. } => many(&[train + val, m.visual_width() + audio]),
         Part::Generator { generator, .. } => {
             let sizes = Sizes { frames: m.frames, visual: m.visual_width(), audio, classes: m.classes.len() };
             let network = config.generator(*generator).describe().network(sizes);
             let batch = config.train.batch.min(train.max(1));
             let of_a_clip = network.numbers_of_a_clip().saturating_add(sizes.frames * sizes.visual + audio);
-            many(&[3, network.count()]).saturating_add(many(&[batch, of_a_clip])).saturating_add(many(&[val, audio]))
+            // Where training stops early, those of the best epoch as well.
+            let states = if config.train.stop.is_some() { 2 } else { 1 };
+            many(&[3 * states, network.count()])
+                .saturating_add(many(&[batch, of_a_clip]))
+                .saturating_add(many(&[val, audio]))
         }
     };
     numbers.saturating_mul(NUMBER)

@@ -23,7 +23,9 @@ mod run_recorder;
 pub mod selection;
 mod source;
 mod stop;
+pub mod trackers;
 pub mod trained;
+pub mod trial;
 pub mod verify;
 pub mod weights;
 pub mod why;
@@ -41,8 +43,6 @@ use crate::dataset::View;
 use crate::device::Which;
 use crate::experiment::Part;
 use crate::experiment::config::Keep;
-use crate::score::Scores;
-use crate::score::bank::Bank;
 use crate::store::{self, NewRun, Store, Worker};
 use crate::train::{Epoch, Vision};
 use checkpoint::Saved;
@@ -219,7 +219,7 @@ struct RunContext<'a> {
     stop: AtomicBool,
     fatal: Mutex<Option<store::Error>>,
     vision: OnceLock<Vision>,
-    banks: Mutex<HashMap<String, Arc<(Bank, Scores)>>>,
+    banks: Mutex<HashMap<String, Arc<work::BankInUse>>>,
     views: HashMap<String, i64>,
     /// What has been said of what the device does.
     told: Mutex<HashSet<String>>,
@@ -382,10 +382,13 @@ impl<'a> RunContext<'a> {
         let Open { planned, seed, id } = *run;
         let (view, vision) = self.sight(run)?;
         let bank = match &planned.cell.part {
-            Part::Generator { audio, .. } | Part::Control { audio, .. } => Some(self.bank(planned, audio)?),
+            Part::Generator { audio, .. } | Part::External { audio, .. } | Part::Control { audio, .. } => {
+                Some(self.bank(planned, audio)?)
+            }
             _ => None,
         };
-        let mut job = work::Job { cell: &planned.cell, seed: seed.unwrap_or(0), view, vision, bank, from: None };
+        let (external, seed) = (planned.external.clone(), seed.unwrap_or(0));
+        let mut job = work::Job { cell: &planned.cell, seed, view, vision, bank, external, from: None };
         let mut attempt = 0;
         if let Part::Generator { .. } = &planned.cell.part
             && let Some(saved) = self.checkpoint(id, &job)?
@@ -421,7 +424,7 @@ impl<'a> RunContext<'a> {
     }
 
     /// The stored bank that a generator or control is scored with.
-    fn bank(&self, planned: &Planned, audio: &str) -> Result<Arc<(Bank, Scores)>, Error> {
+    fn bank(&self, planned: &Planned, audio: &str) -> Result<Arc<work::BankInUse>, Error> {
         let missing = |why| Error::Bank { audio: audio.into(), why };
         let bank = self.plan.bank_of(planned).ok_or_else(|| missing("not in the plan"))?;
         let id = &bank.runs[0].1;
@@ -429,8 +432,12 @@ impl<'a> RunContext<'a> {
             return Ok(found.clone());
         }
         let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
-        let scores = self.store.scores(id, "real")?.ok_or_else(|| missing("no scores"))?;
-        let found = Arc::new((work::bank_of_record(record, &bank.cell.config.svm), scores));
+        let real = view.scored().iter().map(|&split| {
+            let scores = self.store.scores(id, &format!("{}real", split.prefix()))?;
+            Ok((split, scores.ok_or_else(|| missing("no scores"))?))
+        });
+        let real = real.collect::<Result<Vec<_>, Error>>()?;
+        let found = Arc::new(work::BankInUse { bank: work::bank_of_record(record, &bank.cell.config.svm), real });
         self.banks.lock().map_err(|_| missing("lost"))?.insert(id.clone(), found.clone());
         Ok(found)
     }

@@ -36,7 +36,7 @@ fn checkpoints() {
         shape: (2, 1),
         state: ParamState { value: vec![1.0, -2.5], moment1: vec![0.0; 2], moment2: vec![1e-30; 2] },
     };
-    let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![param("z"), param("a")] };
+    let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![param("z"), param("a")], best: None };
     let measures = Measures { loss: 0.1, loss_cls: 0.2, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
     let epochs = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
     let saved = checkpoint::Saved { checkpoint, epochs, attempt: 2 };

@@ -1,13 +1,14 @@
 //! Which runs an experiment needs on a data set, which are done, and what the rest will cost.
 
 use super::fingerprint::{fingerprint, spec};
-use crate::dataset::{Dataset, Missing, View};
+use crate::dataset::external::External;
+use crate::dataset::{Dataset, Missing, Split, View};
 use crate::experiment::config::{Config, Control, Engine};
 use crate::experiment::{Cell, Experiment, Part};
 use crate::model::Sizes;
 use crate::store::{CellRecord, State};
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A cell with the view it runs on.
@@ -21,6 +22,8 @@ pub struct Planned {
     pub spec: serde_json::Value,
     /// The fingerprint of `spec`.
     pub fingerprint: String,
+    /// The features that it scores, where another program generated them.
+    pub external: Option<Arc<External>>,
     /// Why it is not run.
     pub skipped: Option<String>,
     /// Runs: seed and id.
@@ -77,6 +80,17 @@ pub enum Error {
 impl Plan {
     /// Resolves views and fingerprints.
     pub fn new(experiment: &Experiment, dataset: Arc<Dataset>, seeds: &[u64]) -> Result<Plan, Error> {
+        Plan::with_features(experiment, dataset, seeds, None)
+    }
+
+    /// The same with features that other programs generated, in `folder` or else in the data set's own.
+    pub fn with_features(
+        experiment: &Experiment,
+        dataset: Arc<Dataset>,
+        seeds: &[u64],
+        folder: Option<&Path>,
+    ) -> Result<Plan, Error> {
+        let mut externals: BTreeMap<(String, String), Option<Arc<External>>> = BTreeMap::new();
         let streams: Vec<String> = dataset.manifest.streams.iter().map(|s| s.name.clone()).collect();
         let mut views: Vec<(Option<Missing>, Arc<View>)> = Vec::new();
         let mut cells = Vec::new();
@@ -90,14 +104,34 @@ impl Plan {
                     view
                 }
             };
-            let skipped = skip(&cell, &view);
-            let spec = spec(&cell, &view);
+            let mut skipped = skip(&cell, &view);
+            let mut external = None;
+            if let Part::External { audio, external: name } = &cell.part {
+                let key = (audio.clone(), name.clone());
+                if !externals.contains_key(&key) {
+                    let found = External::open(&dataset, folder, audio, name)?.map(Arc::new);
+                    externals.insert(key.clone(), found);
+                }
+                external = externals.get(&key).cloned().flatten();
+                if external.is_none() {
+                    skipped.get_or_insert_with(|| absent(&dataset, folder, audio, name));
+                }
+            }
+            let spec = spec(&cell, &view, external.as_deref());
             let runs: Vec<(Option<u64>, String)> = match cell.part.seeded(&dataset.manifest) {
                 true => seeds.iter().map(|&s| (Some(s), fingerprint(&spec, Some(s)))).collect(),
                 false => vec![(None, fingerprint(&spec, None))],
             };
             check_blocks(experiment, &cell, &dataset)?;
-            cells.push(Planned { fingerprint: fingerprint(&spec, None), view: Some(view), cell, spec, skipped, runs });
+            let fingerprint = fingerprint(&spec, None);
+            cells.push(Planned { fingerprint, view: Some(view), cell, spec, external, skipped, runs });
+        }
+        // A grid that asks for what nobody made is a slip; one that has it for some of its audio features is none.
+        for ((audio, name), _) in &externals {
+            let anywhere = externals.iter().any(|((_, other), found)| other == name && found.is_some());
+            if !anywhere && dataset.manifest.audio(audio).is_some() {
+                return Err(experiment.problem("grid.generator", absent(&dataset, folder, audio, name)).into());
+            }
         }
         Ok(Plan { cells, dataset, folder: experiment.dir.clone(), only: None })
     }
@@ -140,7 +174,11 @@ impl Plan {
 
     /// The bank that a generator or control is scored with; none for other cells.
     pub fn bank_of(&self, planned: &Planned) -> Option<&Planned> {
-        let (Part::Generator { audio, .. } | Part::Control { audio, .. }) = &planned.cell.part else { return None };
+        let (Part::Generator { audio, .. } | Part::External { audio, .. } | Part::Control { audio, .. }) =
+            &planned.cell.part
+        else {
+            return None;
+        };
         let view = |p: &Planned| p.view.as_ref().map(|v| v.fingerprint.clone());
         let wanted = view(planned)?;
         let same = |p: &&Planned| {
@@ -152,6 +190,15 @@ impl Plan {
     }
 }
 
+/// Where features of a generator from elsewhere were looked for.
+fn absent(dataset: &Dataset, folder: Option<&Path>, audio: &str, name: &str) -> String {
+    format!(
+        "no {audio} of the generator external:{name} in {}: one file a clip is expected, such as {}_{audio}.{name}.npy (or --features DIR)",
+        folder.unwrap_or(&dataset.dir).display(),
+        dataset.clips.iter().find(|clip| clip.split == Split::Val).map_or("CLIP", |clip| clip.name.as_str())
+    )
+}
+
 /// Why a cell cannot run on this data, if it cannot.
 fn skip(cell: &Cell, view: &View) -> Option<String> {
     let dataset = &view.dataset;
@@ -161,9 +208,12 @@ fn skip(cell: &Cell, view: &View) -> Option<String> {
         return Some(format!("data set {} has no {audio} feature (it has {})", dataset.manifest.name, has.join(", ")));
     }
     if let Part::Control { control: Control::Oracle, .. } = cell.part {
-        let unknown = view.val.iter().filter(|&&c| !view.sounded[c] && dataset.audio_row[c].is_none()).count();
-        if unknown > 0 {
-            return Some(format!("the true audio of {unknown} silent val clips is not known"));
+        for split in view.scored() {
+            let silent = view.clips(*split).iter().filter(|&&c| !view.sounded[c]);
+            let unknown = silent.filter(|&&c| dataset.audio_row[c].is_none()).count();
+            if unknown > 0 {
+                return Some(format!("the true audio of {unknown} silent {} clips is not known", split.name()));
+            }
         }
     }
     None
@@ -194,7 +244,7 @@ impl Planned {
                 Some(_) => Some(config.train.engine),
                 None => Some(Engine::Dfdx),
             },
-            Part::Bank { .. } | Part::Control { .. } => None,
+            Part::Bank { .. } | Part::External { .. } | Part::Control { .. } => None,
         }
     }
 }
@@ -230,7 +280,7 @@ pub fn cost(planned: &Planned) -> f64 {
     let m = &view.dataset.manifest;
     let config: &Config = &planned.cell.config;
     let (t, dv, k) = (m.frames as f64, m.visual_width() as f64, m.classes.len() as f64);
-    let (train, val) = (view.train_sounded.len() as f64, view.val.len() as f64);
+    let (train, val) = (view.train_sounded.len() as f64, (view.val.len() + view.test.len()) as f64);
     let silent = view.train.len() as f64 - train;
     let da = planned.cell.part.audio().and_then(|a| m.audio(a)).map_or(0.0, |a| a.width as f64);
     match &planned.cell.part {
@@ -242,6 +292,7 @@ pub fn cost(planned: &Planned) -> f64 {
         }
         // Products with X in both directions: about 40 for all rows, and 25 for each fold, which begins warm.
         Part::Bank { .. } => 4.0 * train * da * k * (40.0 + 25.0 * config.svm.folds as f64),
+        Part::External { .. } => 2.0 * val * da * k,
         Part::Control { .. } => 2.0 * train * val * dv + 2.0 * val * da * k,
         Part::Generator { .. } => clip_costs(planned).map_or(0.0, |clip| {
             let epochs = config.train.epochs as f64;

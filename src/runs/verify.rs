@@ -6,7 +6,8 @@ use super::{Event, Options, Plan, Planned, Stop, environment, run_all, run_name,
 use crate::dataset::Dataset;
 use crate::device::Which;
 use crate::experiment::config::{Engine, Keep};
-use crate::experiment::{Experiment, Part};
+use crate::experiment::grid::{external, externals};
+use crate::experiment::{Config, Experiment, Part};
 use crate::store::{
     self, Difference, ExperimentRecord, Parting, RunRecord, ScoreDifference, State, Store, differences, parting,
     score_difference,
@@ -14,6 +15,7 @@ use crate::store::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What training a run again came to.
@@ -74,7 +76,7 @@ const NEAR: f64 = 1e-3;
 pub fn sample(mut runs: Vec<RunRecord>, n: usize) -> Vec<RunRecord> {
     // Ids are hashes: their order is as good as drawn.
     runs.sort_by(|a, b| a.id.cmp(&b.id));
-    let kinds = ["generator", "stream", "bank", "control"];
+    let kinds = ["generator", "stream", "bank", "external", "control"];
     let mut by_kind: Vec<Vec<RunRecord>> = kinds.iter().map(|_| Vec::new()).collect();
     for run in runs.into_iter().rev() {
         if let Some(i) = kinds.iter().position(|k| *k == run.kind) {
@@ -100,6 +102,7 @@ pub fn verify(
     store: &Store,
     experiments: &[ExperimentRecord],
     dataset: Arc<Dataset>,
+    features: Option<&Path>,
     runs: &[RunRecord],
     options: &Options,
     interrupt: &Stop,
@@ -119,7 +122,7 @@ pub fn verify(
         if found.iter().all(Option::is_some) {
             break;
         }
-        let plan = replan(record, dataset.clone(), runs, engine)?;
+        let plan = replan(record, (dataset.clone(), features), runs, engine)?;
         let mut cells: Vec<Planned> = Vec::new();
         for (run, found) in runs.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
             let Some(planned) = plan.cells.iter().find(|p| same_but_for_engine(&p.spec, &run.spec, engine)) else {
@@ -142,6 +145,10 @@ pub fn verify(
         .map(|(run, found)| {
             let mut verified = empty(run);
             match found {
+                None if run.kind == "external" => {
+                    let text = "the features that it scored are not here; --features DIR says where they are";
+                    verified.error = Some(text.into());
+                }
                 None => verified.error = Some("no stored experiment has its cell any more".into()),
                 Some((planned, id)) => match again.run(&id)? {
                     Some(second) if second.state == State::Done => match engine {
@@ -168,7 +175,7 @@ pub fn verify(
 /// The plan of a stored experiment, with the seeds of the runs in question.
 fn replan(
     record: &ExperimentRecord,
-    dataset: Arc<Dataset>,
+    (dataset, features): (Arc<Dataset>, Option<&Path>),
     runs: &[RunRecord],
     engine: Option<Engine>,
 ) -> Result<Plan, Error> {
@@ -176,8 +183,19 @@ fn replan(
     let wrong = |why: String| Error::Experiment { name: record.name.clone(), why };
     let mut config = record.config.clone();
     config.train.engine = engine.unwrap_or(config.train.engine);
-    let experiment = Experiment::stored(config, record.sets.clone()).map_err(|e| wrong(e.to_string()))?;
-    Plan::new(&experiment, dataset, &seeds).map_err(|e| wrong(e.to_string()))
+    let plan = |config: Config| {
+        let experiment = Experiment::stored(config, record.sets.clone()).map_err(|e| wrong(e.to_string()))?;
+        Plan::with_features(&experiment, dataset.clone(), &seeds, features).map_err(|e| wrong(e.to_string()))
+    };
+    let whole = plan(config.clone());
+    if whole.is_ok() || externals(&config).is_empty() {
+        return whole;
+    }
+    // Features from elsewhere need not be there for the others' sake.
+    if let Some(words) = config.grid.get_mut("generator") {
+        words.retain(|word| word.as_str().is_none_or(|word| external(word).is_none()));
+    }
+    plan(config).or(whole)
 }
 
 /// Whether two specs say the same but for the numeric code, and for the engine where another is wanted.
@@ -195,7 +213,11 @@ fn same_but_for_engine(a: &Value, b: &Value, engine: Option<Engine>) -> bool {
 
 /// Whether `other` is the bank that `planned` is scored with.
 fn needs(planned: &Planned, other: &Planned) -> bool {
-    let (Part::Generator { audio, .. } | Part::Control { audio, .. }) = &planned.cell.part else { return false };
+    let (Part::Generator { audio, .. } | Part::External { audio, .. } | Part::Control { audio, .. }) =
+        &planned.cell.part
+    else {
+        return false;
+    };
     let view = |p: &Planned| p.view.as_ref().map(|v| v.fingerprint.clone());
     other.cell.part == Part::Bank { audio: audio.clone() }
         && other.cell.overrides == planned.cell.overrides
@@ -263,7 +285,7 @@ fn compare(
         match (store.scores(&first.id, &what)?, again.scores(&second.id, &what)?) {
             (Some(x), Some(y)) => {
                 verified.probabilities += x.values.len();
-                verified.scores.extend(score_difference(&what, &x, &y, &view.val.clips, &classes));
+                verified.scores.extend(score_difference(&what, &x, &y, &view.of_scores(&what).clips, &classes));
             }
             _ => verified.scores.push(ScoreDifference {
                 what,

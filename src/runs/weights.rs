@@ -184,20 +184,24 @@ impl Weights {
             return Err(format!("written by another version: its layout is {format:?}, this one knows {FORMAT}"));
         }
         let description = serde_json::from_str(description).map_err(|e| e.to_string())?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-        let tensor = |(name, view): (String, TensorView)| match view.dtype() {
-            Dtype::F32 => {
-                let values =
-                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-                Ok(Tensor { name, shape: view.shape().to_vec(), values })
-            }
-            other => Err(format!("{name}: numbers are {other:?}; F32 was expected")),
-        };
-        let mut tensors = file.tensors().into_iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
-        // A file has them in an order of its own.
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Weights { description, tensors })
+        Ok(Weights { description, tensors: tensors_of(bytes)? })
     }
+}
+
+/// The tensors of a safetensors file, by name; says what is wrong with it.
+pub fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let tensor = |(name, view): (String, TensorView)| match view.dtype() {
+        Dtype::F32 => {
+            let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            Ok(Tensor { name, shape: view.shape().to_vec(), values })
+        }
+        other => Err(format!("{name}: numbers are {other:?}; F32 was expected")),
+    };
+    let mut tensors = file.tensors().into_iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+    // A file has them in an order of its own.
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(tensors)
 }
 
 /// Tensors as a safetensors file.
@@ -346,6 +350,49 @@ pub fn check(store: &Store) -> Result<Looked, Error> {
         }
     }
     Ok(looked)
+}
+
+/// How a store's weights are.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct State {
+    /// Runs whose weights were kept.
+    pub kept: usize,
+    /// Their bytes, each file once.
+    pub bytes: u64,
+    /// Files that are neither inside the store nor beside it.
+    pub missing: usize,
+    /// Files beside it that are not what was written: run, cell and seed, file.
+    pub damaged: Vec<(String, String, PathBuf)>,
+    /// Files beside it that no run needs, and their bytes.
+    pub unneeded: (usize, u64),
+}
+
+/// Counts a store's files of weights and looks at their lengths; [`check`] reads them.
+pub fn state(store: &Store) -> Result<State, Error> {
+    let mut state = State::default();
+    let mut seen = BTreeSet::new();
+    for kept in store.all_weights()? {
+        state.kept += 1;
+        if !seen.insert(kept.hash.clone()) {
+            continue;
+        }
+        state.bytes += kept.bytes;
+        let path = path(store.path(), &kept.hash);
+        let inside = store.has_weights_inside(&kept.hash)?;
+        match path.metadata() {
+            Ok(file) => {
+                if file.len() != kept.bytes {
+                    let run = store.run(&kept.run)?;
+                    let name = run.map(|r| r.seed.map_or(r.key.clone(), |seed| format!("{} seed {seed}", r.key)));
+                    state.damaged.push((kept.run, name.unwrap_or_default(), path));
+                }
+            }
+            Err(_) => state.missing += usize::from(!inside),
+        }
+    }
+    let unneeded = unneeded(store)?;
+    state.unneeded = (unneeded.len(), unneeded.iter().map(|(_, bytes)| bytes).sum());
+    Ok(state)
 }
 
 /// Takes over from another store the weights of runs that both have finished and that have none here.

@@ -10,7 +10,7 @@ use super::{Error, Event, RunContext, alive, checkpoint, environment};
 use crate::device::Device;
 use crate::experiment::Part;
 use crate::store::{self, Claim, State};
-use crate::train::{self, Listener, Trainer, train};
+use crate::train::{self, Checkpoint, Listener, Trainer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -40,7 +40,7 @@ enum Ended {
 struct Trained {
     device: Box<dyn Device>,
     trainer: Box<dyn Trainer>,
-    outcomes: Vec<Result<(), train::Error>>,
+    outcomes: Vec<Result<usize, train::Error>>,
 }
 
 impl<'a> RunContext<'a> {
@@ -255,7 +255,7 @@ impl<'a> RunContext<'a> {
             Ok(Trained { device, trainer, outcomes }) => {
                 let runs = group.into_iter().zip(&recorders).zip(outcomes).enumerate();
                 runs.map(|(cell, (((run, job), recorder), outcome))| match outcome {
-                    Ok(()) => self.score(run, &job, recorder, (&*device, &*trainer), cell),
+                    Ok(epoch) => self.score(run, &job, recorder, (&*device, &*trainer), (cell, epoch)),
                     Err(error) => (run.open, self.fail(&run, &error.into())),
                 })
                 .collect()
@@ -292,10 +292,12 @@ impl<'a> RunContext<'a> {
             return Err(train::Error::Nothing.into());
         };
         let schedule = task.schedule(first.done());
-        let from = group.iter_mut().map(|(_, job)| job.from.take()).collect();
+        let mut from: Vec<Option<Checkpoint>> = group.iter_mut().map(|(_, job)| job.from.take()).collect();
+        let best = from.iter_mut().map(|from| from.as_mut().and_then(|from| from.best.take()).map(|best| *best));
+        let best = best.collect();
         let mut trainer = device.trainer(tasks, from, plan)?;
         let mut listeners: Vec<&mut dyn Listener> = recorders.iter_mut().map(|k| k as &mut dyn Listener).collect();
-        let outcomes = train(&mut *trainer, &schedule, &mut listeners)?;
+        let outcomes = train::train_on(&mut *trainer, &schedule, best, &mut listeners)?;
         Ok(Trained { device, trainer, outcomes })
     }
 
@@ -305,11 +307,14 @@ impl<'a> RunContext<'a> {
         job: &Job<'a>,
         recorder: &RunRecorder<'_, 'a>,
         (device, trainer): (&dyn Device, &dyn Trainer),
-        cell: usize,
+        (cell, epoch): (usize, usize),
     ) -> (Open<'a>, Ended) {
         let started = Instant::now();
         let result = caught(|| {
-            let result = work::score(job, trainer, cell, &*device.solver()?)?;
+            let mut result = work::score(job, trainer, cell, &*device.solver()?)?;
+            if job.cell.config.train.stop.is_some() {
+                result.values.insert("best_epoch".into(), epoch as f64);
+            }
             self.keep_generator(&run.open, job, trainer, cell, &result)?;
             Ok(result)
         });

@@ -68,6 +68,17 @@ impl Store {
             }
             Err(e) => add(&mut check, why(&e)),
         }
+        match self.check_weights() {
+            Ok((files, wrong)) => {
+                check.blobs += files;
+                for (run, what) in wrong {
+                    let known = run.as_deref().map(|id| self.run(id)).transpose().ok().flatten().flatten();
+                    let name = known.map(|r| r.seed.map_or(r.key.clone(), |seed| format!("{} seed {seed}", r.key)));
+                    check.damage.push(Damage { run, name, what });
+                }
+            }
+            Err(e) => add(&mut check, format!("the weights: {}", why(&e))),
+        }
         match self.experiment_names() {
             Ok(names) => {
                 for name in names {

@@ -21,9 +21,39 @@ pub fn timestamp(seconds: i64, millis: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{millis:03}Z")
 }
 
+/// Seconds since 1970 of a time that the store wrote; `None` for other text.
+pub fn seconds_of(text: &str) -> Option<f64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if separators.iter().any(|(at, c)| text.as_bytes().get(*at) != Some(c)) {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (h, m) = (number(11..13)?, number(14..16)?);
+    let s: f64 = text.get(17..)?.strip_suffix('Z')?.parse().ok()?;
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !s.is_finite() {
+        return None;
+    }
+    let (y, mp) = (year - i64::from(month <= 2), if month > 2 { month - 3 } else { month + 9 });
+    let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + (153 * mp + 2) / 5 + day - 1;
+    let days = era * 146_097 + doe - 719_468;
+    Some((days * 86_400 + h * 3600 + m * 60) as f64 + s)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_was_written() {
+        for seconds in [0, 951_782_400, 1_795_336_199, 4_102_444_799] {
+            assert_eq!(seconds_of(&timestamp(seconds, 250)), Some(seconds as f64 + 0.25));
+        }
+        for text in ["", "soon", "2026-13-01T00:00:00.000Z", "2026-01-01 00:00:00.000Z", "2026-01-01T00:00:00"] {
+            assert_eq!(seconds_of(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn timestamps_are_dates() {

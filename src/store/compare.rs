@@ -2,6 +2,7 @@
 
 use super::records::{Curve, RunRecord};
 use super::{Error, Store};
+use crate::dataset::Split;
 use crate::score::Scores;
 use crate::train::{Epoch, Measures};
 use serde::Serialize;
@@ -129,9 +130,11 @@ impl Store {
                 why: Some(why.into()),
             };
             match (self.scores(&a.id, what)?, self.scores(&b.id, what)?) {
-                (Some(_), Some(_)) if view_a.val.clips != view_b.val.clips => out.push(apart("of other val clips")),
+                (Some(_), Some(_)) if view_a.of_scores(what).clips != view_b.of_scores(what).clips => {
+                    out.push(apart(&format!("of other {} clips", Split::of_name(what).0.name())));
+                }
                 (Some(x), Some(y)) => {
-                    out.extend(score_difference(what, &x, &y, &view_a.val.clips, &classes));
+                    out.extend(score_difference(what, &x, &y, &view_a.of_scores(what).clips, &classes));
                 }
                 (None, None) => {}
                 (x, _) => {

@@ -1,6 +1,7 @@
 //! `generator=lstm and (top1>30 or seed=0)`: conditions on runs, as a tree and as SQL.
 
 use super::run_fields::{Name, Names, words};
+use crate::experiment::grid::external;
 use std::ops::Range;
 
 /// What is wrong with a condition, and where.
@@ -115,6 +116,11 @@ struct Parser<'a> {
     binds: Vec<Bind>,
 }
 
+/// Runs that have a tag like that.
+fn of_tag(condition: &str) -> String {
+    format!("run.id IN (SELECT g.run_id FROM tag g WHERE {condition})")
+}
+
 impl Parser<'_> {
     fn problem(&self, message: impl Into<String>, at: Range<usize>) -> Problem {
         Problem { message: message.into(), text: self.text.into(), at }
@@ -194,6 +200,7 @@ impl Parser<'_> {
             self.binds.push(Bind::Text(value.to_lowercase()));
             return Ok(match name {
                 Name::Experiment => self.of_experiment("instr(lower(e.name), ?) > 0"),
+                Name::Tag => of_tag("instr(lower(g.name), ?) > 0"),
                 _ => format!("instr(lower({}), ?) > 0", name.sql()),
             });
         }
@@ -203,6 +210,7 @@ impl Parser<'_> {
         let (negated, plain) = if operator == "!=" { ("NOT ", "=") } else { ("", operator) };
         Ok(match name {
             Name::Experiment => format!("{negated}{}", self.of_experiment(&format!("e.name {plain} ?"))),
+            Name::Tag => format!("{negated}{}", of_tag(&format!("g.name {plain} ?"))),
             Name::Value(value) => {
                 let name = value.replace('\'', "''");
                 format!(
@@ -232,14 +240,16 @@ impl Parser<'_> {
             Name::Value(_) => number().ok_or_else(|| self.not_a_number(name, value, at)),
             Name::Field(field) if field.number => number().ok_or_else(|| self.not_a_number(name, value, at)),
             Name::Field(field) => match words(field) {
-                Some(words) if matches!(operator, "=" | "!=") && !words.contains(&value) => {
+                Some(words)
+                    if matches!(operator, "=" | "!=") && !words.contains(&value) && external(value).is_none() =>
+                {
                     let hint = crate::suggest::nearest(value, &words);
                     Err(self.problem(format!("{value:?} is no {}{hint}", field.name), at))
                 }
                 _ => Ok(text()),
             },
             Name::Key(_) | Name::Missing(_) => Ok(number().unwrap_or_else(text)),
-            Name::Experiment => Ok(text()),
+            Name::Experiment | Name::Tag => Ok(text()),
         }
     }
 

@@ -1,10 +1,10 @@
 //! What is wrong with what a store holds, row by row: every hash is made again, what follows from something else (a fingerprint
 //! from its parts, an accuracy from scores) is worked out again, and what must be there is.
 
-use super::records::{SplitCounts, ValClips};
+use super::records::{ScoredClips, SplitCounts, ValClips};
 use super::row_hash::Table;
 use super::{blob, recount, run_hash};
-use crate::dataset::{Manifest, fingerprint};
+use crate::dataset::{Manifest, Split, fingerprint};
 use crate::score::Scores;
 use serde_json::{Map, Value};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -17,8 +17,8 @@ pub(super) const CHANGED: &str = "its place, epochs, values or scores are not th
 
 /// A view as far as runs are held against it.
 pub(super) struct Seen {
-    /// The val clips.
-    pub(super) val: ValClips,
+    /// The clips that are scored.
+    pub(super) clips: ScoredClips,
     /// The data set's.
     manifest: Manifest,
     /// The view's.
@@ -45,7 +45,7 @@ pub(super) struct Inspector<'c> {
     connection: &'c mut SqliteConnection,
     schema: &'static str,
     views: HashMap<i64, Option<Arc<Seen>>>,
-    banks: HashMap<String, Option<Arc<Scores>>>,
+    banks: HashMap<(String, Split), Option<Arc<Scores>>>,
     /// Blobs whose hash was made again.
     pub(super) blobs: usize,
 }
@@ -137,12 +137,15 @@ impl<'c> Inspector<'c> {
             Ok(counts) => counts,
             Err(e) => return Ok(vec![format!("its counts cannot be read: {e}")]),
         };
-        let seen = match val_clips(row.try_get(1)?, row.try_get(2)?, counts) {
+        let seen = match scored_clips(row.try_get(1)?, row.try_get(2)?, counts) {
             Err(why) => return Ok(vec![why]),
-            Ok(val) => val,
+            Ok(clips) => clips,
         };
-        let sounded = seen.sounded.iter().filter(|s| **s).count();
-        if counts.val != (sounded, seen.clips.len() - sounded) {
+        let count = |clips: &ValClips| {
+            let sounded = clips.sounded.iter().filter(|s| **s).count();
+            (sounded, clips.clips.len() - sounded)
+        };
+        if counts.val != count(&seen.val) || counts.test != seen.test.as_ref().map(count) {
             return Ok(vec!["its counts are not those of its val clips".into()]);
         }
         match self.seen(id).await? {
@@ -178,11 +181,15 @@ impl<'c> Inspector<'c> {
             Some(row) => {
                 let manifest: Option<Manifest> = serde_json::from_str(row.try_get(5)?).ok();
                 let counts = serde_json::from_str(row.try_get(0)?).ok();
-                let val = counts.and_then(|counts| val_clips(row.try_get(1).ok()?, row.try_get(2).ok()?, counts).ok());
-                let labelled = |m: &Manifest, v: &ValClips| v.labels.iter().all(|l| *l < m.classes.len());
+                let val =
+                    counts.and_then(|counts| scored_clips(row.try_get(1).ok()?, row.try_get(2).ok()?, counts).ok());
+                let labelled = |m: &Manifest, c: &ScoredClips| {
+                    let mut labels = c.val.labels.iter().chain(c.test.iter().flat_map(|test| &test.labels));
+                    labels.all(|l| *l < m.classes.len())
+                };
                 match (manifest, val) {
-                    (Some(manifest), Some(val)) if labelled(&manifest, &val) => {
-                        Some(Arc::new(Seen { val, manifest, fingerprint: row.try_get(3)?, data: row.try_get(4)? }))
+                    (Some(manifest), Some(clips)) if labelled(&manifest, &clips) => {
+                        Some(Arc::new(Seen { clips, manifest, fingerprint: row.try_get(3)?, data: row.try_get(4)? }))
                     }
                     _ => None,
                 }
@@ -231,8 +238,10 @@ impl<'c> Inspector<'c> {
             Some(_) => {}
         }
         if let Some(seen) = &seen {
-            let real = self.real(&run, &scores, seen).await?;
-            let again = recount::accuracies(&scores, real.as_deref(), &seen.val);
+            let real =
+                [self.real(&run, &scores, seen, Split::Val).await?, self.real(&run, &scores, seen, Split::Test).await?];
+            let of_split = |split: Split| real[usize::from(split == Split::Test)].clone();
+            let again = recount::accuracies(&scores, &of_split, &seen.clips);
             wrong.extend(recount::differing(&values, &again));
         }
         Ok(wrong)
@@ -254,10 +263,10 @@ impl<'c> Inspector<'c> {
             self.blobs += 1;
             let what: String = row.try_get(0)?;
             let bad = |why: String| format!("scores {what:?}: {why}");
-            match scores_of(row, seen)? {
+            match scores_of(row, &what, seen)? {
                 Ok(scores) => match scores.values.iter().position(|p| !p.is_finite()) {
                     None => drop(all.insert(what, scores)),
-                    Some(at) => wrong.push(bad(not_finite(at, &scores, seen))),
+                    Some(at) => wrong.push(bad(not_finite(at, &scores, &what, seen))),
                 },
                 Err(why) => wrong.push(bad(why)),
             }
@@ -324,22 +333,31 @@ impl<'c> Inspector<'c> {
 
     /// Scores of real audio that a run's accuracies were counted with: its own, or those of the SVM bank that it was scored
     /// with.
-    async fn real(&mut self, run: &Run, own: &HashMap<String, Scores>, seen: &Seen) -> Read<Option<Arc<Scores>>> {
-        if let Some(real) = own.get("real") {
+    async fn real(
+        &mut self,
+        run: &Run,
+        own: &HashMap<String, Scores>,
+        seen: &Seen,
+        split: Split,
+    ) -> Read<Option<Arc<Scores>>> {
+        let what = format!("{}real", split.prefix());
+        if let Some(real) = own.get(&what) {
             return Ok(Some(Arc::new(real.clone())));
         }
         let Some(bank) = recount::bank_id(&run.spec) else { return Ok(None) };
-        if let Some(known) = self.banks.get(&bank) {
+        if let Some(known) = self.banks.get(&(bank.clone(), split)) {
             return Ok(known.clone());
         }
         let sql = "SELECT s.what, s.clips, s.classes, s.present, s.blob, s.hash FROM {}.score s
-             JOIN {}.run r ON r.id = s.run_id WHERE s.run_id = ? AND s.what = 'real' AND r.state = 'done'";
+             JOIN {}.run r ON r.id = s.run_id WHERE s.run_id = ? AND r.state = 'done'";
         let rows = self.rows(sql, &bank).await?;
-        let real = match rows.first() {
-            None => None,
-            Some(row) => scores_of(row, Some(seen))?.ok().map(Arc::new),
-        };
-        self.banks.insert(bank, real.clone());
+        let mut real = None;
+        for row in &rows {
+            if row.try_get::<&str, _>(0)? == what {
+                real = scores_of(row, &what, Some(seen))?.ok().map(Arc::new);
+            }
+        }
+        self.banks.insert((bank, split), real.clone());
         Ok(real)
     }
 }
@@ -378,15 +396,15 @@ pub(super) fn names(id: &str, spec: &str, seed: Option<i64>) -> bool {
 }
 
 /// A row of `score` (what, clips, classes, present, blob, hash), or what is wrong with it.
-fn scores_of(row: &SqliteRow, seen: Option<&Seen>) -> Read<Result<Scores, String>> {
+fn scores_of(row: &SqliteRow, what: &str, seen: Option<&Seen>) -> Read<Result<Scores, String>> {
     let shape = |i: usize| Ok::<_, sqlx::Error>(usize::try_from(row.try_get::<i64, _>(i)?).unwrap_or(usize::MAX));
     let (clips, classes) = (shape(1)?, shape(2)?);
     if let Some(seen) = seen {
-        let expected = (seen.val.clips.len(), seen.manifest.classes.len());
+        let expected = (seen.clips.of_scores(what).clips.len(), seen.manifest.classes.len());
         if (clips, classes) != expected {
-            let (n, k) = expected;
+            let ((n, k), split) = (expected, Split::of_name(what).0.name());
             return Ok(Err(format!(
-                "{clips} x {classes} numbers, where its data set has {n} val clips and {k} classes"
+                "{clips} x {classes} numbers, where its data set has {n} {split} clips and {k} classes"
             )));
         }
     }
@@ -394,15 +412,16 @@ fn scores_of(row: &SqliteRow, seen: Option<&Seen>) -> Read<Result<Scores, String
 }
 
 /// Where a score is not finite.
-fn not_finite(at: usize, scores: &Scores, seen: Option<&Seen>) -> String {
+fn not_finite(at: usize, scores: &Scores, what: &str, seen: Option<&Seen>) -> String {
     let (clip, class) = (at / scores.classes.max(1), at % scores.classes.max(1));
-    let clip = seen.and_then(|s| s.val.clips.get(clip).cloned()).unwrap_or_else(|| clip.to_string());
+    let name = seen.and_then(|s| s.clips.of_scores(what).clips.get(clip).cloned());
+    let clip = name.unwrap_or_else(|| clip.to_string());
     let class = seen.and_then(|s| s.manifest.classes.get(class).cloned()).unwrap_or_else(|| class.to_string());
     format!("{} for clip {clip:?} and class {class:?}", scores.values[at])
 }
 
-/// The val clips of a view from its blob.
-pub(super) fn val_clips(packed: &[u8], hash: Option<&str>, counts: SplitCounts) -> Result<ValClips, String> {
+/// The clips of a view that are scored, from its blob.
+pub(super) fn scored_clips(packed: &[u8], hash: Option<&str>, counts: SplitCounts) -> Result<ScoredClips, String> {
     match hash {
         None => return Err("its val clips have no hash".into()),
         Some(hash) if blake3::hash(packed).to_hex().as_str() != hash => {
@@ -410,12 +429,14 @@ pub(super) fn val_clips(packed: &[u8], hash: Option<&str>, counts: SplitCounts) 
         }
         Some(_) => {}
     }
-    let text = blob::text(packed, counts.val.0.saturating_add(counts.val.1))?;
-    let val: ValClips = serde_json::from_slice(&text).map_err(|e| format!("its val clips cannot be read: {e}"))?;
-    if val.labels.len() != val.clips.len() || val.sounded.len() != val.clips.len() {
+    let all = [counts.val, counts.test.unwrap_or_default()];
+    let text = blob::text(packed, all.iter().fold(0usize, |sum, (a, b)| sum.saturating_add(*a).saturating_add(*b)))?;
+    let clips: ScoredClips = serde_json::from_slice(&text).map_err(|e| format!("its val clips cannot be read: {e}"))?;
+    let even = |c: &ValClips| c.labels.len() == c.clips.len() && c.sounded.len() == c.clips.len();
+    if !even(&clips.val) || !clips.test.iter().all(even) {
         return Err("its clips, labels and sounds are not equally many".into());
     }
-    Ok(val)
+    Ok(clips)
 }
 
 /// The digest of an experiment: over its configuration, less the seeds, and its data set.

@@ -145,6 +145,7 @@ async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> 
     merged.healed_rows += came.healed;
     merged.clock_ahead = came.clock_ahead;
     runs(&mut t, &mut merged).await?;
+    labels(&mut t).await?;
     sqlx::query(
         "INSERT INTO event (at, run_id, level, message) SELECT at, run_id, level, message FROM other.event e
          WHERE run_id IS NULL AND NOT EXISTS (
@@ -154,6 +155,20 @@ async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> 
     .await?;
     t.commit().await?;
     Ok(merged)
+}
+
+/// What was said of runs there is said of them here as well.
+async fn labels(t: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    for sql in [
+        "INSERT INTO main.tag (run_id, name, at) SELECT run_id, name, at FROM other.tag
+             WHERE run_id IN (SELECT id FROM main.run) ON CONFLICT DO NOTHING",
+        "INSERT INTO main.note (run_id, at, text) SELECT n.run_id, n.at, n.text FROM other.note n
+             WHERE n.run_id IN (SELECT id FROM main.run) AND NOT EXISTS (
+                 SELECT 1 FROM main.note o WHERE o.run_id = n.run_id AND o.at = n.at AND o.text = n.text) ORDER BY n.id",
+    ] {
+        sqlx::query(sql).execute(&mut **t).await?;
+    }
+    Ok(())
 }
 
 /// A damaged row: its table, id, name, and what is wrong.

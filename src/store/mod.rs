@@ -15,6 +15,7 @@ mod files;
 mod filter;
 mod health;
 mod inspect;
+mod labels;
 mod merge;
 mod numerics;
 mod part;
@@ -35,13 +36,14 @@ mod weights;
 mod write;
 
 pub use check::{Check, Damage};
-pub use clock::{now, timestamp};
+pub use clock::{now, seconds_of, timestamp};
 pub use compare::{Comparison, Difference, Parting, ScoreDifference, differences, parting, score_difference};
 pub use describe::describe_schema;
 pub use disk::{Disk, allow_network, disk};
 pub use error::Error;
 pub use filter::Filter;
 pub use health::{Health, Running, left_behind};
+pub use labels::{no_note, no_tag};
 pub use merge::{Merged, Refused};
 pub use numerics::{Mixed, numerics_of};
 pub use records::*;
@@ -74,7 +76,7 @@ pub struct Store {
     presence: Option<Presence>,
     rescued: OnceLock<Option<PathBuf>>,
     /// Val clips and classes of each view, which never change.
-    shapes: Mutex<HashMap<i64, (usize, usize)>>,
+    shapes: Mutex<HashMap<i64, [usize; 3]>>,
 }
 
 impl Store {

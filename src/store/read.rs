@@ -3,6 +3,7 @@
 use super::records::*;
 use super::select::{Query, RUN, Values};
 use super::{Error, Store, blob, inspect};
+use crate::dataset::Split;
 use crate::score::Scores;
 use crate::train::{Epoch, Measures};
 use serde::de::DeserializeOwned;
@@ -35,6 +36,12 @@ impl Store {
     fn size(&self, row: &SqliteRow, column: usize) -> Result<usize, Error> {
         let size: i64 = self.get(row, column)?;
         usize::try_from(size).map_err(|_| self.damaged(format!("a size of {size}")))
+    }
+
+    /// Transactions of the store so far: where it is the same as before, nothing was written meanwhile.
+    pub fn sequence(&self) -> Result<i64, Error> {
+        let rows = self.rows(sqlx::query("SELECT sequence FROM store"))?;
+        rows.first().map_or(Ok(0), |row| self.get(row, 0))
     }
 
     /// State of each of these runs that the store knows.
@@ -121,11 +128,13 @@ impl Store {
         let row = rows.first().ok_or_else(|| self.damaged(format!("no view {id}")))?;
         let counts: SplitCounts = self.json(&self.get::<String>(row, "counts")?, "view.counts")?;
         let hash: Option<&str> = self.get(row, "val_hash")?;
-        let val = inspect::val_clips(self.get(row, "val")?, hash, counts)
+        let clips = inspect::scored_clips(self.get(row, "val")?, hash, counts)
             .map_err(|why| self.damaged(format!("view {id}: {why}")))?;
         let dataset_id = self.get(row, "dataset_id")?;
         let classes = self.dataset(dataset_id)?.manifest.classes.len();
-        if let Some(label) = val.labels.iter().find(|l| **l >= classes) {
+        let super::records::ScoredClips { val, test } = clips;
+        let mut labels = val.labels.iter().chain(test.iter().flat_map(|test| &test.labels));
+        if let Some(label) = labels.find(|l| **l >= classes) {
             return Err(self.damaged(format!("view {id}: a label {label} of {classes} classes")));
         }
         Ok(ViewRecord {
@@ -134,6 +143,7 @@ impl Store {
             missing: self.get::<Option<String>>(row, "missing")?.map(|t| self.json(&t, "view.missing")).transpose()?,
             counts,
             val,
+            test,
         })
     }
 
@@ -179,20 +189,27 @@ impl Store {
             environment_id: self.get(row, "environment_id")?,
             view_id: self.get(row, "view_id")?,
             values: BTreeMap::new(),
+            tags: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
-    /// The val clips and classes of a view, which the scores of its runs have.
-    fn shape(&self, view: i64) -> Result<(usize, usize), Error> {
+    /// The val clips (of scores of test clips, the test clips) and classes of a view, which the scores of its runs have.
+    fn shape(&self, view: i64, what: &str) -> Result<(usize, usize), Error> {
+        let of = |[val, test, classes]: [usize; 3]| match Split::of_name(what).0 {
+            Split::Test => (test, classes),
+            Split::Train | Split::Val => (val, classes),
+        };
         if let Some(known) = self.shapes.lock().ok().and_then(|shapes| shapes.get(&view).copied()) {
-            return Ok(known);
+            return Ok(of(known));
         }
         let record = self.view(view)?;
-        let shape = (record.val.clips.len(), self.dataset(record.dataset_id)?.manifest.classes.len());
+        let test = record.test.map_or(0, |test| test.clips.len());
+        let shape = [record.val.clips.len(), test, self.dataset(record.dataset_id)?.manifest.classes.len()];
         if let Ok(mut shapes) = self.shapes.lock() {
             shapes.insert(view, shape);
         }
-        Ok(shape)
+        Ok(of(shape))
     }
 
     /// A run's scores of one kind; `None` where it has none. Each of them is finite, and there is one for each val clip and
@@ -205,7 +222,7 @@ impl Store {
         let shape = (self.size(row, 0)?, self.size(row, 1)?);
         let bad = |why: String| self.damaged(format!("scores {what:?} of run {run}: {why}"));
         // Whoever reads scores indexes them by val clip and class; and what a stranger's row claims takes no memory.
-        if shape != self.shape(self.get(row, 5)?)? {
+        if shape != self.shape(self.get(row, 5)?, what)? {
             return Err(bad(format!("{} x {} do not fit its data set", shape.0, shape.1)));
         }
         let present: Option<&[u8]> = self.get(row, 2)?;
@@ -220,7 +237,7 @@ impl Store {
         }
     }
 
-    /// What a run has scores of: `real`, `generated`, `vision`.
+    /// What a run has scores of: `real`, `generated`, `vision`; of test clips `test/real`, `test/generated`, `test/vision`.
     pub fn score_kinds(&self, run: &str) -> Result<Vec<String>, Error> {
         let rows = self.rows(sqlx::query("SELECT what FROM score WHERE run_id = ? ORDER BY what").bind(run))?;
         rows.iter().map(|r| self.get(r, 0)).collect()

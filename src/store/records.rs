@@ -1,5 +1,6 @@
 //! What goes into the store and comes out of it.
 
+use crate::dataset::Split;
 use crate::score::Scores;
 use crate::train::Epoch;
 use compute::svm::Fit;
@@ -46,7 +47,32 @@ impl State {
     }
 }
 
-/// The val clips of a view, in the order of the scores' rows.
+/// The clips of a view that are scored, as its blob has them: val, and test where the data set has such a split.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ScoredClips {
+    #[serde(flatten)]
+    pub(super) val: ValClips,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) test: Option<ValClips>,
+}
+
+impl ScoredClips {
+    /// The clips that scores of this name are of.
+    pub(super) fn of_scores(&self, what: &str) -> &ValClips {
+        of_scores(&self.val, self.test.as_ref(), what)
+    }
+}
+
+/// Scores of test clips where there are none are of no clip.
+fn of_scores<'c>(val: &'c ValClips, test: Option<&'c ValClips>, what: &str) -> &'c ValClips {
+    static NONE: ValClips = ValClips { clips: Vec::new(), labels: Vec::new(), sounded: Vec::new() };
+    match Split::of_name(what).0 {
+        Split::Test => test.unwrap_or(&NONE),
+        Split::Train | Split::Val => val,
+    }
+}
+
+/// The val clips of a view, or its test clips, in the order of the scores' rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ValClips {
     /// Names.
@@ -57,13 +83,16 @@ pub struct ValClips {
     pub sounded: Vec<bool>,
 }
 
-/// (sounded, silent) clips of both splits.
+/// (sounded, silent) clips of the splits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitCounts {
     /// Train.
     pub train: (usize, usize),
     /// Val.
     pub val: (usize, usize),
+    /// Test, where the data set has such a split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<(usize, usize)>,
 }
 
 /// A data set as the store knows it.
@@ -103,6 +132,25 @@ pub struct ViewRecord {
     pub counts: SplitCounts,
     /// The val clips.
     pub val: ValClips,
+    /// The test clips, where the data set has such a split.
+    pub test: Option<ValClips>,
+}
+
+impl ViewRecord {
+    /// The split that tables are of: test where there is one, else val.
+    pub fn reported(&self) -> Split {
+        if self.test.is_some() { Split::Test } else { Split::Val }
+    }
+
+    /// The clips that tables are of.
+    pub fn shown(&self) -> &ValClips {
+        self.test.as_ref().unwrap_or(&self.val)
+    }
+
+    /// The clips that scores of this name are of.
+    pub fn of_scores(&self, what: &str) -> &ValClips {
+        of_scores(&self.val, self.test.as_ref(), what)
+    }
 }
 
 /// An experiment as it was resolved.
@@ -311,6 +359,12 @@ pub struct RunRecord {
     pub view_id: i64,
     /// Numbers about the whole run.
     pub values: BTreeMap<String, f64>,
+    /// Words that somebody put on it, in alphabetical order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What somebody wrote of it, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl RunRecord {

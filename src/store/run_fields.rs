@@ -17,6 +17,8 @@ pub enum Name {
     Value(String),
     /// The experiments that a run belongs to; only to filter by.
     Experiment,
+    /// A word that somebody put on a run: `tag=good` finds those that have it among others.
+    Tag,
 }
 
 /// A field of every run.
@@ -44,7 +46,10 @@ pub static FIELDS: &[Field] = &[
     text("kind", "run.kind"),
     text("key", "run.key"),
     text("audio", "json_extract(run.spec, '$.part.audio')"),
-    text("generator", "json_extract(run.spec, '$.part.generator')"),
+    text(
+        "generator",
+        "coalesce(json_extract(run.spec, '$.part.generator'), 'external:' || json_extract(run.spec, '$.part.external'))",
+    ),
     text("loss", "json_extract(run.spec, '$.part.loss')"),
     text("classifier", "json_extract(run.spec, '$.part.classifier')"),
     text("control", "json_extract(run.spec, '$.part.control')"),
@@ -62,6 +67,8 @@ pub static FIELDS: &[Field] = &[
     number("memory", "run.peak_memory"),
     text("error", "run.error"),
     text("accepted_from", "run.accepted_from"),
+    text("tags", "(SELECT group_concat(g.name, ' ') FROM tag g WHERE g.run_id = run.id)"),
+    text("note", "(SELECT group_concat(n.text, '; ') FROM note n WHERE n.run_id = run.id)"),
 ];
 
 /// Numbers that runs leave, known before the first one is done.
@@ -95,7 +102,7 @@ pub(super) fn words(field: &Field) -> Option<Vec<&'static str>> {
         "loss" => Some(Loss::words()),
         "classifier" => Some(Classifier::words()),
         "control" => Some(Control::words()),
-        "kind" => Some(vec!["stream", "bank", "generator", "control"]),
+        "kind" => Some(vec!["stream", "bank", "generator", "external", "control"]),
         "state" => {
             let states = [State::Pending, State::Running, State::Done, State::Failed, State::Interrupted];
             Some(states.map(State::word).to_vec())
@@ -144,13 +151,15 @@ impl Names {
         match name {
             "missing.rate" | "missing.by" | "missing.seed" => Ok(Name::Missing(name["missing.".len()..].into())),
             "experiment" => Ok(Name::Experiment),
+            "tag" => Ok(Name::Tag),
             _ => Err(format!("{name:?} is not known{}", self.nearest(name))),
         }
     }
 
     fn nearest(&self, name: &str) -> String {
         let fields = FIELDS.iter().map(|f| f.name);
-        let mut all: Vec<&str> = fields.chain(["experiment", "missing.rate", "missing.by", "missing.seed"]).collect();
+        let mut all: Vec<&str> =
+            fields.chain(["experiment", "tag", "missing.rate", "missing.by", "missing.seed"]).collect();
         all.extend(self.values.iter().chain(&self.keys).map(String::as_str));
         all.extend(USUAL_VALUES);
         match crate::suggest::closest(name, &all) {
@@ -174,6 +183,7 @@ impl Name {
             Name::Value(name) if is_field(name) => format!("value.{name}"),
             Name::Value(name) => name.clone(),
             Name::Experiment => "experiment".into(),
+            Name::Tag => "tag".into(),
         }
     }
 
@@ -183,7 +193,7 @@ impl Name {
             Name::Value(name) => run.values.get(name).map_or(Value::Null, |v| json!(v)),
             Name::Key(key) => run.spec.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default(),
             Name::Missing(key) => run.missing.get(key).cloned().unwrap_or_default(),
-            Name::Experiment => Value::Null,
+            Name::Experiment | Name::Tag => Value::Null,
             Name::Field(field) => match field.name {
                 "id" => json!(run.id),
                 "kind" => json!(run.kind),
@@ -201,6 +211,10 @@ impl Name {
                 "memory" => json!(run.peak_memory),
                 "error" => json!(run.error),
                 "accepted_from" => json!(run.accepted_from),
+                "tags" if run.tags.is_empty() => Value::Null,
+                "tags" => json!(run.tags.join(" ")),
+                "note" if run.notes.is_empty() => Value::Null,
+                "note" => json!(run.notes.join("; ")),
                 part => run.spec["part"].get(part).cloned().unwrap_or_default(),
             },
         }
@@ -220,6 +234,7 @@ impl Name {
                 format!("(SELECT x.value FROM value x WHERE x.run_id = run.id AND x.name = '{}')", quoted(name))
             }
             Name::Experiment => "NULL".into(),
+            Name::Tag => "(SELECT min(g.name) FROM tag g WHERE g.run_id = run.id)".into(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_accepted.sql", include_str!("../../migrations/0002_accepted.sql")),
     ("0003_hashes.sql", include_str!("../../migrations/0003_hashes.sql")),
     ("0004_identity.sql", include_str!("../../migrations/0004_identity.sql")),
+    ("0005_labels.sql", include_str!("../../migrations/0005_labels.sql")),
 ];
 
 /// Marks a file as ours (`PRAGMA application_id`): "UNMT".
@@ -235,6 +236,11 @@ pub(super) async fn old_store(path: &Path, n: usize) -> SqliteConnection {
     }
     let rows = include_str!("../../tests/fixtures/store.sql");
     sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+    if n >= 4 {
+        let rows = "INSERT INTO weights VALUES ('0123456789abcdef0123456789abcdef', 'h3', 7);
+            INSERT INTO weights_file VALUES ('h3', x'00FF');";
+        sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+    }
     let mark = format!("PRAGMA user_version = {n}; PRAGMA application_id = {APPLICATION_ID}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut connection).await.unwrap();
     connection

@@ -115,6 +115,9 @@ impl Store {
     /// Makes records of rows of [`RUN`], with one query for the numbers of all.
     pub(super) fn records(&self, rows: &[SqliteRow], wanted: &Values) -> Result<Vec<RunRecord>, Error> {
         let mut runs = rows.iter().map(|r| self.run_of(r)).collect::<Result<Vec<_>, _>>()?;
+        for chunk in runs.chunks_mut(CHUNK) {
+            self.label(chunk)?;
+        }
         if matches!(wanted, Values::Only(names) if names.is_empty()) {
             return Ok(runs);
         }

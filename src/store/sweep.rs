@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What there is to sweep, or was.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Sweep {
-    /// Runs that the same configuration, data and seed superseded with newer code, and that no experiment refers to.
+    /// Runs that the same configuration, data and seed superseded with newer code, and that no experiment refers to and
+    /// nobody has tagged or noted anything of.
     pub superseded: Vec<Superseded>,
     /// Rows that nothing refers to, by table.
     pub orphans: BTreeMap<String, u64>,
@@ -61,6 +62,8 @@ struct Candidate {
     /// Rows are counted up, whatever the clocks said.
     row: i64,
     referred: bool,
+    /// Whether somebody has said something of it.
+    labelled: bool,
     bytes: i64,
 }
 
@@ -112,7 +115,8 @@ impl Store {
                  EXISTS (SELECT 1 FROM cell WHERE cell.fingerprint = run.cell),
                  (SELECT coalesce(sum(length(blob)), 0) FROM score WHERE run_id = run.id)
                      + (SELECT coalesce(sum(length(blob)), 0) FROM bank WHERE run_id = run.id),
-                 json_remove(spec, '$.code'), rowid
+                 json_remove(spec, '$.code'), rowid,
+                 id IN (SELECT run_id FROM tag) OR id IN (SELECT run_id FROM note)
              FROM run WHERE state != 'running'",
         ))?;
         let mut alike: BTreeMap<(String, Option<i64>), Vec<Candidate>> = BTreeMap::new();
@@ -127,6 +131,7 @@ impl Store {
                 referred: self.get(r, 6)?,
                 bytes: self.get(r, 7)?,
                 row: self.get(r, 9)?,
+                labelled: self.get(r, 10)?,
             };
             alike.entry((self.get(r, 8)?, candidate.seed)).or_default().push(candidate);
         }
@@ -137,7 +142,7 @@ impl Store {
             };
             let old = |r: &&Candidate| {
                 let before_it = newest.referred || r.row <= newest.row;
-                r.code != newest.code && before_it && !r.referred && r.finished.as_str() < before
+                r.code != newest.code && before_it && !r.referred && !r.labelled && r.finished.as_str() < before
             };
             superseded.extend(runs.iter().filter(old).map(|r| Superseded {
                 run: r.id.clone(),

@@ -75,10 +75,52 @@ impl Store {
         })
     }
 
+    /// Whether a file of weights travels inside.
+    pub fn has_weights_inside(&self, hash: &str) -> Result<bool, Error> {
+        Ok(!self.rows(sqlx::query("SELECT 1 FROM weights_file WHERE hash = ?").bind(hash))?.is_empty())
+    }
+
     /// A file of weights that travels inside; `None` where it does not.
     pub fn weights_inside(&self, hash: &str) -> Result<Option<Vec<u8>>, Error> {
         let rows = self.rows(sqlx::query("SELECT blob FROM weights_file WHERE hash = ?").bind(hash))?;
         rows.first().map(|r| self.get(r, 0)).transpose()
+    }
+
+    /// What is wrong with the rows of weights and with the files that travel inside, and how many files there are. Whether files
+    /// lie beside the store is not asked: one that travels alone lacks them.
+    pub(super) fn check_weights(&self) -> Result<(usize, Vec<(Option<String>, String)>), Error> {
+        let mut wrong = Vec::new();
+        let kept = self.all_weights()?;
+        for row in &kept {
+            let is_hash = row.hash.len() == 64 && row.hash.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_hash {
+                wrong.push((Some(row.run.clone()), "its weights are named by no hash".to_string()));
+            }
+        }
+        let rows = self.rows(sqlx::query("SELECT hash FROM weights_file ORDER BY hash"))?;
+        let inside: Vec<String> = rows.iter().map(|r| self.get(r, 0)).collect::<Result<_, _>>()?;
+        for hash in &inside {
+            let of: Vec<&KeptWeights> = kept.iter().filter(|row| row.hash == *hash).collect();
+            let short = hash.get(..12).unwrap_or(hash);
+            let file = match self.weights_inside(hash) {
+                Ok(file) => file.unwrap_or_default(),
+                Err(_) => {
+                    wrong.push((None, format!("weights {short}: they cannot be read")));
+                    continue;
+                }
+            };
+            let run = of.first().map(|row| row.run.clone());
+            if blake3::hash(&file).to_hex().as_str() != hash {
+                wrong.push((run, format!("weights {short}: they do not match their hash")));
+            } else if let Some(row) = of.iter().find(|row| row.bytes != file.len() as u64) {
+                let text = format!("weights {short}: they have {} bytes, and {} are noted", file.len(), row.bytes);
+                wrong.push((Some(row.run.clone()), text));
+            }
+            if of.is_empty() {
+                wrong.push((None, format!("weights {short}: they are of no run")));
+            }
+        }
+        Ok((inside.len(), wrong))
     }
 
     /// Takes a file of weights inside.

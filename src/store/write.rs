@@ -88,14 +88,17 @@ impl Store {
     /// Records a view; gives its row.
     pub fn put_view(&self, view: &View, dataset_id: i64) -> Result<i64, Error> {
         use crate::dataset::Split;
-        let counts = SplitCounts { train: view.counts(Split::Train), val: view.counts(Split::Val) };
-        let val = ValClips {
-            clips: view.val.iter().map(|&c| view.dataset.clips[c].name.clone()).collect(),
-            labels: view.labels(&view.val),
-            sounded: view.val.iter().map(|&c| view.sounded[c]).collect(),
+        let has_test = !view.test.is_empty();
+        let test = has_test.then(|| view.counts(Split::Test));
+        let counts = SplitCounts { train: view.counts(Split::Train), val: view.counts(Split::Val), test };
+        let clips = |clips: &[usize]| ValClips {
+            clips: clips.iter().map(|&c| view.dataset.clips[c].name.clone()).collect(),
+            labels: view.labels(clips),
+            sounded: clips.iter().map(|&c| view.sounded[c]).collect(),
         };
-        let text = json(&val);
-        let packed = blob::pack_text(&text, val.clips.len()).map_err(|what| self.too_large(what))?;
+        let scored = ScoredClips { val: clips(&view.val), test: has_test.then(|| clips(&view.test)) };
+        let text = json(&scored);
+        let packed = blob::pack_text(&text, view.val.len() + view.test.len()).map_err(|what| self.too_large(what))?;
         self.transact(false, async |t| {
             let id: i64 = sqlx::query(
                 "INSERT INTO view (fingerprint, dataset_id, missing, counts, val, created_at, val_hash) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -155,7 +158,11 @@ impl Store {
                     .bind(id)
                     .bind(position as i64)
                     .bind(&cell.key)
-                    .bind(cell.part.kind())
+                    // A column of few words: what is made elsewhere is a generator there.
+                    .bind(match cell.part.kind() {
+                        "external" => "generator",
+                        kind => kind,
+                    })
                     .bind(json(&cell.part))
                     .bind(json(&cell.overrides))
                     .bind(cell.view_id)

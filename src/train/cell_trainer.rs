@@ -213,7 +213,12 @@ impl Trainer for CellTrainer {
     }
 
     fn save(&self, _: usize, epoch: usize) -> Result<Checkpoint, Error> {
-        Ok(Checkpoint { epoch, step: self.network.steps(), params: self.network.save()? })
+        Ok(Checkpoint { epoch, step: self.network.steps(), params: self.network.save()?, best: None })
+    }
+
+    fn restore(&mut self, _: usize, state: Checkpoint) -> Result<(), Error> {
+        self.on_val = None;
+        self.network.restore(state.params, state.step)
     }
 
     fn generate(&self, _: usize, clips: &[usize]) -> Result<Vec<f32>, Error> {

@@ -65,7 +65,7 @@ pub struct HeadData {
     pub train: Vec<f32>,
     /// Their classes.
     pub labels: Vec<usize>,
-    /// Mean frames of the val clips, (M, D).
+    /// Mean frames of the clips to score, (M, D): val, then test where there is one.
     pub val: Vec<f32>,
 }
 
@@ -76,7 +76,8 @@ impl HeadData {
             let missing = || Error::NoSuchFeature { kind: "stream", name: stream.into() };
             vision.stream_means(stream, clips).ok_or_else(missing)
         };
-        Ok(HeadData { train: means(&view.train)?, labels: view.labels(&view.train), val: means(&view.val)? })
+        let scored = view.scored().iter().flat_map(|&split| view.clips(split)).copied().collect::<Vec<usize>>();
+        Ok(HeadData { train: means(&view.train)?, labels: view.labels(&view.train), val: means(&scored)? })
     }
 }
 

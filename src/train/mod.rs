@@ -22,6 +22,6 @@ pub mod trainer;
 
 pub use batches::{Batch, Vision};
 pub use error::Error;
-pub use schedule::{Schedule, train};
+pub use schedule::{Schedule, train, train_on};
 pub use task::Task;
-pub use trainer::{Checkpoint, Epoch, Listener, Measures, Trainer};
+pub use trainer::{Best, Checkpoint, Epoch, Listener, Measures, Trainer};

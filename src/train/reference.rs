@@ -41,7 +41,7 @@ impl DfdxDevice for Cpu {
     }
 }
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "dfdx-cuda")]
 impl DfdxDevice for Cuda {
     fn to_host(&self, buffer: &<Self as Storage<f32>>::Vec) -> Result<Vec<f32>, DeviceError> {
         buffer.device().dtoh_sync_copy(buffer).map_err(DeviceError::of)

@@ -7,14 +7,14 @@ use super::trainer::{Checkpoint, Measures, Trainer};
 /// Cells that take turns, an epoch each; what each computes is what it computes alone, to the bit.
 pub struct RoundRobin {
     cells: Vec<CellTrainer>,
-    /// Cells that have diverged; nothing more is done for them.
-    diverged: Vec<bool>,
+    /// Cells that have diverged or are trained no more; nothing more is done for them.
+    left: Vec<bool>,
 }
 
 impl RoundRobin {
     /// Of these cells.
     pub fn new(cells: Vec<CellTrainer>) -> Self {
-        RoundRobin { diverged: vec![false; cells.len()], cells }
+        RoundRobin { left: vec![false; cells.len()], cells }
     }
 
     fn cell(&self, cell: usize) -> Result<&CellTrainer, Error> {
@@ -36,12 +36,12 @@ impl Trainer for RoundRobin {
         epoch: usize,
         step: &mut dyn FnMut(usize) -> Result<(), Error>,
     ) -> Result<Vec<Measures>, Error> {
-        let live = self.diverged.iter().filter(|diverged| !**diverged).count().max(1);
+        let live = self.left.iter().filter(|left| !**left).count().max(1);
         // Steps of all cells; together they have come as far as their mean.
         let mut taken = 0;
         let mut all = Vec::with_capacity(self.cells.len());
-        for (cell, diverged) in self.cells.iter_mut().zip(&mut self.diverged) {
-            if *diverged {
+        for (cell, left) in self.cells.iter_mut().zip(&mut self.left) {
+            if *left {
                 all.push(NOTHING);
                 continue;
             }
@@ -49,7 +49,7 @@ impl Trainer for RoundRobin {
                 taken += 1;
                 step(taken / live)
             })?;
-            *diverged = measures.iter().any(|m| !m.loss.is_finite());
+            *left = measures.iter().any(|m| !m.loss.is_finite());
             all.extend(measures);
         }
         Ok(all)
@@ -57,14 +57,22 @@ impl Trainer for RoundRobin {
 
     fn measure(&mut self) -> Result<Vec<Measures>, Error> {
         let mut all = Vec::with_capacity(self.cells.len());
-        for (cell, diverged) in self.cells.iter_mut().zip(&self.diverged) {
-            all.extend(if *diverged { vec![NOTHING] } else { cell.measure()? });
+        for (cell, left) in self.cells.iter_mut().zip(&self.left) {
+            all.extend(if *left { vec![NOTHING] } else { cell.measure()? });
         }
         Ok(all)
     }
 
     fn save(&self, cell: usize, epoch: usize) -> Result<Checkpoint, Error> {
         self.cell(cell)?.save(0, epoch)
+    }
+
+    fn restore(&mut self, cell: usize, state: Checkpoint) -> Result<(), Error> {
+        self.cells.get_mut(cell).ok_or(Error::NoSuchCell(cell))?.restore(0, state)
+    }
+
+    fn leave(&mut self, cell: usize) {
+        self.left.get_mut(cell).into_iter().for_each(|left| *left = true);
     }
 
     fn generate(&self, cell: usize, clips: &[usize]) -> Result<Vec<f32>, Error> {

@@ -1,7 +1,8 @@
 //! The training loop. It emits events and prints nothing; whoever listens keeps metrics, shows a bar or saves checkpoints.
 
 use super::error::Error;
-use super::trainer::{Epoch, Listener, Measures, SavedParam, Trainer};
+use super::trainer::{Best, Epoch, Listener, Measures, SavedParam, Trainer};
+use crate::experiment::config::{EarlyStop, StopMetric};
 
 /// The way that cells of one program go together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +15,33 @@ pub struct Schedule {
     pub steps: usize,
     /// The learning rate.
     pub lr: f64,
+    /// Early stopping; the last epoch is kept without it.
+    pub stop: Option<EarlyStop>,
+}
+
+/// Why nothing more is trained of a cell.
+enum End {
+    /// It cannot be gone on with.
+    Failed(Error),
+    /// So many epochs were no better than the best.
+    Early,
+}
+
+/// What epochs are compared by: the higher, the better.
+fn merit(metric: StopMetric, val: &Measures) -> f64 {
+    match metric {
+        StopMetric::Loss => -val.loss,
+        StopMetric::FeatureError => -val.feature_error,
+        StopMetric::Accuracy => val.accuracy,
+    }
+}
+
+impl Schedule {
+    /// Whether the patience is at its end after `epoch` epochs.
+    fn is_over(&self, best: Option<&Best>, epoch: usize) -> bool {
+        let (Some(stop), Some(best)) = (&self.stop, best) else { return false };
+        epoch.saturating_sub(best.state.epoch) >= stop.patience
+    }
 }
 
 /// Trains every cell of a program, each with a listener of its own, and tells what came of each. A loss or an error of the
@@ -25,15 +53,37 @@ pub fn train(
     schedule: &Schedule,
     listeners: &mut [&mut dyn Listener],
 ) -> Result<Vec<Result<(), Error>>, Error> {
+    let outcomes = train_on(program, schedule, Vec::new(), listeners)?;
+    Ok(outcomes.into_iter().map(|outcome| outcome.map(|_| ())).collect())
+}
+
+/// The same from the best epochs so far, one a cell, where training stops early; tells of each cell the epoch that was kept. A
+/// cell's best epoch is the one with the best measure on val clips, the first of equal ones; its state is put back when the
+/// cell's patience or the epochs are at their end.
+pub fn train_on(
+    program: &mut dyn Trainer,
+    schedule: &Schedule,
+    mut best: Vec<Option<Best>>,
+    listeners: &mut [&mut dyn Listener],
+) -> Result<Vec<Result<usize, Error>>, Error> {
     let total = schedule.steps * schedule.epochs;
-    let mut ended: Vec<Option<Error>> = listeners.iter().map(|_| None).collect();
+    best.resize_with(listeners.len(), || None);
+    let over = |best: &Option<Best>| schedule.is_over(best.as_ref(), schedule.done).then_some(End::Early);
+    let mut ended: Vec<Option<End>> = best.iter().map(over).collect();
+    for cell in (0..ended.len()).filter(|cell| ended[*cell].is_some()) {
+        program.leave(cell);
+    }
     tell(listeners, &ended, schedule.done * schedule.steps, total)?;
     for epoch in schedule.done + 1..=schedule.epochs {
+        if ended.iter().all(Option::is_some) {
+            break;
+        }
         let before = (epoch - 1) * schedule.steps;
         let on_train = program.epoch(epoch, &mut |done| tell(listeners, &ended, before + done, total))?;
         let diverged = |quantity, value| Error::Diverged { quantity, epoch, value, key: "train.lr", lr: schedule.lr };
         for (ended, measures) in ended.iter_mut().zip(&on_train).filter(|(ended, _)| ended.is_none()) {
-            *ended = unbounded(measures, "the loss", "the error of the feature").map(|(what, at)| diverged(what, at));
+            let found = unbounded(measures, "the loss", "the error of the feature");
+            *ended = found.map(|(what, at)| End::Failed(diverged(what, at)));
         }
         if ended.iter().all(Option::is_some) {
             break;
@@ -42,7 +92,7 @@ pub fn train(
         // The loss of a step is from before its update: what the last update did shows here first.
         for (ended, measures) in ended.iter_mut().zip(&on_val).filter(|(ended, _)| ended.is_none()) {
             let found = unbounded(measures, "the loss on val clips", "the error of the feature on val clips");
-            *ended = found.map(|(what, at)| diverged(what, at));
+            *ended = found.map(|(what, at)| End::Failed(diverged(what, at)));
         }
         let mut interrupted = false;
         let numbers = on_train.into_iter().zip(on_val).map(|(train, val)| Epoch { epoch, train, val });
@@ -50,25 +100,53 @@ pub fn train(
             if ended[cell].is_some() {
                 continue;
             }
-            match listeners[cell].epoch(&numbers, &|| program.save(cell, epoch)) {
+            if let Some(stop) = &schedule.stop {
+                let merit = merit(stop.metric, &numbers.val);
+                if best[cell].as_ref().is_none_or(|best| merit > best.merit) {
+                    best[cell] = Some(Best { merit, state: program.save(cell, epoch)? });
+                }
+            }
+            let save = || {
+                let mut state = program.save(cell, epoch)?;
+                state.best = best[cell].clone().map(Box::new);
+                Ok(state)
+            };
+            match listeners[cell].epoch(&numbers, &save) {
+                Ok(()) if schedule.is_over(best[cell].as_ref(), epoch) => {
+                    ended[cell] = Some(End::Early);
+                    program.leave(cell);
+                }
                 Ok(()) => {}
                 Err(Error::Interrupted) => interrupted = true,
-                Err(error) => ended[cell] = Some(error),
+                Err(error) => ended[cell] = Some(End::Failed(error)),
             }
         }
         if interrupted {
             return Err(Error::Interrupted);
         }
     }
-    for (cell, ended) in ended.iter_mut().enumerate().filter(|(_, ended)| ended.is_none()) {
-        let state = program.save(cell, schedule.epochs)?;
-        let numbers = |p: &SavedParam| [&p.state.value, &p.state.moment1, &p.state.moment2].map(|v| first_unbounded(v));
-        if let Some(value) = state.params.iter().find_map(|p| numbers(p).into_iter().flatten().next()) {
-            let (quantity, epoch, key) = ("a parameter", schedule.epochs, "train.lr");
-            *ended = Some(Error::Diverged { quantity, epoch, value, key, lr: schedule.lr });
+    let mut kept = vec![schedule.epochs; ended.len()];
+    for (cell, best) in best.into_iter().enumerate().filter(|(cell, _)| !matches!(ended[*cell], Some(End::Failed(_)))) {
+        let Some(Best { state, .. }) = best else { continue };
+        kept[cell] = state.epoch;
+        // Of a cell that improved to the end, it is the state that it has.
+        if state.epoch < schedule.epochs {
+            program.restore(cell, state)?;
         }
     }
-    Ok(ended.into_iter().map(|error| error.map_or(Ok(()), Err)).collect())
+    for (cell, ended) in ended.iter_mut().enumerate().filter(|(_, ended)| !matches!(ended, Some(End::Failed(_)))) {
+        let state = program.save(cell, kept[cell])?;
+        let numbers = |p: &SavedParam| [&p.state.value, &p.state.moment1, &p.state.moment2].map(|v| first_unbounded(v));
+        if let Some(value) = state.params.iter().find_map(|p| numbers(p).into_iter().flatten().next()) {
+            let (quantity, epoch, key) = ("a parameter", kept[cell], "train.lr");
+            *ended = Some(End::Failed(Error::Diverged { quantity, epoch, value, key, lr: schedule.lr }));
+        }
+    }
+    let outcome = |(ended, kept)| match ended {
+        Some(End::Failed(error)) => Err(error),
+        Some(End::Early) | None => Ok(kept),
+    };
+    Ok(ended.into_iter().zip(kept).map(outcome).collect())
 }
 
 /// What is not finite of a cell's measures. The classifier's own loss is not asked: one that nobody trains may say anything.
@@ -82,7 +160,7 @@ fn first_unbounded(numbers: &[f32]) -> Option<f32> {
 }
 
 /// Tells those that have not ended how far they are.
-fn tell(listeners: &mut [&mut dyn Listener], ended: &[Option<Error>], done: usize, total: usize) -> Result<(), Error> {
+fn tell(listeners: &mut [&mut dyn Listener], ended: &[Option<End>], done: usize, total: usize) -> Result<(), Error> {
     let mut live = listeners.iter_mut().zip(ended).filter(|(_, ended)| ended.is_none());
     live.try_for_each(|(listener, _)| listener.step(done, total))
 }
@@ -93,7 +171,7 @@ mod tests {
     use crate::train::Checkpoint;
     use compute::nn::ParamState;
 
-    const SCHEDULE: Schedule = Schedule { epochs: 4, done: 1, steps: 3, lr: 0.5 };
+    const SCHEDULE: Schedule = Schedule { epochs: 4, done: 1, steps: 3, lr: 0.5, stop: None };
 
     /// Cells whose loss is the epoch, but for one that diverges and one epoch that fails.
     struct Scripted {
@@ -105,6 +183,10 @@ mod tests {
         ends_with: Option<(usize, f32)>,
         fails: Option<usize>,
         passes: usize,
+        /// Errors of the feature on val clips by cell and epoch, from the first that is trained; 0 where they end.
+        errors: Vec<Vec<f64>>,
+        restored: Vec<(usize, usize)>,
+        left: Vec<usize>,
     }
 
     impl Trainer for Scripted {
@@ -129,7 +211,8 @@ mod tests {
 
         fn measure(&mut self) -> Result<Vec<Measures>, Error> {
             let lost = |cell| self.loses.is_some_and(|(which, from)| which == cell && from < self.passes + 2);
-            let feature_error = |cell| if lost(cell) { f64::NAN } else { 0.0 };
+            let scripted = |cell: usize| self.errors.get(cell)?.get(self.passes - 1).copied();
+            let feature_error = |cell| if lost(cell) { f64::NAN } else { scripted(cell).unwrap_or(0.0) };
             let measures =
                 |cell| Measures { loss: cell as f64, feature_error: feature_error(cell), ..Measures::default() };
             Ok((0..self.cells).map(measures).collect())
@@ -139,7 +222,16 @@ mod tests {
             let value = self.ends_with.filter(|(which, _)| *which == cell).map_or(0.0, |(_, value)| value);
             let state = ParamState { value: vec![value], moment1: vec![0.0], moment2: vec![0.0] };
             let params = vec![SavedParam { name: "w".into(), shape: (1, 1), state }];
-            Ok(Checkpoint { epoch, step: cell as i32, params })
+            Ok(Checkpoint { epoch, step: cell as i32, params, best: None })
+        }
+
+        fn restore(&mut self, cell: usize, state: Checkpoint) -> Result<(), Error> {
+            self.restored.push((cell, state.epoch));
+            Ok(())
+        }
+
+        fn leave(&mut self, cell: usize) {
+            self.left.push(cell);
         }
 
         fn generate(&self, _: usize, _: &[usize]) -> Result<Vec<f32>, Error> {
@@ -184,7 +276,72 @@ mod tests {
     }
 
     fn program() -> Scripted {
-        Scripted { cells: 3, diverges: None, loses: None, ends_with: None, fails: None, passes: 0 }
+        let (restored, left) = (Vec::new(), Vec::new());
+        let errors = Vec::new();
+        Scripted {
+            cells: 3,
+            diverges: None,
+            loses: None,
+            ends_with: None,
+            fails: None,
+            passes: 0,
+            errors,
+            restored,
+            left,
+        }
+    }
+
+    fn early(patience: usize, epochs: usize) -> Schedule {
+        let stop = Some(EarlyStop { patience, metric: StopMetric::FeatureError });
+        Schedule { epochs, done: 0, steps: 1, lr: 0.5, stop }
+    }
+
+    /// Listens to anything.
+    struct Keeps(Vec<Checkpoint>);
+
+    impl Listener for Keeps {
+        fn step(&mut self, _: usize, _: usize) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn epoch(&mut self, _: &Epoch, save: &dyn Fn() -> Result<Checkpoint, Error>) -> Result<(), Error> {
+            self.0.push(save()?);
+            Ok(())
+        }
+    }
+
+    fn stopped(
+        schedule: &Schedule,
+        errors: Vec<Vec<f64>>,
+        best: Vec<Option<Best>>,
+    ) -> (Vec<usize>, Scripted, Vec<Keeps>) {
+        let mut program = Scripted { cells: errors.len(), errors, ..program() };
+        let mut heard: Vec<Keeps> = (0..program.cells).map(|_| Keeps(Vec::new())).collect();
+        let mut listeners: Vec<&mut dyn Listener> = heard.iter_mut().map(|h| h as &mut dyn Listener).collect();
+        let came = train_on(&mut program, schedule, best, &mut listeners).unwrap();
+        (came.into_iter().map(Result::unwrap).collect(), program, heard)
+    }
+
+    #[test]
+    fn the_best_epoch_on_val_is_put_back() {
+        let up = vec![3.0, 2.0, 2.5, 2.0, 2.1, 9.0];
+        let down = vec![6.0, 5.0, 4.0, 3.0, 2.0, 1.0];
+        let (kept, program, heard) = stopped(&early(3, 6), vec![up.clone(), down.clone()], vec![]);
+        assert_eq!((kept, program.restored), (vec![2, 6], vec![(0, 2)]), "of equal ones the first");
+        assert_eq!([heard[0].0.len(), heard[1].0.len()], [5, 6], "its company goes on");
+        assert_eq!(program.left, [0]);
+        let (kept, program, heard) = stopped(&early(1, 6), vec![up.clone()], vec![]);
+        assert_eq!((kept, program.passes, program.restored), (vec![2], 3, vec![(0, 2)]), "nothing is left to train");
+        // Gone on from any epoch, with the best so far, it comes to the same.
+        for state in &heard[0].0 {
+            let on = Schedule { done: state.epoch, ..early(1, 6) };
+            let best = state.best.as_ref().map(|best| Best::clone(best));
+            let (kept, ..) = stopped(&on, vec![up[state.epoch..].to_vec()], vec![best]);
+            assert_eq!(kept, [2], "from epoch {}", state.epoch);
+        }
+        let never = Schedule { stop: None, ..early(1, 6) };
+        let (kept, program, _) = stopped(&never, vec![up], vec![]);
+        assert!(kept == [6] && program.restored.is_empty() && program.left.is_empty());
     }
 
     #[test]

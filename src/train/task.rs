@@ -125,6 +125,6 @@ impl Task {
     pub fn schedule(&self, done: usize) -> Schedule {
         let t = &self.config.train;
         let steps = self.view.train_sounded.len().div_ceil(t.batch);
-        Schedule { epochs: t.epochs, done, steps, lr: t.lr }
+        Schedule { epochs: t.epochs, done, steps, lr: t.lr, stop: t.stop }
     }
 }

@@ -24,6 +24,12 @@ pub trait Trainer {
     /// A cell's state after `epoch` epochs.
     fn save(&self, cell: usize, epoch: usize) -> Result<Checkpoint, Error>;
 
+    /// Puts a cell back to an earlier state of its own, for good: it is generated from, and trained no more.
+    fn restore(&mut self, cell: usize, state: Checkpoint) -> Result<(), Error>;
+
+    /// Says that a cell is trained no more, whatever becomes of its company; its state stays.
+    fn leave(&mut self, _cell: usize) {}
+
     /// A cell's generated feature of clips on the raw feature's scale, (N, D_a), row-major.
     fn generate(&self, cell: usize, clips: &[usize]) -> Result<Vec<f32>, Error>;
 
@@ -78,6 +84,17 @@ pub struct Checkpoint {
     pub step: i32,
     /// Parameters with moments.
     pub params: Vec<SavedParam>,
+    /// The best epoch so far, where training stops early.
+    pub best: Option<Box<Best>>,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// What epochs are compared by, so that the higher is the better.
+    pub merit: f64,
+    /// The state after it; its own `best` is none.
+    pub state: Checkpoint,
 }
 
 /// Listens to a training.

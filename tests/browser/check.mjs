@@ -95,6 +95,9 @@ try {
   for (const [question, pattern] of Object.entries(answers)) {
     if (!pattern.test(first)) fault(`the first 900 pixels do not answer: ${question}: ${first.slice(0, 600)}`);
   }
+  // The figure begins where one need not scroll for it.
+  const figure = await page.evaluate(() => document.querySelector('.answer-figure .pair')?.getBoundingClientRect().top ?? 0);
+  if (figure > 860) fault(`the first figure begins at ${figure} px, below the first screen`);
   // Dots lie on their rails, and a star is no tie.
   const off = await page.evaluate(() => [...document.querySelectorAll('.rail > *')].filter((e) => {
     const [mark, rail] = [e.getBoundingClientRect(), e.parentElement.getBoundingClientRect()];

@@ -1,15 +1,16 @@
-//! What is asked of a device while generators train, counted by the stand-in for the driver (`just test-cuda-host`): how often the
+//! What is asked of a device while generators train, counted by the stand-in for the driver (`stand_in.rs`): how often the
 //! host waits and what it uploads. On a GPU nothing counts, and these tests say so.
 
 use super::program::{Cells, architectures, resident};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::rc::Rc;
 use unmute::dataset::Precision;
-use unmute::device::choice::{choose, find};
+use unmute::device::choice::choose;
 use unmute::experiment::config::Architecture;
-use unmute::gpu::api::GpuApi;
 use unmute::gpu::batched_trainer::BatchedTrainer;
+use unmute::gpu::detect::find;
 use unmute::gpu::driver::Driver;
+use unmute::gpu::feature_cache::KeepsFeatures;
 use unmute::gpu::probe::Wanted;
 use unmute::train::{Task, Trainer};
 
@@ -78,7 +79,7 @@ fn begin(driver: &Rc<Driver>, tasks: Vec<Task>) -> BatchedTrainer<Driver> {
 }
 
 #[test]
-#[ignore = "needs the stand-in for a GPU: just test-cuda-host"]
+#[ignore = "needs the stand-in for a GPU: stand_in.rs"]
 fn an_epoch_waits_once_and_uploads_its_order_once_however_many_steps_it_has() {
     let (driver, cells) = (gpu(), Cells::new(Precision::F16));
     let Some(counter) = Counter::find() else { return };
@@ -107,7 +108,7 @@ fn an_epoch_waits_once_and_uploads_its_order_once_however_many_steps_it_has() {
 }
 
 #[test]
-#[ignore = "needs the stand-in for a GPU: just test-cuda-host"]
+#[ignore = "needs the stand-in for a GPU: stand_in.rs"]
 fn groups_after_each_other_upload_their_features_once() {
     let (driver, cells) = (gpu(), Cells::new(Precision::F16));
     let Some(counter) = Counter::find() else { return };

@@ -1,11 +1,12 @@
 //! The program with `--device cuda` beside `--device cpu`: the whole grid on a small synthetic data set, every number of its
-//! tables. On a GPU (`just test-cuda`), or on the stand-in for one (`just test-cuda-host`), which also counts what was asked of it.
+//! tables. On a GPU (`just test-cuda`), or on the stand-in for one (`stand_in.rs`), which also counts what was asked of it.
 
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A data set of so many clips, and the program run on it.
-struct Study {
+pub struct Study {
     dir: tempfile::TempDir,
 }
 
@@ -15,14 +16,20 @@ const TOLERANCE: f64 = 1e-3;
 const CLIPS: f64 = 1.5;
 
 impl Study {
-    fn new() -> Study {
+    /// With 300 train and 200 val clips.
+    pub fn new() -> Study {
         let study = Study { dir: tempfile::tempdir().unwrap() };
         study.program(&["data", "synth", "data", "--preset", "mini", "--train", "300", "--val", "200", "--sounded"]);
         study
     }
 
+    /// A file of the study.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Runs the program to its end; whether it was a good one, and what it says.
-    fn call(&self, args: &[&str], env: &[(&str, &str)]) -> (bool, String, String) {
+    pub fn call(&self, args: &[&str], env: &[(&str, &str)]) -> (bool, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unmute"));
         command.args(args).current_dir(self.dir.path()).env_remove("UNMUTE_DB").env("NO_COLOR", "1");
         let output = command.envs(env.iter().copied()).output().unwrap();
@@ -47,7 +54,7 @@ impl Study {
     }
 
     /// Whether it ended well, what it said, and the counts.
-    fn grid(&self, device: &str, db: &str, more: &[&str], env: &[(&str, &str)]) -> (bool, String, Option<Value>) {
+    pub fn grid(&self, device: &str, db: &str, more: &[&str], env: &[(&str, &str)]) -> (bool, String, Option<Value>) {
         let experiment = crate::support::root().join("experiments/icassp2019");
         let mut args = vec!["run", experiment.to_str().unwrap(), "--dataset", "data", "--db", db, "--device", device];
         args.extend(["--seeds", "0", "--workers", "1"]);
@@ -63,13 +70,13 @@ impl Study {
         (good, out + &err, counts.map(|counts| serde_json::from_str(&counts).unwrap()))
     }
 
-    fn query(&self, db: &str, sql: &str) -> Vec<Value> {
+    pub fn query(&self, db: &str, sql: &str) -> Vec<Value> {
         serde_json::from_str(&self.program(&["query", sql, "--db", db, "--json"])).unwrap()
     }
 }
 
 #[test]
-#[ignore = "needs a GPU: just test-cuda, or its stand-in: just test-cuda-host"]
+#[ignore = "needs a GPU: just test-cuda, or its stand-in: stand_in.rs"]
 fn the_tables_are_the_cpus() {
     let study = Study::new();
     study.train("cpu", "cpu.db", &[]);
@@ -108,7 +115,7 @@ fn the_tables_are_the_cpus() {
 }
 
 #[test]
-#[ignore = "needs the stand-in for a GPU: just test-cuda-host"]
+#[ignore = "needs the stand-in for a GPU: stand_in.rs"]
 fn what_does_not_fit_gives_way_and_the_losses_stay() {
     /// What a context of the stand-in takes.
     const CONTEXT: u64 = 300 << 20;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use unmute::experiment::config::{Classifier, Engine, Loss, Train};
 use unmute::gpu::api::{Buffer, GpuApi, View};
 use unmute::gpu::batched_params::BatchedParams;
-use unmute::gpu::kernels::Adam;
+use unmute::gpu::forward::ForwardNetwork;
+use unmute::gpu::kernels::adam::Adam;
 use unmute::gpu::linear;
 use unmute::gpu::losses::{Generated, Labels};
 use unmute::gpu::lstm::{self, Shape, Trace};
@@ -20,10 +21,10 @@ use unmute::model::generator::Generator;
 use unmute::model::generator::autoencoder::Autoencoder;
 use unmute::model::generator::lstm::Lstm;
 use unmute::model::loss::GpuLoss;
-use unmute::train::Batch;
-use unmute::train::cell_trainer::adam;
+use unmute::train::cell_trainer::{TrainedNetwork, adam};
 use unmute::train::objective::Objective;
 use unmute::train::trainer::SavedParam;
+use unmute::train::{Batch, Error};
 
 /// Relative to the largest number.
 const TOLERANCE: f64 = 1e-5;
@@ -301,6 +302,31 @@ fn a_training_follows_the_cpus() {
         }
     }
     assert_eq!(Engine::ALL.len(), OnEngine::all(&generator, sizes, 0).len());
+}
+
+#[test]
+fn a_network_for_forward_passes_computes_what_the_cpus_does() {
+    let Some(engine) = host::engine() else { return };
+    let sizes = Sizes { frames: 6, visual: 10, audio: 7, classes: 4 };
+    let lstm = Generator::Lstm(Lstm { hidden: 9 });
+    let autoencoder =
+        Generator::Autoencoder(Autoencoder { encoder: vec![12, 8], decoder: vec![12], ..Autoencoder::default() });
+    for generator in [lstm, autoencoder] {
+        let (described, clips) = (generator.describe().network(sizes), 5);
+        let (_, theirs) = OnEngine::all(&generator, sizes, 5).remove(0);
+        let trunk = generator.describe().fused().unwrap();
+        let mut ours = ForwardNetwork::new(engine.clone(), trunk, &described, sizes.frames).unwrap();
+        ours.restore(theirs.save(), 3).unwrap();
+        assert_eq!((ours.steps(), ours.count()), (3, described.count()));
+        assert!(ours.save().unwrap() == theirs.save());
+        let x = input(rows_of(&generator, sizes, clips), sizes.visual, 1);
+        let (logits, audio) = ours.outputs(&x).unwrap();
+        let [their_logits, their_audio] = theirs.outputs(&x);
+        assert_close(&format!("{generator:?}: logits"), &logits, &wide(&their_logits), TOLERANCE);
+        assert_close(&format!("{generator:?}: audio"), &audio, &wide(&their_audio), TOLERANCE);
+        let others = theirs.save().split_off(1);
+        assert!(matches!(ours.restore(others, 0), Err(Error::OtherNetwork)));
+    }
 }
 
 #[test]

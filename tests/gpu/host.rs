@@ -1,22 +1,22 @@
-//! An engine on the host: `src/gpu/kernels.cu` compiled by the machine's C compiler, products by the crate's own.
+//! An engine on the host: the `.cu` of `src/gpu/kernels` compiled by the machine's C compiler, products by the crate's own.
 
 use crate::support::require;
 use compute::matmul::{Mat, product};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use unmute::gpu::api::{Argument, Factor, GpuApi, Kernel, Product, Transfer};
-use unmute::gpu::feature_cache::FeatureCache;
+use unmute::gpu::feature_cache::{FeatureCache, KeepsFeatures};
+use unmute::gpu::kernels::{SHARED, SOURCES};
 use unmute::train::Error;
 
 type Run = unsafe extern "C" fn(*mut *mut c_void, u32, u32);
 
 /// The kernels as functions of this process.
-type Kernels = Arc<HashMap<Kernel, Run>>;
+type Kernels = Arc<HashMap<&'static str, Run>>;
 
 /// The engine of a thread.
 pub struct Host {
@@ -49,8 +49,7 @@ pub fn engine() -> Option<Rc<Host>> {
         return None;
     }
     let kernels = KERNELS.get_or_init(|| {
-        let kernels = crate::support::root().join("src/gpu");
-        load(&kernels).map(|library| library.expect("kernels.cu does not compile for the host"))
+        load(&|_, text| text.into()).map(|library| library.expect("the kernels do not compile for the host"))
     });
     let new = |kernels: &Kernels| Rc::new(Host::new(kernels.clone()));
     ENGINE.with_borrow_mut(|engine| Some(engine.get_or_insert(new(kernels.as_ref()?)).clone()))
@@ -62,18 +61,39 @@ impl Host {
     }
 }
 
-/// An engine of the `kernels.cu` of a folder; `None` without a compiler, an error with its words where it refuses.
-pub fn compile(folder: &Path) -> Option<Result<Host, String>> {
-    load(folder).map(|kernels| kernels.map(Host::new))
+/// Says what to compile for a source, by its name, instead of its text.
+type Change<'a> = &'a dyn Fn(&str, &str) -> String;
+
+/// An engine of kernels that are not what they should be; `None` without a compiler, an error with its words where it refuses.
+pub fn compile(change: Change) -> Option<Result<Host, String>> {
+    load(change).map(|kernels| kernels.map(Host::new))
 }
 
-fn load(folder: &Path) -> Option<Result<Kernels, String>> {
+/// A function that runs the whole grid of a kernel.
+fn runner(kernel: &Kernel) -> String {
+    let arguments = kernel.parameters.iter().enumerate().map(|(i, (kind, _))| format!("*({kind} *)arguments[{i}]"));
+    let arguments = arguments.collect::<Vec<_>>().join(", ");
+    let name = kernel.name;
+    format!(
+        "void run_{name}(void **arguments, unsigned blocks, unsigned threads) {{\n    blockDim.x = threads;\n    \
+         for (blockIdx.x = blocks; blockIdx.x-- > 0;)\n        for (threadIdx.x = threads; threadIdx.x-- > 0;) \
+         {name}({arguments});\n}}\n"
+    )
+}
+
+fn load(change: Change) -> Option<Result<Kernels, String>> {
     let dir = tempfile::tempdir().unwrap();
-    let library = dir.path().join("kernels.so");
-    let source = crate::support::root().join("tests/gpu/host.c");
+    let [library, source] = ["kernels.so", "kernels.c"].map(|name| dir.path().join(name));
+    std::fs::write(dir.path().join("thread.cuh"), SHARED).unwrap();
+    let mut text = include_str!("host.c").to_string();
+    for of in &SOURCES {
+        text += &format!("\n#line 1 \"{}.cu\"\n{}", of.name, change(of.name, of.cuda));
+    }
+    text.extend(SOURCES.iter().flat_map(|of| of.kernels).map(runner));
+    std::fs::write(&source, text).unwrap();
     let output = Command::new("cc")
-        .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-shared", "-fPIC", "-I"])
-        .args([folder.as_os_str(), source.as_os_str(), "-o".as_ref(), library.as_os_str(), "-lm".as_ref()])
+        .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-shared", "-fPIC"])
+        .args([source.as_os_str(), "-o".as_ref(), library.as_os_str(), "-lm".as_ref()])
         .output()
         .ok()?;
     if !output.status.success() {
@@ -84,13 +104,13 @@ fn load(folder: &Path) -> Option<Result<Kernels, String>> {
     // SAFETY: a library just made from our own source, which runs nothing when loaded.
     let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
     assert!(!handle.is_null(), "{} does not load", library.display());
-    let kernels = Kernel::ALL.into_iter().map(|kernel| {
-        let name = CString::new(format!("run_{}", kernel.name())).unwrap();
+    let kernels = SOURCES.iter().flat_map(|source| source.kernels).map(|kernel| {
+        let name = CString::new(format!("run_{}", kernel.name)).unwrap();
         // SAFETY: the library is never closed.
         let function = unsafe { dlsym(handle, name.as_ptr()) };
-        assert!(!function.is_null(), "host.c has no run_{}", kernel.name());
-        // SAFETY: host.c gives every run_ function this type.
-        (kernel, unsafe { std::mem::transmute::<*mut c_void, Run>(function) })
+        assert!(!function.is_null(), "no run_{}", kernel.name);
+        // SAFETY: `runner` gives every function this type.
+        (kernel.name, unsafe { std::mem::transmute::<*mut c_void, Run>(function) })
     });
     Some(Ok(Arc::new(kernels.collect())))
 }
@@ -143,7 +163,7 @@ impl GpuApi for Host {
             })
             .collect();
         // SAFETY: the caller's promise.
-        unsafe { self.kernels[&kernel](pointers.as_mut_ptr(), threads.div_ceil(BLOCK) as u32, BLOCK as u32) };
+        unsafe { self.kernels[kernel.name](pointers.as_mut_ptr(), threads.div_ceil(BLOCK) as u32, BLOCK as u32) };
         Ok(())
     }
 
@@ -198,7 +218,9 @@ impl GpuApi for Host {
     fn free_bytes(&self) -> Result<u64, Error> {
         Ok(self.free)
     }
+}
 
+impl KeepsFeatures for Host {
     fn feature_cache(&self) -> &FeatureCache<Host> {
         &self.feature_cache
     }

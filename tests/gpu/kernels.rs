@@ -12,7 +12,9 @@ use unmute::dataset::import::{self, Rows};
 use unmute::dataset::{Dataset, Missing, MissingBy, Precision, Standardiser, View as Clips};
 use unmute::gpu::api::{Buffer, GpuApi, View};
 use unmute::gpu::feature_cache::{Places, Resident, Stream};
-use unmute::gpu::kernels::{self, Adam, Learned, Step, Trace};
+use unmute::gpu::kernels::adam::{Adam, Learned, adam as update};
+use unmute::gpu::kernels::affine::{add_bias, column_sums};
+use unmute::gpu::kernels::lstm::{Step, Trace, gates_backward, gates_forward};
 use unmute::train::Vision;
 use unmute::train::batches::audio_rows;
 use unmute::train::cell_trainer::adam;
@@ -101,7 +103,7 @@ fn a_step_forward_is_that_of_the_cpu_in_every_cell() {
     let [c, h] = [8.0, 9.0].map(|x| of(&vec![x; s.cells * s.state]));
     let tanh_c = of(&vec![7.0; s.cells * s.tanh]);
     let trace = Trace { gates: gates.all(), c_before: c_before.all(), c: c.all(), tanh_c: tanh_c.all(), h: h.all() };
-    kernels::gates_forward(&*engine, &s, &trace, bias.all()).unwrap();
+    gates_forward(&*engine, &s, &trace, bias.all()).unwrap();
     let read = |view: View| view.read(&*engine).unwrap();
     let (gates, c, tanh_c, h) = (read(gates.all()), read(c.all()), read(tanh_c.all()), read(h.all()));
     for cell in 0..s.cells {
@@ -131,7 +133,7 @@ fn a_step_backward_is_that_of_the_cpu_in_every_cell() {
     let (on_gates, on_c, on_tanh, on_dh, on_dc) = (of(&gates), of(&before.c_before), of(&tanh_c), of(&dh), of(&dc));
     let unused = on_c.all();
     let trace = Trace { gates: on_gates.all(), c_before: on_c.all(), c: unused, tanh_c: on_tanh.all(), h: unused };
-    kernels::gates_backward(&*engine, &s, &trace, on_dh.all(), on_dc.all()).unwrap();
+    gates_backward(&*engine, &s, &trace, on_dh.all(), on_dc.all()).unwrap();
     let (da, dc_before) = (on_gates.all().read(&*engine).unwrap(), on_dc.all().read(&*engine).unwrap());
     for cell in 0..s.cells {
         let c_before = &before.c_before[cell * s.state..][..one];
@@ -149,7 +151,7 @@ fn columns_are_summed_in_blocks_and_biases_added() {
     for [cells, rows, width] in [[1, 1, 5], [3, 64, 7], [2, 65, 30], [2, 700, 11]] {
         let numbers = random(cells * rows * width, 6);
         let (from, to) = (Buffer::of(&*engine, &numbers).unwrap(), Buffer::zeros(&*engine, cells * width).unwrap());
-        kernels::column_sums(&*engine, [cells, rows, width], from.all(), to.all()).unwrap();
+        column_sums(&*engine, [cells, rows, width], from.all(), to.all()).unwrap();
         let sums = to.all().read(&*engine).unwrap();
         for cell in 0..cells {
             for column in 0..width {
@@ -159,7 +161,7 @@ fn columns_are_summed_in_blocks_and_biases_added() {
                 assert!(apart <= 1e-6 * size, "{rows} rows: {apart}");
             }
         }
-        kernels::add_bias(&*engine, [cells, rows, width], from.all(), to.all()).unwrap();
+        add_bias(&*engine, [cells, rows, width], from.all(), to.all()).unwrap();
         let added = from.all().read(&*engine).unwrap();
         for (n, (added, number)) in added.iter().zip(&numbers).enumerate() {
             assert_eq!(*added, number + sums[n / width / rows * width + n % width]);
@@ -187,7 +189,7 @@ fn adam_takes_the_steps_that_dfdx_takes() {
         for t in 1..=20 {
             let g = random(n, 100 + t as u64);
             gradient.all().write(&*engine, &g).unwrap();
-            kernels::adam(&*engine, &numbers, t, &ours).unwrap();
+            update(&*engine, &numbers, t, &ours).unwrap();
             theirs.update(&config, t, &g);
         }
         let theirs = theirs.state();
@@ -285,14 +287,17 @@ fn targets_gathered_from_resident_audio_are_those_of_the_host_to_the_bit() {
 fn a_wrong_kernel_is_noticed() {
     let Some(engine) = host::engine() else { return };
     drop(engine);
-    let source = std::fs::read_to_string(crate::support::root().join("src/gpu/kernels.cu")).unwrap();
     let spoilt = |from: &str, to: &str| {
-        assert!(source.contains(from), "{from}");
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("kernels.cu"), source.replace(from, to)).unwrap();
-        host::compile(dir.path()).unwrap()
+        let change = |name: &str, text: &str| match name {
+            "lstm" => {
+                assert!(text.contains(from), "{from}");
+                text.replace(from, to)
+            }
+            _ => text.into(),
+        };
+        host::compile(&change).unwrap()
     };
-    // The compiler sees what host.c and kernels.cu disagree about,
+    // The compiler sees what a launcher and a kernel disagree about,
     let refused = spoilt("count cells, count batch, count hidden, float *a,", "count cells, count batch, float *a,");
     assert!(refused.is_err());
     // and the comparison a wrong sign.
@@ -301,7 +306,7 @@ fn a_wrong_kernel_is_noticed() {
     let of = |numbers: &[f32]| Buffer::of(&engine, numbers).unwrap();
     let (gates, c, tanh, dh, dc) = (of(&[0.5; 4]), of(&[0.5]), of(&[0.5]), of(&[1.0]), of(&[1.0]));
     let trace = Trace { gates: gates.all(), c_before: c.all(), c: c.all(), tanh_c: tanh.all(), h: c.all() };
-    kernels::gates_backward(&engine, &s, &trace, dh.all(), dc.all()).unwrap();
+    gates_backward(&engine, &s, &trace, dh.all(), dc.all()).unwrap();
     let [_, want] = backward(1, &[0.5; 4], &[0.5], &[0.5], &[1.0], &[1.0]);
     assert!((dc.all().read(&engine).unwrap()[0] - want[0]).abs() > 0.1);
 }

@@ -5,7 +5,7 @@ use crate::support::numbers::{assert_close, matrix, normal, one_hot, wide};
 use dfdx::prelude::*;
 use unmute::experiment::config::{L2Reduction, Loss};
 use unmute::gpu::api::{Buffer, View};
-use unmute::gpu::kernels;
+use unmute::gpu::kernels::relu::{relu_backward, relu_forward};
 use unmute::gpu::losses::{Generated, Labels};
 use unmute::model::loss::{LossSettings, cross_entropy};
 
@@ -48,11 +48,11 @@ fn relu_is_the_greater_of_a_number_and_zero_and_its_gradient_follows() {
     let Some(engine) = host::engine() else { return };
     let x: Vec<f32> = [vec![0.0, 1e-40, -1e-40, f32::MAX], normal(97, 1.0, "relu")].concat();
     let (y, dy) = (of(&engine, &x), normal(x.len(), 1.0, "dy"));
-    kernels::relu_forward(&*engine, y.all()).unwrap();
+    relu_forward(&*engine, y.all()).unwrap();
     let want: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
     assert_eq!(read(&engine, y.all()), want);
     let gradient = of(&engine, &dy);
-    kernels::relu_backward(&*engine, y.all(), gradient.all()).unwrap();
+    relu_backward(&*engine, y.all(), gradient.all()).unwrap();
     let n = x.len();
     let on = matrix(x, 1, n);
     let loss = (on.retaped::<OwnedTape<f32, Cpu>>().relu() * matrix(dy, 1, n)).sum();

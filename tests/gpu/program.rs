@@ -10,8 +10,8 @@ use unmute::dataset::{Dataset, Missing, MissingBy, Precision, View};
 use unmute::device::Which;
 use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, Classifier, L2Reduction, Loss, Target, TestFrame};
-use unmute::gpu::api::GpuApi;
 use unmute::gpu::batched_trainer::{BatchedTrainer, demand, free_bytes, side_by_side};
+use unmute::gpu::feature_cache::KeepsFeatures;
 use unmute::gpu::memory::{Features, MemoryPlan};
 use unmute::train::{Checkpoint, Epoch, Error, Listener, Measures, Task, Trainer, Vision};
 

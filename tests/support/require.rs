@@ -8,18 +8,22 @@ use std::path::PathBuf;
 const THINGS: &[(&str, &str)] = &[
     ("browser", "Chromium on the PATH, and `npm ci --prefix tests/browser`"),
     ("cc", "a C compiler, cc"),
+    ("dist", "the example `dist`, which `cargo test` builds with all other targets"),
+    ("duckdb", "a Python with duckdb: UNMUTE_PYTHON, or python3"),
     ("ffmpeg", "ffmpeg, which reads and makes videos"),
     ("mount", "the right to mount a small file system"),
     ("namespaces", "the right to make a PID namespace (unshare --pid)"),
     ("nvcc", "a CUDA compiler, on the PATH, in CUDA_ROOT or in CUDA_PATH"),
     ("onnxruntime", "ONNX Runtime's library (pip install onnxruntime)"),
+    ("pandas", "a Python with pandas: UNMUTE_PYTHON, or python3"),
+    ("polars", "a Python with polars: UNMUTE_PYTHON, or python3"),
     ("python3", "Python 3"),
     ("shared", "real features and reference outputs, ../shared or the folder UNMUTE_SHARED"),
     ("torch", "a Python with torch, onnxruntime and safetensors: UNMUTE_PYTHON, or python3"),
     ("slurm", "root, and Debian's slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge"),
     ("snakemake", "Snakemake on the PATH (pip install snakemake)"),
     ("sshfs", "sshfs, an SFTP server and the right to mount (apt-get install sshfs openssh-sftp-server)"),
-    ("stand-in", "the stand-in for NVIDIA's driver (just test-cuda-host)"),
+    ("stand-in", "the stand-in for NVIDIA's driver (tests/gpu/stand_in.rs)"),
     ("user", "a user other than root who may call the program"),
 ];
 

@@ -7,7 +7,7 @@ use std::path::Path;
 pub(super) const MOST_BYTES: u64 = 1 << 31;
 
 /// A format of files that hold arrays.
-pub(super) trait ArrayReader: Sync {
+pub(in crate::dataset) trait ArrayReader: Sync {
     /// How its files' names end, in lower case, without the dot.
     fn ending(&self) -> &'static str;
 
@@ -23,7 +23,7 @@ pub(super) trait ArrayReader: Sync {
 
 /// An array of a file, before its numbers are read.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(in crate::dataset) struct Entry {
     /// Its name, where the format has names.
     pub member: Option<String>,
     /// Its dimensions, or why it cannot be read. What nobody asks for may be unreadable.
@@ -32,7 +32,7 @@ pub(super) struct Entry {
 
 /// An array's numbers, row-major, as f32.
 #[derive(Debug)]
-pub(super) struct Array {
+pub(in crate::dataset) struct Array {
     /// Its dimensions.
     pub shape: Vec<usize>,
     /// As many numbers as their product says.
@@ -47,7 +47,7 @@ pub(super) struct Array {
 
 /// Numbers that are others as f32 than in their file, beyond the rounding that every float undergoes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Changed {
+pub(in crate::dataset) struct Changed {
     /// Not 0 in the file, and 0 as f32.
     pub to_zero: usize,
     /// Integers beyond 2^24 that f32 does not hold exactly.

@@ -66,6 +66,8 @@ pub(super) struct Layout {
     pub arrays: BTreeMap<(usize, String), Source>,
     /// Files that belong to no listed clip, for hints: by name without ending.
     pub unlisted: Vec<String>,
+    /// Features that other programs generated: clip, `vggish.mygan`, file.
+    pub external: Vec<(usize, String, PathBuf)>,
 }
 
 /// One spelling for names that look the same: accented letters of one code point.
@@ -134,9 +136,13 @@ pub(super) fn find(src: &Path, clips: &[String], asked: &HashSet<&str>, report: 
             Some(Resolved { clip, name }) => file.reader.list(&file.path).map(|entries| Some((clip, name, entries))),
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    let mut layout = Layout { arrays: BTreeMap::new(), unlisted: Vec::new() };
+    let mut layout = Layout { arrays: BTreeMap::new(), unlisted: Vec::new(), external: Vec::new() };
     for (file, listed) in files.iter().zip(listed) {
         let Some((clip, name, entries)) = listed else {
+            if let Some((clip, name)) = names.generated(file) {
+                layout.external.push((clip, name, file.path.clone()));
+                continue;
+            }
             report.unused.add("files of clips that are not listed in clips.csv", file.shown(src));
             layout.unlisted.push(file.stem.clone());
             continue;
@@ -264,6 +270,23 @@ impl Names<'_> {
             return Some(Resolved { clip, name: Name::OfFile(name) });
         }
         Some(Resolved { clip: clip(folder.as_deref()?)?, name: Name::OfFile(plain(&stem)?) })
+    }
+}
+
+impl Names<'_> {
+    /// The clip and name of a feature that another program generated: `CLIP_vggish.mygan.npy`, `vggish.mygan`.
+    fn generated(&self, file: &Found) -> Option<(usize, String)> {
+        let stem = composed(&file.stem);
+        let name = |text: &str| {
+            let (audio, by) = text.split_once('.')?;
+            (check_name(audio).is_ok() && check_name(by).is_ok()).then(|| text.to_string())
+        };
+        let clip = |text: &str| self.index.get(text).copied();
+        let whole = [file.folders.iter().map(|f| composed(f)).collect(), vec![stem.clone()]].concat().join("/");
+        let divided = |text: &str| {
+            text.rmatch_indices('_').find_map(|(at, _)| Some((clip(&text[..at])?, name(&text[at + 1..])?)))
+        };
+        (file.reader.ending() == "npy").then(|| divided(&stem).or_else(|| divided(&whole))).flatten()
     }
 }
 

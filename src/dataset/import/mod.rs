@@ -4,13 +4,13 @@
 //! own ([`layout`] says how files may be named, [`formats`] what they may be). Streams are sampled to T frames, audio features
 //! to a fixed number of rows, flattened. What was not used is counted and told ([`Report`]).
 
-mod array;
+pub(super) mod array;
 mod convert;
 mod findings;
 mod formats;
 mod half_loss;
 mod layout;
-mod npy;
+pub(super) mod npy;
 mod npz;
 mod options;
 mod plan;
@@ -25,6 +25,7 @@ pub use shape::{Reduce, ReduceBy};
 
 use super::manifest::Manifest;
 use super::{Dataset, Error, clips, folder};
+use array::ArrayReader;
 use plan::Plan;
 use stamp::Stamp;
 use std::path::Path;
@@ -39,6 +40,16 @@ pub enum Outcome {
     /// The destination held the same, imported by an earlier version that neither hashed the source nor named the rows; it was
     /// replaced.
     Renewed(Manifest, Report),
+}
+
+/// The arrays of a NumPy archive: name, shape, numbers as f32.
+pub fn npy_archive(path: &Path) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, Error> {
+    let mut arrays = Vec::new();
+    for entry in npz::Npz.list(path)? {
+        let array = npz::Npz.read(path, entry.member.as_deref())?;
+        arrays.push((entry.member.unwrap_or_default(), array.shape, array.values));
+    }
+    Ok(arrays)
 }
 
 /// Imports `src` into the new folder `dst`; `progress(done, total)` counts clips.
@@ -59,6 +70,7 @@ pub fn import(src: &Path, dst: &Path, options: &Options, progress: &dyn Fn(usize
         let mut finished = None;
         folder::write(to, |dir| {
             let (report, contents) = plan.write(dir, options, progress)?;
+            plan.copy_external(dir)?;
             if options.strict && !report.objections().is_empty() {
                 return Err(Error::Strict { path: src.into(), findings: report.objections().join("\n") });
             }
@@ -74,6 +86,8 @@ pub fn import(src: &Path, dst: &Path, options: &Options, progress: &dyn Fn(usize
         stamp::Held::Nothing => Ok(Outcome::Imported(plan.manifest.clone(), write(dst)?)),
         stamp::Held::This(found) => {
             let report = found.still_holds(dst, &described, &plan)?;
+            // What was generated since is no part of the data set, and comes along.
+            plan.copy_external(dst)?;
             if options.strict && !report.objections().is_empty() {
                 return Err(Error::Strict { path: src.into(), findings: report.objections().join("\n") });
             }

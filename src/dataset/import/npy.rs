@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Reads `.npy`.
-pub(super) struct Npy;
+pub(in crate::dataset) struct Npy;
 
 /// Bytes of a header that are read; NumPy's own are a few hundred.
 const MOST_HEADER: usize = 1 << 20;
@@ -93,7 +93,7 @@ impl Head {
 }
 
 /// A shape as Python writes it.
-pub(super) fn tuple(shape: &[usize]) -> String {
+pub(in crate::dataset) fn tuple(shape: &[usize]) -> String {
     let numbers: Vec<String> = shape.iter().map(usize::to_string).collect();
     format!("({}{})", numbers.join(", "), if shape.len() == 1 { "," } else { "" })
 }

@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub states: Option<String>,
     /// By clip (index) and feature.
     pub arrays: BTreeMap<(usize, String), Source>,
+    /// Features of its audio features that other programs generated: clip, `vggish.mygan`, file.
+    pub external: Vec<(usize, String, PathBuf)>,
     /// The text of clips.csv.
     clips_text: String,
     /// Class probabilities that come with the features.
@@ -91,6 +93,18 @@ impl Plan {
         let scores = scores::find(src, of, options, &mut layout.arrays, &mut report)?;
         manifest.scores = scores.iter().flat_map(|s| s.streams.clone()).collect();
         manifest.check().map_err(|message| Error::Manifest { path: src.into(), message })?;
+        let mut external = Vec::new();
+        for (clip, name, path) in std::mem::take(&mut layout.external) {
+            match name.split_once('.').is_some_and(|(of, _)| manifest.audio(of).is_some()) {
+                true => external.push((clip, name, path)),
+                false => {
+                    report.unused.add(format!("files of {name}, whose feature is none of sound"), shown(&path, src))
+                }
+            }
+        }
+        let mut generated: BTreeMap<&str, usize> = BTreeMap::new();
+        external.iter().for_each(|(_, name, _)| *generated.entry(name).or_default() += 1);
+        report.used.extend(generated.iter().map(|(name, n)| format!("{name}: {n} clips, generated elsewhere; copied")));
         tell_silent_classes(&manifest.classes, &clips, &mut report);
         let lists = scores.iter().map(|s| s.path.as_path()).chain([clips_path]);
         let used: BTreeSet<&Path> = layout.arrays.values().map(|s| s.path.as_path()).chain(lists).collect();
@@ -102,6 +116,7 @@ impl Plan {
             src: src.into(),
             states,
             arrays: layout.arrays,
+            external,
             clips_text: rows.text,
             scores,
             report,
@@ -111,6 +126,22 @@ impl Plan {
     /// The array of a clip.
     pub fn source(&self, clip: usize, name: &str) -> Option<&Source> {
         self.arrays.get(&(clip, name.to_string()))
+    }
+
+    /// Puts features that other programs generated beside the data set, as they are.
+    pub fn copy_external(&self, dst: &Path) -> Result<(), Error> {
+        for (clip, name, from) in &self.external {
+            let to = dst.join("features").join(format!("{}_{name}.npy", self.clips[*clip].name));
+            let io = |path: &Path| {
+                let path = path.to_path_buf();
+                move |source| Error::Io { path, source }
+            };
+            if let Some(folder) = to.parent() {
+                std::fs::create_dir_all(folder).map_err(io(folder))?;
+            }
+            std::fs::copy(from, &to).map_err(io(from))?;
+        }
+        Ok(())
     }
 
     /// One hash over clips.csv and the arrays, whose hashes are `(clip, feature)`'s.

@@ -3,6 +3,7 @@
 
 use super::network::{Device, Network, Outputs};
 use crate::extract::error::Error;
+use crate::python;
 use ort::environment::Environment;
 use ort::ep::CUDA;
 use ort::session::builder::GraphOptimizationLevel;
@@ -164,12 +165,9 @@ fn find() -> Option<PathBuf> {
     if let Some(path) = set("ORT_DYLIB_PATH") {
         return in_folder(&path);
     }
-    let environments = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(set);
-    let packages = environments.flat_map(|root| {
-        let versions = std::fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
-        versions.map(|v| v.path().join("site-packages/onnxruntime"))
-    });
-    if let Some(path) = packages.filter_map(|p| in_folder(&p)).next() {
+    let environments = python::ENVIRONMENTS.into_iter().filter_map(set);
+    let packages = environments.flat_map(|root| python::site_packages(&root));
+    if let Some(path) = packages.filter_map(|p| in_folder(&p.join("onnxruntime"))).next() {
         return Some(path);
     }
     let ask = "import importlib.util as u; s = u.find_spec('onnxruntime'); print(s.submodule_search_locations[0] if s else '')";

@@ -13,10 +13,11 @@ use super::resample::{Sample, interval};
 use super::scores::{Results, Scope, point};
 use super::table::Standing;
 use super::words;
-use crate::dataset::Kind;
+use crate::dataset::{Kind, Split};
 use crate::experiment::claims::Metric;
 use crate::experiment::config::{Architecture, Control, SelectOn, Sounded};
 use crate::experiment::fusion_expr::{Choice, Fusion, Term};
+use crate::experiment::grid::externals;
 use crate::experiment::tables::{Table, Tables};
 use crate::experiment::{Part, TableId};
 use crate::store::Error;
@@ -92,7 +93,7 @@ pub struct Answer {
     pub ways: Vec<Way>,
     /// Generator cells by sound alone, the best first: key, top-1, how it stands.
     pub generators: Vec<(String, f64, Option<Standing>)>,
-    /// Val clips, and how many of them are silent.
+    /// Clips that are scored, and how many of them are silent.
     pub clips: (usize, usize),
 }
 
@@ -105,6 +106,7 @@ pub struct Answers {
     terms: Terms,
     coverage: Coverage,
     synthetic: bool,
+    split: Split,
     selected_on_val: bool,
     all_generated: bool,
     departures: Vec<String>,
@@ -143,6 +145,7 @@ impl Answers {
             terms,
             coverage: coverage(results)?,
             synthetic: results.dataset.manifest.kind == Kind::Synthetic,
+            split: results.reported()?,
             selected_on_val: config.fusion.select_on == SelectOn::Val,
             all_generated: config.fusion.sounded == Sounded::Generated,
             departures: results.departures.sentences(),
@@ -158,7 +161,7 @@ impl Answers {
 }
 
 /// The point that an audio feature is looked at: that of the first table about it.
-fn place(results: &Results, tables: &Tables, audio: &str) -> BTreeMap<String, Value> {
+pub(super) fn place(results: &Results, tables: &Tables, audio: &str) -> BTreeMap<String, Value> {
     let about = |t: &&Table| {
         let named = |fuse: &str| Fusion::parse(fuse).is_ok_and(|f| f.terms.iter().any(|term| term.name == audio));
         !t.accuracy.is_empty() && (t.audio.iter().any(|a| a == audio) || t.accuracy.iter().any(|row| named(&row.fuse)))
@@ -184,6 +187,13 @@ fn asked(results: &Results, audio: &str) -> Vec<Asked> {
     for generator in seen {
         let name = format!("generated, best {}", words::architecture(generator.word()));
         out.push(Asked { role: Role::Generated, name, choice: Some(Choice::BestOf(generator)) });
+    }
+    for name in externals(&results.experiment.config) {
+        let part = Part::External { audio: audio.into(), external: name.into() };
+        if results.experiment.cells.iter().any(|cell| cell.part == part && cell.skipped.is_none()) {
+            let choice = Some(Choice::External(name.into()));
+            out.push(Asked { role: Role::Generated, name: format!("generated elsewhere, {name}"), choice });
+        }
     }
     let mut controls: Vec<Control> = Vec::new();
     for cell in &results.experiment.cells {
@@ -242,7 +252,7 @@ fn one(results: &Results, tables: &Tables, audio: &str, terms: &Terms) -> Result
             }
         };
         if with_sound {
-            sound = Some(fused.view.val.sounded.clone());
+            sound = Some(fused.view.shown().sounded.clone());
         }
         let Ok(columns) = sample.add(&fused, Metric::Top1) else { return Ok(None) };
         let seeds = columns.iter().any(|(seed, _)| seed.is_some()).then_some(columns.len());
@@ -259,11 +269,16 @@ fn one(results: &Results, tables: &Tables, audio: &str, terms: &Terms) -> Result
     }
     let mut cells = Vec::new();
     for cell in &results.experiment.cells {
-        let Part::Generator { audio: a, generator, loss, classifier } = &cell.part else { continue };
+        let (a, choice) = match &cell.part {
+            Part::Generator { audio, generator, loss, classifier } => {
+                (audio, Choice::Cell(*generator, *loss, *classifier))
+            }
+            Part::External { audio, external } => (audio, Choice::External(external.clone())),
+            _ => continue,
+        };
         let here = at.iter().all(|(axis, value)| cell.overrides.get(axis).is_none_or(|v| v == value));
         if a == audio && here && cell.skipped.is_none() {
-            let choice = Some(Choice::Cell(*generator, *loss, *classifier));
-            if let Some(row) = add(vec![term(&choice)])? {
+            if let Some(row) = add(vec![term(&Some(choice))])? {
                 cells.push((words::generator_cell(&cell.part), row));
             }
         }
@@ -300,7 +315,7 @@ fn one(results: &Results, tables: &Tables, audio: &str, terms: &Terms) -> Result
         ways.push(Way {
             role: a.role,
             name: a.name.clone(),
-            chosen: matches!(&a.choice, Some(Choice::BestOf(g)) if Some(*g) == best),
+            chosen: a.choice.is_some() && a.choice == best,
             alone: level(*alone),
             fused: level(*fused),
             published: [published(Some(&a.choice), false), published(Some(&a.choice), true)],

@@ -1,6 +1,7 @@
 //! The answers in words.
 
 use super::{Answer, Answers, Change, Level, Line, Role, Verdict, Way};
+use crate::dataset::Split;
 use crate::report::format::number;
 use crate::report::table::Standing;
 use crate::report::words;
@@ -34,13 +35,21 @@ impl Answers {
         };
         let failed = if c.failed > 0 { format!(", {} failed", c.failed) } else { String::new() };
         let clips = self.features.first().map(|a| a.clips.0).unwrap_or_default();
-        let on = if clips > 0 { format!(", scored on {} val clips", number(clips as f64, 0)) } else { String::new() };
-        sentences.push(format!("{runs}{failed}{on}; brackets are 95 % intervals over clips and seeds."));
+        let clips = (clips > 0).then(|| format!(", scored on {} {} clips", number(clips as f64, 0), self.split.name()));
+        let on = clips.unwrap_or_default();
+        let over = match self.features.iter().any(Answer::one_seed) {
+            true => "clips alone, since there is one seed",
+            false => "clips and seeds",
+        };
+        sentences.push(format!("{runs}{failed}{on}."));
+        sentences.push(format!(
+            "Brackets are 95 % intervals over {over}, each by itself; ties and claims are corrected for all comparisons."
+        ));
         // What departs is told above, word by word.
         if !self.departures.is_empty() {
             sentences.push("These are not the runs that the experiment declares: see above.".into());
         }
-        if self.selected_on_val && self.features.iter().any(|a| a.generators.len() > 1) {
+        if self.selected_on_val && self.split == Split::Val && self.features.iter().any(|a| a.generators.len() > 1) {
             sentences.push("The best generator was chosen on the clips that are reported, which flatters it.".into());
         }
         if self.all_generated {
@@ -71,6 +80,12 @@ impl Answers {
 const HELPS: &str = "Does generating the missing sound help?";
 
 impl Answer {
+    /// Whether its generators were trained with one seed.
+    fn one_seed(&self) -> bool {
+        let levels = self.ways.iter().filter(|w| w.role == Role::Generated).flat_map(|w| [&w.alone, &w.fused]);
+        levels.flatten().any(|level| level.seeds.is_some_and(|n| n < crate::report::resample::SEEDS))
+    }
+
     fn way(&self, of: impl Fn(&Way) -> bool) -> Option<&Way> {
         self.ways.iter().find(|w| of(w))
     }
@@ -84,7 +99,7 @@ impl Answer {
         let question = if several { format!("Does generating {} help?", self.audio) } else { HELPS.to_string() };
         let place = if self.at.is_empty() { format!("On {dataset}") } else { format!("On {dataset} at {}", self.at) };
         if self.clips.1 == 0 {
-            let sentences = vec![format!("{place} every val clip has sound, so there is nothing to generate.")];
+            let sentences = vec![format!("{place} every clip has sound, so there is nothing to generate.")];
             return Line { question, verdict: "Nothing to generate".into(), sentences };
         }
         let recorded = self.way(|w| w.role == Role::Recorded);
@@ -124,7 +139,10 @@ impl Answer {
                 Verdict::Open => {
                     format!("{reach}, {} against recorded sound alone: 0 lies in the interval.", c.told())
                 }
-                Verdict::OneSeed => format!("{reach}, {} against recorded sound alone.", c.told()),
+                Verdict::OneSeed => format!(
+                    "{reach}, {} against recorded sound alone, from one seed: the brackets are over clips only, and other seeds may say otherwise.",
+                    c.told()
+                ),
             });
         }
         let vision = self.way(|w| w.role == Role::Vision);
@@ -139,21 +157,34 @@ impl Answer {
                     c.told()
                 ),
                 Verdict::Down => format!("Sound alone falls from {from} to {to} % ({}).", c.told()),
-                _ => format!("Sound alone goes from {from} to {to} % ({}), which may be nothing.", c.told()),
+                Verdict::OneSeed => {
+                    format!("Sound alone goes from {from} to {to} % ({}), with this seed.", c.told())
+                }
+                Verdict::Same | Verdict::Open => {
+                    format!("Sound alone goes from {from} to {to} % ({}), which may be nothing.", c.told())
+                }
             });
         }
         if let Some(c) = self.way(|w| w.name == "mean feature").and_then(|w| change(&generated.fused, &w.fused)) {
             sentences.push(match c.verdict {
                 Verdict::Up => format!("It beats the mean feature, which takes no network, by {}.", c.told()),
                 Verdict::Down => format!("The mean feature, which takes no network, does better: {}.", c.told()),
-                _ => format!("That it beats the mean feature, which takes no network, is not shown: {}.", c.told()),
+                Verdict::OneSeed => {
+                    format!("Against the mean feature, which takes no network: {}, with this seed.", c.told())
+                }
+                Verdict::Same | Verdict::Open => {
+                    format!("That it beats the mean feature, which takes no network, is not shown: {}.", c.told())
+                }
             });
         }
         if let Some(c) = self.way(|w| w.role == Role::Bound).and_then(|w| change(&w.fused, &generated.fused)) {
             sentences.push(match c.verdict {
                 Verdict::Up => format!("A perfect generator would give {} more.", c.told()),
                 Verdict::Down => format!("The true feature does worse: {}.", c.told()),
-                _ => format!("That a perfect generator would give more is not shown: {}.", c.told()),
+                Verdict::OneSeed => format!("The true feature gives {}, with this seed.", c.told()),
+                Verdict::Same | Verdict::Open => {
+                    format!("That a perfect generator would give more is not shown: {}.", c.told())
+                }
             });
         }
         Line { question, verdict: verdict.into(), sentences }
@@ -201,7 +232,10 @@ impl Answer {
             sentences.push(match c.verdict {
                 Verdict::Up => format!("In fusion {a} gains {} over {b}.", c.told()),
                 Verdict::Down => format!("In fusion {b} does better than {a}: {}.", c.told()),
-                _ => format!("In fusion {a} and {b} are not told apart: {}.", c.told()),
+                Verdict::OneSeed => format!("In fusion {a} against {b}: {}, with this seed.", c.told()),
+                Verdict::Same | Verdict::Open => {
+                    format!("In fusion {a} and {b} are not told apart: {}.", c.told())
+                }
             });
         }
         Some(Line { question, verdict, sentences })
@@ -216,7 +250,7 @@ fn compared(c: &Change, with: &str, within: f64) -> String {
             format!("Against {with} it is the same, give or take {} points: {}.", number(within, 1), c.told())
         }
         Verdict::Open => format!("Against {with} the difference may be nothing: {}.", c.told()),
-        Verdict::OneSeed => format!("Against {with}: {}.", c.told()),
+        Verdict::OneSeed => format!("Against {with}: {}, with this seed.", c.told()),
     }
 }
 
@@ -266,6 +300,7 @@ mod tests {
             terms: Terms::default(),
             coverage: Coverage { declared: 60, done: 60, failed: 0, skipped_cells: 0 },
             synthetic: false,
+            split: Split::Val,
             selected_on_val: true,
             all_generated: false,
             departures: Vec::new(),
@@ -312,6 +347,11 @@ mod tests {
         }
         let one = said(&answers(level(49.0, 0.5, 1)));
         assert!(one.contains("? Not decided: one seed. ") && !one.contains("a gain"), "{one}");
+        // An interval that leaves out 0 is not said to hold it.
+        assert!(one.contains("+8.0 points [+7.5, +8.5] against recorded sound alone, from one seed"), "{one}");
+        for word in ["may be nothing", "is not shown", "not told apart", "over clips and seeds"] {
+            assert!(!one.contains(word), "{word} in {one}");
+        }
     }
 
     #[test]
@@ -341,7 +381,7 @@ mod tests {
     fn what_was_not_run_is_no_answer() {
         let mut a = answers(level(45.0, 2.0, 5));
         a.features[0].clips = (228, 0);
-        assert!(said(&a).contains("? Nothing to generate. On corsmal every val clip has sound"));
+        assert!(said(&a).contains("? Nothing to generate. On corsmal every clip has sound"));
         a.features.clear();
         a.absent = vec!["vggish: not run yet".into()];
         assert!(said(&a).contains("? Not run. No result yet: vggish: not run yet."));

@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod classes;
 pub mod curves;
+pub mod heat;
 pub mod svg;
 pub mod sweep;
 pub mod track;

@@ -3,11 +3,13 @@
 
 use super::svg::{Plot, STYLES, Series, anchor, wants_log};
 use crate::experiment::TableId;
+use crate::experiment::claims::Metric;
 use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::grid::AXES;
 use crate::experiment::tables::{AccuracyRow, Table, Tables};
 use crate::report::format::spreadsheet_safe;
-use crate::report::scores::{Results, Scope, point};
+use crate::report::resample::{Sample, interval};
+use crate::report::scores::{Fused, Results, Scope, point};
 use crate::report::words;
 use crate::store::Error;
 use serde_json::{Value, json};
@@ -17,8 +19,56 @@ use std::fmt::Write;
 /// Panels in a figure, at most; more points of other axes are left to the tables.
 const PANELS: usize = 8;
 
-/// One line of a figure: row, then (x, values by seed) in the order of x.
-type Line<'a> = (&'a AccuracyRow, Vec<(f64, Vec<f64>)>);
+/// One line of a figure: row, then its points in the order of x.
+type Line<'a> = (&'a AccuracyRow, Vec<Point>);
+
+/// A measured point.
+struct Point {
+    x: f64,
+    /// Top-1 in percent, one a seed.
+    values: Vec<f64>,
+    /// 95 % interval of their mean over clips and seeds, where it can be drawn.
+    interval: Option<(f64, f64)>,
+}
+
+/// Points whose intervals are drawn together.
+#[derive(Default)]
+struct Drawn {
+    sample: Sample,
+    rows: Vec<Vec<usize>>,
+}
+
+impl Drawn {
+    /// Notes a row; its place among them.
+    fn add(&mut self, fused: &Fused) -> Option<usize> {
+        let columns = self.sample.add(fused, Metric::Top1).ok()?;
+        self.rows.push(columns.into_iter().map(|(_, column)| column).collect());
+        Some(self.rows.len() - 1)
+    }
+
+    /// The interval of each.
+    fn intervals(&self) -> Vec<(f64, f64)> {
+        if self.rows.is_empty() {
+            Vec::new()
+        } else {
+            self.sample.draws(&self.rows).into_iter().map(interval).collect()
+        }
+    }
+}
+
+/// A line that is being measured: (x, values, place among the drawn).
+type Measured = Vec<(f64, Vec<f64>, Option<usize>)>;
+
+fn points_of(line: Measured, intervals: &[(f64, f64)]) -> Vec<Point> {
+    let point = |(x, values, place): (f64, Vec<f64>, Option<usize>)| Point {
+        x,
+        values,
+        interval: place.and_then(|place| intervals.get(place)).copied(),
+    };
+    let mut points: Vec<Point> = line.into_iter().map(point).collect();
+    points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    points
+}
 
 /// A figure for each accuracy table with an audio feature of its own and each further axis of at least three numbers.
 pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error> {
@@ -38,14 +88,14 @@ pub fn figures(results: &Results, tables: &[Table]) -> Result<Vec<Value>, Error>
             }
             let mut panels = Vec::new();
             let mut drawn = vec![false; table.accuracy.len()];
-            let mut csv = format!("{},row,{axis},mean,sd,n", names(&others));
+            let mut csv = format!("{},row,{axis},mean,sd,n,low,high", names(&others));
             for point in points(&others).into_iter().take(PANELS) {
                 let lines = lines(results, table, axis, values, &point)?;
                 let id = format!("sweep-{}-{}-{}", anchor(axis), anchor(&table.table.to_string()), panels.len());
                 let name = told(&point);
                 add_csv(&mut csv, &point, &lines);
                 drawn.iter_mut().zip(&lines).for_each(|(drawn, (_, line))| *drawn |= !line.is_empty());
-                let measured: Vec<f64> = lines.iter().flat_map(|(_, line)| line.iter().map(|(x, _)| *x)).collect();
+                let measured: Vec<f64> = lines.iter().flat_map(|(_, line)| line.iter().map(|p| p.x)).collect();
                 let plot = Plot {
                     id,
                     title: format!(
@@ -124,7 +174,7 @@ fn lines<'t>(
     values: &[Value],
     point: &BTreeMap<String, Value>,
 ) -> Result<Vec<Line<'t>>, Error> {
-    let mut out = Vec::new();
+    let (mut drawn, mut measured) = (Drawn::default(), Vec::new());
     for row in &table.accuracy {
         let fusion = Fusion::parse(&row.fuse).map_err(Error::NotFound)?;
         let mut line = Vec::new();
@@ -133,13 +183,13 @@ fn lines<'t>(
             at.insert(axis.into(), value.clone());
             let scope = Scope { audio: &table.audio, at: &at, table: &table.table };
             if let (Ok(fused), Some(x)) = (results.fused(&scope, &fusion)?, value.as_f64()) {
-                line.push((x, fused.top_k(1)));
+                line.push((x, fused.top_k(1), drawn.add(&fused)));
             }
         }
-        line.sort_by(|a: &(f64, Vec<f64>), b| a.0.total_cmp(&b.0));
-        out.push((row, line));
+        measured.push((row, line));
     }
-    Ok(out)
+    let intervals = drawn.intervals();
+    Ok(measured.into_iter().map(|(row, line)| (row, points_of(line, &intervals))).collect())
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -151,19 +201,14 @@ fn series(i: usize, (row, line): &Line) -> Series {
         name: full_name(row),
         style: i,
         mark: i / STYLES,
-        points: line.iter().map(|(x, values)| (*x, mean(values))).collect(),
+        points: line.iter().map(|p| (p.x, mean(&p.values))).collect(),
         band: band(line),
     }
 }
 
-/// From the lowest to the highest seed, where there are several.
-fn band(line: &[(f64, Vec<f64>)]) -> Vec<(f64, f64, f64)> {
-    let ends = |(x, values): &(f64, Vec<f64>)| {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (values.len() > 1).then_some((*x, low, high))
-    };
-    line.iter().filter_map(ends).collect()
+/// The intervals, where there are any.
+fn band(line: &[Point]) -> Vec<(f64, f64, f64)> {
+    line.iter().filter_map(|p| p.interval.map(|(low, high)| (p.x, low, high))).collect()
 }
 
 /// What the first figure of a report draws along an axis: name, what fills the silent clips, and the colour, which is that of
@@ -196,8 +241,9 @@ pub fn lead(results: &Results, tables: &Tables) -> Result<Option<Value>, Error> 
     let first = tables.tables.iter().find(about).map(|t| point(results.experiment, t)).unwrap_or_default();
     let (names, table) = ([audio.to_string()], TableId::Name("lead".into()));
     let mut plots = Vec::new();
+    let mut drawn = Drawn::default();
     for with_vision in [true, false] {
-        let mut series = Vec::new();
+        let mut lines: Vec<(&str, usize, Measured)> = Vec::new();
         for (name, sound, style) in LEAD {
             let mut terms: Vec<String> = Vec::new();
             if with_vision {
@@ -214,12 +260,10 @@ pub fn lead(results: &Results, tables: &Tables) -> Result<Option<Value>, Error> 
                 at.insert(axis.clone(), value.clone());
                 let scope = Scope { audio: &names, at: &at, table: &table };
                 if let (Ok(fused), Some(x)) = (results.fused(&scope, &fusion)?, value.as_f64()) {
-                    line.push((x, fused.top_k(1)));
+                    line.push((x, fused.top_k(1), drawn.add(&fused)));
                 }
             }
-            line.sort_by(|a: &(f64, Vec<f64>), b| a.0.total_cmp(&b.0));
-            let points = line.iter().map(|(x, values)| (*x, mean(values))).collect();
-            series.push(Series { name: name.into(), style, mark: 0, points, band: band(&line) });
+            lines.push((name, style, line));
         }
         let what = match with_vision {
             true => format!(
@@ -229,8 +273,16 @@ pub fn lead(results: &Results, tables: &Tables) -> Result<Option<Value>, Error> 
             ),
             false => format!("{} alone", words::feature(audio)),
         };
-        plots.push((what, series));
+        plots.push((what, lines));
     }
+    let intervals = drawn.intervals();
+    let series = |(name, style, line): (&str, usize, Measured)| {
+        let line = points_of(line, &intervals);
+        let points = line.iter().map(|p| (p.x, mean(&p.values))).collect();
+        Series { name: name.into(), style, mark: 0, points, band: band(&line) }
+    };
+    let plots: Vec<(String, Vec<Series>)> =
+        plots.into_iter().map(|(what, lines)| (what, lines.into_iter().map(series).collect())).collect();
     // One scale for both, so that they can be compared.
     let all = || {
         plots
@@ -269,12 +321,13 @@ fn add_csv(csv: &mut String, point: &BTreeMap<String, Value>, lines: &[Line]) {
     for (row, line) in lines {
         let key = spreadsheet_safe(&row.key);
         let key = if key.contains([',', '"', '\n']) { format!("\"{}\"", key.replace('"', "\"\"")) } else { key };
-        for (x, values) in line {
+        for Point { x, values, interval } in line {
             let m = mean(values);
             let sd = (values.len() > 1)
                 .then(|| (values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt());
             let sd = sd.map_or_else(String::new, |sd| format!("{sd:.4}"));
-            let _ = write!(csv, "\n{place},{key},{x},{m:.4},{sd},{}", values.len());
+            let (low, high) = interval.map_or_else(Default::default, |(a, b)| (format!("{a:.4}"), format!("{b:.4}")));
+            let _ = write!(csv, "\n{place},{key},{x},{m:.4},{sd},{},{low},{high}", values.len());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Accuracies of fusions, over all val clips.
+//! Accuracies of fusions, over all val clips, or test clips where there are any.
 
 use super::laid::{Collect, Laid, beside};
 use crate::experiment::claims::Metric;

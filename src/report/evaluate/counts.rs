@@ -24,15 +24,16 @@ pub(super) fn rows(results: &Results, table: &Table) -> Result<Laid, Error> {
             let skipped = values.is_empty().then(|| "not run yet".to_string());
             beside(Entry::of(&table.table, &row.key, &row.row, measure, values), published.as_ref(), skipped)
         };
-        Row {
-            row: row.row.clone(),
-            key: row.key.clone(),
-            entries: vec![
-                entry(Measure::TrainClips, counts.map(|c| of(c.train)), &row.published.train),
-                entry(Measure::ValClips, counts.map(|c| of(c.val)), &row.published.val),
-            ],
-            ..Row::default()
+        let mut entries = vec![
+            entry(Measure::TrainClips, counts.map(|c| of(c.train)), &row.published.train),
+            entry(Measure::ValClips, counts.map(|c| of(c.val)), &row.published.val),
+        ];
+        if let Some(test) = counts.and_then(|c| c.test) {
+            entries.push(entry(Measure::TestClips, Some(of(test)), &None));
         }
+        Row { row: row.row.clone(), key: row.key.clone(), entries, ..Row::default() }
     };
-    Ok((vec!["Train".into(), "Val".into()], table.counts.iter().map(row).collect()))
+    let mut columns = vec!["Train".into(), "Val".into()];
+    columns.extend(counts.and_then(|c| c.test).map(|_| "Test".into()));
+    Ok((columns, table.counts.iter().map(row).collect()))
 }

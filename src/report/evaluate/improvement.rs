@@ -76,8 +76,8 @@ fn gains(of: &Fused, over: &Fused, classes: &[String]) -> Vec<Gain> {
     let mut gains: Vec<Gain> = classes.iter().map(|class| Gain { class: class.clone(), ..Gain::default() }).collect();
     for (seed, ranks) in &of.seeds {
         let Some((_, base)) = over.seeds.iter().find(|(s, _)| s == seed || s.is_none()) else { continue };
-        let right = right_by_class(ranks, &of.view.val.labels, classes.len());
-        let base = right_by_class(base, &over.view.val.labels, classes.len());
+        let right = right_by_class(ranks, &of.view.shown().labels, classes.len());
+        let base = right_by_class(base, &over.view.shown().labels, classes.len());
         for ((gain, (a, all)), (b, _)) in gains.iter_mut().zip(right).zip(base) {
             if all > 0 {
                 let percent = |right: usize| 100.0 * right as f64 / all as f64;

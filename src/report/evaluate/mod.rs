@@ -11,6 +11,7 @@ use super::agreement::{self, Terms};
 use super::resample::{Sample, interval};
 use super::scores::{Results, Scope, point};
 use super::table::EvaluatedTable;
+use crate::dataset::Split;
 use crate::experiment::Tables;
 use crate::experiment::tables::{Published, Table, TableKind};
 use crate::store::Error;
@@ -88,6 +89,10 @@ fn one(results: &Results, table: &Table, collect: &mut Collect) -> Result<Evalua
     if !at.is_empty() {
         let point: Vec<String> = at.iter().map(|(axis, value)| format!("{axis} = {value}")).collect();
         out.note = format!("{}{}At {}.", out.note, if out.note.is_empty() { "" } else { " " }, point.join(", "));
+    }
+    if table.kind() != TableKind::Counts && results.reported()? == Split::Test {
+        let space = if out.note.is_empty() { "" } else { " " };
+        out.note = format!("{}{space}Of test clips; what is chosen is chosen on val clips.", out.note);
     }
     if !table.audio.is_empty() {
         out.skipped = results.audio_of(&scope).err();

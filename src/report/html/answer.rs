@@ -15,7 +15,12 @@ pub(super) fn answer(answers: &Answers, damage: bool) -> Value {
     let lines: Vec<Value> = answers
         .lines(damage)
         .iter()
-        .map(|l| json!({ "question": l.question, "verdict": l.verdict, "sentences": l.sentences.join(" ") }))
+        .map(|l| {
+            // The first sentence is the answer; the others explain it.
+            let (first, more) =
+                l.sentences.split_first().map_or((String::new(), String::new()), |(f, m)| (f.clone(), m.join(" ")));
+            json!({ "question": l.question, "verdict": l.verdict, "first": first, "more": more })
+        })
         .collect();
     let figures: Vec<Value> = answers.features.iter().map(figure).collect();
     json!({ "lines": lines, "figures": figures, "not_comparable": answers.not_comparable() })

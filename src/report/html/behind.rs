@@ -9,19 +9,20 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Cells that have runs, in the order of the grid.
-pub(super) fn cells(results: &Results, environments: &[Vec<i64>]) -> Result<Vec<Value>, Error> {
+pub(super) fn cells(results: &Results, environments: &[Vec<i64>], anonymous: bool) -> Result<Vec<Value>, Error> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for cell in &results.experiment.cells {
         let runs = results.runs(cell)?;
         if !runs.is_empty() && seen.insert(cell.key.clone()) {
-            out.push(of_cell(cell, &runs, environments));
+            out.push(of_cell(cell, &runs, environments, anonymous));
         }
     }
     Ok(out)
 }
 
-fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[Vec<i64>]) -> Value {
+/// Notes are written for whoever works with the store; an anonymous report leaves them out.
+fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[Vec<i64>], anonymous: bool) -> Value {
     let mut runs: Vec<&RunRecord> = runs.iter().collect();
     runs.sort_by_key(|r| (r.seed, r.id.clone()));
     let settings: Vec<String> = runs.first().map_or_else(Vec::new, |run| {
@@ -38,6 +39,8 @@ fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[Vec<i64>]) -> 
     };
     let mut lines: Vec<Value> = [
         line("state", &|r| Some(r.state.word().into())),
+        line("tags", &|r| (!r.tags.is_empty()).then(|| r.tags.join(" "))),
+        line("note", &|r| (!anonymous && !r.notes.is_empty()).then(|| r.notes.join("; "))),
         line("accepted from", &|r| r.accepted_from.as_ref().map(|id| id.get(..12).unwrap_or(id).into())),
         line("error", &|r| r.error.clone()),
         line("host", &|r| r.host.clone()),

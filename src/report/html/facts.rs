@@ -76,7 +76,9 @@ pub(super) fn facts(experiment: &ExperimentRecord, results: &Results, runs: &[Ru
 pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Result<Value, Error> {
     let mut out = Vec::new();
     let mut absent: Vec<(String, Vec<&str>)> = Vec::new();
-    let wanted = |c: &&CellRecord| matches!(c.part, Part::Generator { .. } | Part::Control { .. });
+    let prefix = results.reported()?.prefix();
+    let wanted =
+        |c: &&CellRecord| matches!(c.part, Part::Generator { .. } | Part::External { .. } | Part::Control { .. });
     for cell in experiment.cells.iter().filter(wanted) {
         if let Some(why) = &cell.skipped {
             match absent.iter_mut().find(|(known, _)| known == why) {
@@ -93,7 +95,9 @@ pub(super) fn generators(experiment: &ExperimentRecord, results: &Results) -> Re
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
         let value = |name: &str, decimals: usize| {
-            let mean = mean(&|r: &RunRecord| r.values.get(name).copied());
+            // Numbers of the reported clips, where a number is about clips.
+            let of_split = format!("{prefix}{name}");
+            let mean = mean(&|r: &RunRecord| r.values.get(&of_split).or(r.values.get(name)).copied());
             mean.map_or_else(|| "–".into(), |m| number(m, decimals).replace('-', "\u{2212}"))
         };
         // Of the generated feature alone: what runs are stored with has the recorded one wherever a clip sounds.
@@ -273,7 +277,8 @@ pub(super) fn checklist(
             let told = |(sounded, silent): (usize, usize)| {
                 format!("{} clips, {} of them silent", number((sounded + silent) as f64, 0), number(silent as f64, 0))
             };
-            format!("; train {}, val {}", told(counts.train), told(counts.val))
+            let test = counts.test.map(|test| format!(", test {}", told(test))).unwrap_or_default();
+            format!("; train {}, val {}{test}", told(counts.train), told(counts.val))
         }
         None => String::new(),
     };
@@ -348,18 +353,13 @@ pub(super) fn checklist(
             }
         },
     ));
-    let selected = match config.fusion.select_on {
-        crate::experiment::config::SelectOn::Val => {
-            "the best generator of a group is chosen by its mean top-1 on the val clips that are reported (ledger A13)"
-        }
-        crate::experiment::config::SelectOn::Train => {
-            "the best generator of a group is chosen by its mean top-1 on silent train clips (ledger A13)"
-        }
-    };
-    out.push(fact("Selection", selected));
+    out.push(fact("Selection", results.selection()?.join(" ")));
     out.push(fact(
         "Metrics",
-        "top-1 and top-5 accuracy over all val clips, in percent; a clip that no part of a row scores is wrong",
+        format!(
+            "top-1 and top-5 accuracy over all {} clips, in percent; a clip that no part of a row scores is wrong",
+            results.reported()?.name()
+        ),
     ));
     out.push(fact(
         "Summary statistics",

@@ -7,6 +7,7 @@ mod beside;
 mod choices;
 mod fact;
 mod facts;
+mod inside;
 mod scoreboard;
 mod tables;
 
@@ -26,11 +27,12 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("report.html", include_str!("../../../reports/templates/report.html")),
     ("tables.html", include_str!("../../../reports/templates/tables.html")),
     ("claims.html", include_str!("../../../reports/templates/claims.html")),
     ("choices.html", include_str!("../../../reports/templates/choices.html")),
+    ("inside.html", include_str!("../../../reports/templates/inside.html")),
     ("charts.html", include_str!("../../../reports/templates/charts.html")),
     ("dots.html", include_str!("../../../reports/templates/dots.html")),
     ("behind.html", include_str!("../../../reports/templates/behind.html")),
@@ -65,6 +67,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
     let config = &experiment.config;
     let environments = facts::alike(store, &runs)?;
     let notes = results.departures.sentences();
+    let split = results.reported()?.name();
     let mut context = json!({
         "name": experiment.name,
         "title": if config.title.is_empty() { &experiment.name } else { &config.title },
@@ -79,21 +82,24 @@ pub fn render(request: &Request) -> Result<String, Error> {
         "banks": super::banks::sentences(&results)?,
         "facts": facts::facts(experiment, &results, &runs)?,
         "within": number(experiment.tables.agree_within, 1),
-        "tables": evaluated.iter().map(|t| tables::table(t, config, &notes)).collect::<Vec<_>>(),
+        "tables": evaluated.iter().map(|t| tables::table(t, config, &notes, split)).collect::<Vec<_>>(),
         "compares": evaluated.iter().flat_map(|t| &t.rows).flat_map(|r| &r.entries).any(|e| e.published_text.is_some()),
         "cells": facts::generators(experiment, &results)?,
         "answer": answer::answer(&Answers::of(&results, &experiment.tables)?, !request.damage.is_empty()),
         "claims": if experiment.claims.claims.is_empty() { Value::Null } else { scoreboard::scoreboard(experiment, &judged)? },
         "ledger": choices::ledger(experiment, &moved),
+        "split": split,
+        "selection": results.selection()?,
         "tornados": choices::tornados(&moved),
         "movements": moved.iter().any(|m| !m.moves.is_empty()),
+        "inside": inside::inside(&results, &experiment.tables)?,
         "architectures": charts::architecture::figures(config, &results.dataset),
         "curves": charts::curves::figures(store, &results)?,
         "classes": charts::classes::figures(&evaluated),
         "lead": charts::sweep::lead(&results, &experiment.tables)?,
         "sweeps": charts::sweep::figures(&results, &experiment.tables.tables)?,
         "against": request.against.map(|(store, record)| beside::beside(&evaluated, store, record)).transpose()?,
-        "behind": behind::cells(&results, &environments)?,
+        "behind": behind::cells(&results, &environments, request.anonymous)?,
         "checklist": facts::checklist(experiment, &results, store, &runs)?,
         "settings": facts::settings(experiment),
         "environments": facts::environments(store, &runs, &environments, request.anonymous)?,

@@ -37,7 +37,20 @@ fn judged(j: &Judgement) -> Value {
     let shown = j.shown();
     json!({
         "verdict": shown.words(), "class": shown.word(),
-        "partial": j.partial.is_some(), "counts": counts, "effect": j.effect(), "lines": lines(j),
+        "partial": j.partial.is_some(), "counts": counts, "effect": j.effect(), "open": open(j), "lines": lines(j),
+    })
+}
+
+/// Why nothing is decided though an interval leaves out 0, which would read as a contradiction.
+fn open(j: &Judgement) -> Option<String> {
+    let apart = |o: &&Outcome| {
+        let leaves_out_0 = o.interval.is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+        o.decides && o.verdict == Verdict::Inconclusive && leaves_out_0
+    };
+    let of = j.comparisons.iter().find(apart).filter(|_| j.shown() == Verdict::Inconclusive)?;
+    Some(match of.p {
+        Some(p) if p > 0.05 => format!("corrected p {}", if p >= 0.995 { "1.0".into() } else { format!("{p:.2}") }),
+        _ => "one seed decides nothing".into(),
     })
 }
 
@@ -79,4 +92,40 @@ fn forest(j: &Judgement) -> Option<Value> {
     let rows: Vec<Value> = drawn.iter().take(SHOWN).map(row).collect();
     let more = drawn.len().saturating_sub(SHOWN);
     Some(json!({ "rows": rows, "axis": scale.axis(), "reference": scale.zero(), "more": more }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judgement(interval: (f64, f64), p: Option<f64>, verdict: Verdict) -> Judgement {
+        let comparison = Outcome {
+            sides: None,
+            text: "a over b".into(),
+            verdict,
+            difference: Some(2.0),
+            interval: Some(interval),
+            p,
+            decides: true,
+        };
+        Judgement {
+            id: "C1".into(),
+            metric: "top1",
+            verdict,
+            partial: None,
+            detail: "0 of 1".into(),
+            claim: "a beats b".into(),
+            comparisons: vec![comparison],
+        }
+    }
+
+    #[test]
+    fn an_interval_that_leaves_out_0_and_decides_nothing_says_why() {
+        let why = |interval, p, verdict| open(&judgement(interval, p, verdict));
+        assert_eq!(why((0.5, 3.0), Some(0.123), Verdict::Inconclusive).as_deref(), Some("corrected p 0.12"));
+        assert_eq!(why((-3.0, -0.5), Some(0.999), Verdict::Inconclusive).as_deref(), Some("corrected p 1.0"));
+        assert_eq!(why((0.5, 3.0), Some(0.01), Verdict::Inconclusive).as_deref(), Some("one seed decides nothing"));
+        assert_eq!(why((0.5, 3.0), Some(0.01), Verdict::Holds), None);
+        assert_eq!(why((-0.5, 3.0), Some(0.4), Verdict::Inconclusive), None);
+    }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// A table with everything that stands around it.
-pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[String]) -> Value {
+pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[String], split: &str) -> Value {
     let (mut notes, mut compare_notes): (Vec<String>, Vec<String>) = Default::default();
     if !table.note.is_empty() {
         notes.push(table.note.clone());
@@ -25,6 +25,9 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
     let mut why: Vec<(String, Vec<&str>)> = Vec::new();
     for row in table.rows.iter().filter(|_| table.skipped.is_none()) {
         if let Some(reason) = row.entries.iter().find_map(|e| e.skipped.clone()) {
+            // Rows of a larger grid than the one that was run have one reason, not one each.
+            let reason =
+                if reason.ends_with(NO_CELL) { format!("the grid as it was run{NO_CELL_AT_ALL}") } else { reason };
             match why.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, rows)) => rows.push(&row.row),
                 None => why.push((reason, vec![&row.row])),
@@ -66,10 +69,8 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
         TableKind::Improvement => {
             format!("Classes by gain, {seeds}; shaded where a class is also published in that column.")
         }
-        _ if n.is_empty() => format!("Percent of val clips, {seeds}."),
-        _ => {
-            format!("Percent of val clips, {seeds}, 95 % intervals in brackets.")
-        }
+        _ if n.is_empty() => format!("Percent of {split} clips, {seeds}."),
+        _ => format!("Percent of {split} clips, {seeds}, 95 % intervals in brackets."),
     };
     let document =
         Document { experiment: &config.name, tables: std::slice::from_ref(table), notes: departures, wide: false };
@@ -97,6 +98,10 @@ pub(super) fn table(table: &EvaluatedTable, config: &Config, departures: &[Strin
         ],
     })
 }
+
+/// How the reason ends that a row's cell is none of the grid's.
+const NO_CELL: &str = "is not a cell of the grid";
+const NO_CELL_AT_ALL: &str = " has no such cells";
 
 fn published_on(config: &Config) -> &str {
     if config.published_on.is_empty() { "the paper's data" } else { &config.published_on }

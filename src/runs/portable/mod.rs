@@ -1,9 +1,10 @@
 //! Trained weights for other programs: PyTorch's names and layouts ([`state_dict`]), NumPy's archives ([`npz`]), graphs for ONNX
-//! Runtime ([`onnx`]).
+//! Runtime ([`onnx`]); and back from them ([`import`]).
 
+pub mod import;
 pub mod npz;
 pub mod onnx;
-mod protobuf;
+pub(super) mod protobuf;
 pub mod state_dict;
 
 use super::trained::Error;

@@ -1,8 +1,8 @@
-//! Protocol buffers, as far as a graph needs them: fields are appended to a message.
+//! Protocol buffers, as far as graphs and event files need them: fields are appended to a message.
 
 /// A message that is being written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Message(pub Vec<u8>);
+pub(in crate::runs) struct Message(pub Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -23,6 +23,13 @@ impl Message {
     /// A field of a 32-bit float.
     pub fn float(mut self, field: u32, value: f32) -> Message {
         self.varint((u64::from(field) << 3) | 5);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    /// A field of a 64-bit float.
+    pub fn double(mut self, field: u32, value: f64) -> Message {
+        self.varint((u64::from(field) << 3) | 1);
         self.0.extend(value.to_le_bytes());
         self
     }
@@ -57,5 +64,6 @@ mod tests {
         assert_eq!(Message::default().text(2, "testing").0, b"\x12\x07testing");
         assert_eq!(Message::default().message(3, &Message::default().int(1, 150)).0, [0x1a, 0x03, 0x08, 0x96, 0x01]);
         assert_eq!(Message::default().float(2, 1.0).0, [0x15, 0, 0, 0x80, 0x3f]);
+        assert_eq!(Message::default().double(1, 1.0).0, [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
     }
 }

@@ -39,6 +39,13 @@ cublasStatus cublasSetPointerMode_v2(Handle handle, int mode) {
     return mode == 0 ? SUCCESS : NOT_SUPPORTED;
 }
 
+// 13.0.0, without a handle.
+cublasStatus cublasGetProperty(int which, int *value) {
+    if (which < 0 || which > 2 || !value) return INVALID_VALUE;
+    *value = which == 0 ? 13 : 0;
+    return SUCCESS;
+}
+
 static int max(int a, int b) { return a > b ? a : b; }
 
 // op(X) (rows, cols), columns one after another: X itself where it is so stored.

@@ -6,6 +6,8 @@ mkdir -p "$1"
 cp "$here/thread.h" "$1/"
 flags="-std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared"
 cc $flags -Wl,-soname,libcuda.so.1 "$here/driver.c" "$here/ptx.c" -o "$1/libcuda.so.1" -lpthread -ldl -lm
+# The name that cudarc asks for first; a machine with a driver may have one of its own.
+ln -sf libcuda.so.1 "$1/libcuda.so"
 # Threads for the products where the compiler has them.
 openmp=-fopenmp
 echo 'int main(void) { return 0; }' | cc $openmp -x c - -o /dev/null 2>/dev/null || openmp=-Wno-unknown-pragmas

@@ -12,6 +12,7 @@
 // UNMUTE_STAND_IN_LATER    bytes that are left of it, others having taken the rest, as soon as kernels are loaded
 // UNMUTE_STAND_IN_LOST     bytes that are said to be free and cannot be had, as where memory lies in small pieces
 // UNMUTE_STAND_IN_COMPUTE  compute capability (default 90)
+// UNMUTE_STAND_IN_VERSION  the CUDA version that the driver runs, as CUDA counts (default 13000, which is 13.0)
 // UNMUTE_STAND_IN_POOLS    0: memory pools are not supported
 // UNMUTE_STAND_IN_COUNTS   file for the counts, one JSON object, when the program ends (- for standard error)
 // UNMUTE_STAND_IN_KERNELS  folder for compiled kernels (default: stand-in-kernels beside this library)
@@ -388,7 +389,7 @@ CUresult cuInit(unsigned flags) {
 }
 
 CUresult cuDriverGetVersion(int *version) {
-    *version = 13000;
+    *version = number("UNMUTE_STAND_IN_VERSION", 13000);
     return SUCCESS;
 }
 

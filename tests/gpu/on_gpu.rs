@@ -5,19 +5,20 @@ use super::fused::generators_are_the_cpus;
 use super::kernels::{clips, resident};
 use super::program::{self, Cells, Told, architectures, go_on, on_cpu, same_measures};
 use super::svm::clusters;
-use crate::support::networks::{rows_of, train_on};
-use crate::support::numbers::{assert_close, assert_near, normal, wide};
+use crate::support::networks::train_on;
+use crate::support::numbers::{assert_close, assert_near, wide};
 use compute::nn::InputBatch;
-use dfdx::prelude::*;
 use std::rc::Rc;
 use std::sync::Arc;
 use unmute::dataset::Precision;
-use unmute::device::choice::{choose, find};
+use unmute::device::api::HAS_DFDX_CUDA;
+use unmute::device::choice::choose;
 use unmute::device::{Device, Which};
 use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, Classifier, Engine, Loss, Svm, Tsn};
 use unmute::gpu::api::Buffer;
 use unmute::gpu::batched_trainer::{BatchedTrainer, free_bytes, side_by_side};
+use unmute::gpu::detect::find;
 use unmute::gpu::driver::Driver;
 use unmute::gpu::feature_cache::Places;
 use unmute::gpu::memory::{Features, MemoryPlan};
@@ -25,17 +26,14 @@ use unmute::gpu::probe::Wanted;
 use unmute::model::Sizes;
 use unmute::score::bank::Bank;
 use unmute::score::solver::OnCpu;
-use unmute::train::cell_trainer::TrainedNetwork;
 use unmute::train::heads::Head;
-use unmute::train::objective::Objective;
-use unmute::train::reference::{DfdxDevice, ReferenceNetwork};
-use unmute::train::{Batch, Checkpoint, Epoch, Error, Listener, Task, Vision};
+use unmute::train::{Checkpoint, Epoch, Error, Listener, Task, Vision};
 
 /// Relative to the largest number, for one pass forward and backward.
-const TOLERANCE: f64 = 1e-4;
+pub const TOLERANCE: f64 = 1e-4;
 
 /// The GPU's number.
-fn ordinal() -> usize {
+pub fn ordinal() -> usize {
     let wanted = Wanted::Cuda(None);
     let choice = choose(wanted, &find(wanted)).unwrap_or_else(|why| panic!("{why}"));
     eprintln!("{}", choice.say.unwrap_or_default());
@@ -50,7 +48,7 @@ fn gpu() -> Box<dyn Device> {
     Which::Cuda(ordinal()).open().unwrap()
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "test", "grid": {} })).unwrap();
     config.train.batch = 8;
     config.train.epochs = 5;
@@ -67,37 +65,9 @@ fn outputs_and_gradients_are_the_cpus() {
     generators_are_the_cpus(&driver(), sizes, 33, TOLERANCE);
 }
 
-/// Outputs, losses and the gradient of every parameter in dfdx's operations.
-fn by_dfdx<D: DfdxDevice>(device: D, architecture: Architecture) -> Vec<Vec<f32>> {
-    let (sizes, clips) = (Sizes { frames: 18, visual: 96, audio: 20, classes: 5 }, 33);
-    let generator = config().generator(architecture);
-    let rows = rows_of(&generator, sizes, clips);
-    let described = generator.describe().network(sizes);
-    let network = ReferenceNetwork::new(device, generator, &described, sizes.frames, 3).unwrap();
-    let batch = Batch {
-        x: InputBatch::all(Arc::new(normal(rows * sizes.visual, 1.0, "x")), rows),
-        labels: (0..clips).map(|clip| clip % sizes.classes).collect(),
-        target: normal(clips * sizes.audio, 1.0, "target"),
-    };
-    let train = config().train;
-    let objective = Objective { loss: Loss::L2, classifier: Classifier::With, train: &train };
-    let (logits, audio) = network.outputs(&batch.x).unwrap();
-    let (losses, gradients) = network.gradients(&objective, &batch).unwrap();
-    let mut numbers = vec![logits.to_vec(), audio.to_vec(), losses.to_vec()];
-    numbers.extend(gradients.into_iter().map(|(_, gradient)| gradient));
-    numbers
-}
-
-#[test]
-#[ignore = "needs a GPU: just test-cuda"]
-fn dfdxs_outputs_and_gradients_are_those_of_its_cpu() {
-    let ordinal = ordinal();
-    for &architecture in Architecture::ALL {
-        let ours = by_dfdx(Cuda::try_build(ordinal, 0).unwrap(), architecture);
-        for (i, (ours, cpu)) in ours.iter().zip(&by_dfdx(Cpu::default(), architecture)).enumerate() {
-            assert_close(&format!("{architecture} {i}"), ours, &wide(cpu), TOLERANCE);
-        }
-    }
+/// Engines that the program has on a GPU.
+fn engines() -> &'static [Engine] {
+    if HAS_DFDX_CUDA { Engine::ALL } else { &[Engine::Fused] }
 }
 
 #[test]
@@ -156,7 +126,7 @@ fn a_trained_generator_is_the_cpus_within_a_hundredth() {
     let gpu = Which::Cuda(ordinal());
     for (architecture, loss) in [(Architecture::Lstm, Loss::L2), (Architecture::Autoencoder, Loss::Kl)] {
         let cpu = train(Which::Cpu, Engine::Fused, architecture, loss);
-        for &engine in Engine::ALL {
+        for &engine in engines() {
             let ours = train(gpu, engine, architecture, loss);
             assert_close(&format!("{architecture} {engine}: losses"), &ours.0, &wide(&cpu.0), 1e-3);
             assert_close(&format!("{architecture} {engine}: generated"), &ours.1, &wide(&cpu.1), 1e-2);
@@ -242,7 +212,7 @@ fn heads_are_the_cpus() {
     let head = Head { stream: "rgb", train, labels: &labels[..1000], val, classes: 12, tsn: &tsn, seed: 3 };
     let cpu = Which::Cpu.open().unwrap();
     let expected = cpu.head(&head, Engine::Fused, &mut |_, _| Ok(())).unwrap();
-    for &engine in Engine::ALL {
+    for &engine in engines() {
         let ours = gpu().head(&head, engine, &mut |_, _| Ok(())).unwrap();
         assert_close("probabilities", &ours.probabilities, &wide(&expected.probabilities), 1e-3);
         assert_close("weights", &ours.weights, &wide(&expected.weights), 1e-3);

@@ -1,0 +1,41 @@
+//! The active Python environment, whose packages bring libraries that this program can use too.
+
+use std::path::{Path, PathBuf};
+
+/// Variables that name the environment's folder: `venv`'s, and Conda's.
+pub const ENVIRONMENTS: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
+
+/// The folders of installed packages of an environment, `lib/python3.12/site-packages`, the newest Python first.
+pub fn site_packages(environment: &Path) -> Vec<PathBuf> {
+    let versions = std::fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> =
+        versions.map(|version| version.path().join("site-packages")).filter(|folder| folder.is_dir()).collect();
+    folders.sort_by_key(|folder| std::cmp::Reverse(minor(folder)));
+    folders
+}
+
+/// 12 of `lib/python3.12/site-packages`.
+fn minor(site_packages: &Path) -> Option<u32> {
+    let version = site_packages.parent()?.file_name()?.to_str()?;
+    version.rsplit('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_python_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["python3.9", "python3.12", "python3.10", "nothing"] {
+            std::fs::create_dir_all(dir.path().join("lib").join(version)).unwrap();
+        }
+        for version in ["python3.9", "python3.12", "python3.10"] {
+            std::fs::create_dir(dir.path().join("lib").join(version).join("site-packages")).unwrap();
+        }
+        let found = site_packages(dir.path());
+        let want = [12, 10, 9].map(|minor| dir.path().join(format!("lib/python3.{minor}/site-packages")));
+        assert_eq!(found, want);
+        assert!(site_packages(&dir.path().join("none")).is_empty());
+    }
+}

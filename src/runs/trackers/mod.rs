@@ -1,0 +1,18 @@
+//! Runs for programs that show experiments: [`mlflow`], [`tensorboard`]. A format is one file behind one trait
+//! ([`Tracker`]).
+
+mod mlflow;
+mod tensorboard;
+mod tracker;
+
+pub use tracker::{Tracked, Tracker, tracked};
+
+/// MLflow's file store.
+pub fn mlflow() -> Box<dyn Tracker> {
+    Box::new(mlflow::FileStore)
+}
+
+/// TensorBoard's event files.
+pub fn tensorboard() -> Box<dyn Tracker> {
+    Box::new(tensorboard::EventFiles)
+}
