@@ -186,11 +186,13 @@ fn where_jobs_may_submit_nothing_the_last_one_prints_what_to_do() {
 fn a_first_job_that_fails_takes_the_array_along_and_is_told() {
     let Some(cluster) = cluster(1, 1001) else { return };
     let place = Place::tiny(2);
-    let submitted = cluster.call(&place, &format!("slurm submit {WORDS} --tasks 2")).env("TMPDIR", "/nowhere");
-    submitted.success();
+    submit(&cluster, &place, &format!("{WORDS} --tasks 2 -- --begin=now+3"));
+    let (data, away) = (place.path("data"), place.path("away"));
+    std::fs::rename(&data, &away).unwrap();
     cluster.drain();
     let told = logs(&place, "runs.db");
-    assert!(told.contains("/nowhere") && told.contains("so the tasks were cancelled"), "{told}");
+    assert!(told.contains("not a data set") && told.contains("so the tasks were cancelled"), "{told}");
+    std::fs::rename(&away, &data).unwrap();
     let status = cluster.call(&place, "slurm status --db runs.db").stdout("no other is submitted").success();
     assert!(status.stdout.contains("round 1") && status.stdout.contains("14 missing"), "{}", status.stdout);
     // With what was wrong put right, all of it is done.
