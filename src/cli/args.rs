@@ -2,7 +2,8 @@
 
 use super::label_args::{NoteArgs, TagArgs};
 pub(super) use super::part_args::RunCall;
-pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs, TellArgs};
+pub(super) use super::run_args::{ExperimentArgs, RunArgs, StoreArgs};
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
 use super::use_args::{
     ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
 };
@@ -46,7 +47,7 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/icassp2019 --dataset data/mini
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
-  unmute run experiments/corsmal --dataset data/corsmal --only @mine.txt --from base.db --publish parts/mine.db
+  unmute run experiments/corsmal --dataset data/corsmal --only @mine.txt --publish parts/mine.db
   unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
@@ -191,30 +192,6 @@ are not taken.")]
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ExperimentArgs {
-    /// The experiment's folder
-    pub experiment: PathBuf,
-    /// The data set's folder; the experiment's own by default
-    #[arg(long, value_name = "DIR")]
-    pub dataset: Option<PathBuf>,
-    /// Where features that other programs generated lie (generator: [..., external:NAME]), as CLIP_FEATURE.NAME.npy; the data set's
-    /// folder by default
-    #[arg(long, value_name = "DIR")]
-    pub features: Option<PathBuf>,
-    /// Override a key of experiment.yaml (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Seeds, instead of the experiment's
-    #[arg(long, value_delimiter = ',', value_name = "N,...")]
-    pub seeds: Option<Vec<u64>>,
-    /// Take runs that differ in the numeric code only for done, instead of training them again
-    #[arg(long)]
-    pub accept_changed_code: bool,
-    #[command(flatten)]
-    pub db: DbArg,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
@@ -226,55 +203,12 @@ pub(super) struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
-    #[command(flatten)]
-    pub experiment: ExperimentArgs,
-    /// Runs worked on at once; as many as there are threads by default. A GPU is always worked by one, which has all
-    /// threads and trains cells side by side instead
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    /// Stop at the first failed run instead of going on with the others
-    #[arg(long)]
-    pub fail_fast: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Try a failed run again, up to N times
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub retries: usize,
-    /// Seconds between checkpoints of a training
-    #[arg(long, default_value_t = 30.0, value_name = "S")]
-    pub checkpoint_every: f64,
-    /// Seconds that an epoch may take to end, and be kept, when the program is asked to stop (Ctrl-C, SIGTERM, a hang-up,
-    /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
-    #[arg(long, value_name = "S")]
-    pub grace: Option<f64>,
-    /// Threads in all; by default as many as this process may use, and no more than SLURM_CPUS_PER_TASK or
-    /// RAYON_NUM_THREADS where they are set
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Use a store on a network file system all the same; one machine at a time
-    #[arg(long)]
-    pub allow_network_store: bool,
-    #[command(flatten)]
-    pub tell: TellArgs,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct SensitivityArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Only these open choices
     #[arg(long, value_delimiter = ',', value_name = "A4,...")]
     pub only: Option<Vec<String>>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct StoreArgs {
-    #[command(flatten)]
-    pub db: DbArg,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

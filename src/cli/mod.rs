@@ -34,6 +34,7 @@ mod progress;
 mod query;
 mod report;
 mod run;
+mod run_args;
 mod sensitivity;
 mod shared_args;
 mod show;

@@ -1,8 +1,8 @@
 //! Flags by which one experiment is worked on in many places: which runs, from what, and where they go.
 
 use super::Failure;
-use super::args::RunArgs;
 use super::progress::say;
+use super::run_args::RunArgs;
 use crate::runs::{Plan, selection};
 use clap::Args;
 use std::path::PathBuf;

@@ -1,12 +1,12 @@
 //! Flags of `unmute slurm`.
 
-use super::args::{RunArgs, StoreArgs};
+use super::run_args::{RunArgs, StoreArgs};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "Examples:
-  unmute slurm submit experiments/corsmal --dataset data/corsmal --db runs.db -- --time=2:00:00 --account=me
-  unmute slurm submit experiments/icassp2019 --dataset data/mit --db runs.db --tasks 40 -- --gres=gpu:1 --time=8:00:00
+  unmute slurm submit experiments/corsmal --dataset data/corsmal --db runs.db -- --time=2:00:00
+  unmute slurm submit experiments/corsmal --dataset data/corsmal --tasks 40 -- --gres=gpu:1
   unmute slurm submit experiments/corsmal --dataset data/corsmal --db runs.db --dry-run > job.sh
   unmute slurm status --db runs.db
   unmute slurm cancel --db runs.db
@@ -23,8 +23,8 @@ pub(super) struct SlurmArgs {
 pub(super) enum SlurmWhat {
     /// Submit what is missing: a job for what all need, an array of tasks, and one that gathers and goes on
     #[command(after_help = "Examples:
-  unmute slurm submit experiments/corsmal --dataset data/corsmal --db runs.db -- --time=2:00:00 --cpus-per-task=4
-  unmute slurm submit experiments/corsmal --dataset data/corsmal --db runs.db --tasks 16 --at-once 8 -- --partition=short
+  unmute slurm submit experiments/corsmal --dataset data/corsmal -- --time=2:00:00 --mem=4G
+  unmute slurm submit experiments/corsmal --dataset data/corsmal --tasks 16 --at-once 8 -- -p short
 
 Everything behind -- goes to sbatch as it is. Stdout is the id of the array. The store may lie on the file system that all
 nodes share: no job works in it, and the last one replaces it whole. What is done already is not submitted; failed runs only

@@ -432,6 +432,7 @@ impl<'a> RunContext<'a> {
             return Ok(found.clone());
         }
         let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
+        let view = planned.view.as_ref().ok_or(Error::Skipped)?;
         let real = view.scored().iter().map(|&split| {
             let scores = self.store.scores(id, &format!("{}real", split.prefix()))?;
             Ok((split, scores.ok_or_else(|| missing("no scores"))?))

@@ -1,9 +1,7 @@
 //! The disk under a path.
 
-use super::Error;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The disk under a path.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -26,29 +24,6 @@ pub fn disk(path: &Path) -> std::io::Result<Disk> {
         read_only: v.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         network: network(there),
     })
-}
-
-/// Whether stores are used on network file systems all the same.
-static ALLOWED: AtomicBool = AtomicBool::new(false);
-
-/// From now on stores on network file systems are used all the same: whoever asks for it sees to it that one machine at a
-/// time does.
-pub fn allow_network() {
-    ALLOWED.store(true, Ordering::Relaxed);
-}
-
-/// Fails where a store would be written to on a network file system.
-///
-/// SQLite's log is shared through memory that two machines do not have in common: each believes that it is alone, and both
-/// write over one another without an error.
-pub(super) fn refuse_network(path: &Path) -> Result<(), Error> {
-    if ALLOWED.load(Ordering::Relaxed) {
-        return Ok(());
-    }
-    match disk(path).ok().and_then(|disk| disk.network) {
-        Some(kind) => Err(Error::Network { path: path.into(), kind }),
-        None => Ok(()),
-    }
 }
 
 #[cfg(target_os = "linux")]
@@ -213,6 +188,5 @@ mod tests {
     fn this_disk_is_local() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(disk(dir.path()).unwrap().network, None);
-        refuse_network(&dir.path().join("new/runs.db")).unwrap();
     }
 }

@@ -19,6 +19,7 @@ mod labels;
 mod merge;
 mod numerics;
 mod part;
+mod place;
 mod presence;
 pub mod query;
 mod read;
@@ -39,13 +40,14 @@ pub use check::{Check, Damage};
 pub use clock::{now, seconds_of, timestamp};
 pub use compare::{Comparison, Difference, Parting, ScoreDifference, differences, parting, score_difference};
 pub use describe::describe_schema;
-pub use disk::{Disk, allow_network, disk};
+pub use disk::{Disk, disk};
 pub use error::Error;
 pub use filter::Filter;
 pub use health::{Health, Running, left_behind};
 pub use labels::{no_note, no_tag};
 pub use merge::{Merged, Refused};
 pub use numerics::{Mixed, numerics_of};
+pub use place::allow_network;
 pub use records::*;
 pub use run_fields::{FIELDS, Name, Names, flatten};
 pub use schema::VERSION;
@@ -109,7 +111,7 @@ impl Store {
     }
 
     fn open_once(path: &Path) -> Result<Store, Error> {
-        disk::refuse_network(path)?;
+        place::refuse_network(path)?;
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
         }
