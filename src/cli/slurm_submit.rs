@@ -36,11 +36,9 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<Exit, Failure> {
     let (experiment, plan) = open::plan(given)?;
     let db = absolute(&given.db.db)?;
     let earlier = Campaign::of(&db)?;
-    if !args.dry_run {
-        if let Some(earlier) = &earlier {
-            still_queued(earlier)?;
-            gather(earlier)?;
-        }
+    if let (Some(earlier), false) = (&earlier, args.dry_run) {
+        still_queued(earlier)?;
+        gather(earlier)?;
     }
     let (missing, failed) = missing(args, &plan, &db)?;
     if failed > 0 {
