@@ -104,7 +104,7 @@ pub(super) fn hash(features: &Features) -> String {
 /// Bytes at either end of a file, and in each of the pages between, that are looked at before it is taken for a copy.
 pub(super) const END: usize = 64 << 10;
 pub(super) const PAGE: usize = 4 << 10;
-const PAGES: usize = 64;
+pub(super) const PAGES: usize = 64;
 
 /// A hash over some pages of a file.
 pub(super) fn sample(features: &Features) -> String {

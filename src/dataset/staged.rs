@@ -85,7 +85,7 @@ impl Staged {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::{END, PAGE};
+    use super::super::memory::{END, PAGE, PAGES};
     use super::super::{Dataset, synth};
     use super::*;
 
@@ -138,12 +138,13 @@ mod tests {
         let [here, there] = ["here", "there"].map(|name| dir.path().join(name));
         let first = mini(&here);
         copy(&here, &there);
-        // Beside the pages that are looked at.
+        // Between the pages that are looked at.
         let length = first.streams[0].bytes().len();
-        assert!(length > 4 * END, "{length}");
-        let path = there.join("rgb.safetensors");
+        let (apart, path) = (length / (PAGES + 1), there.join("rgb.safetensors"));
+        let at = (apart * (PAGES / 2) + PAGE) / 4 * 4 + 8;
+        assert!(apart > PAGE + 16 && at > END && at + END < length, "{length}");
         let mut file = std::fs::File::options().write(true).open(&path).unwrap();
-        file.seek(SeekFrom::End(-(END as i64) - 2 * PAGE as i64 - 4)).unwrap();
+        file.seek(SeekFrom::End(at as i64 - length as i64)).unwrap();
         file.write_all(&0.125f32.to_le_bytes()).unwrap();
         drop(file);
         let staged = Dataset::open_staged(&there).unwrap();

@@ -157,8 +157,8 @@ mod tests {
             item.together = together;
         }
         let tasks = tasks(all, Size::Tasks(2));
-        assert_eq!(tasks[0].runs, ["003", "004"]);
-        assert_eq!(tasks[1].runs, ["000", "001", "002"]);
+        assert_eq!(tasks[0].runs, ["000", "001", "002"]);
+        assert_eq!(tasks[1].runs, ["003", "004"]);
     }
 
     #[test]
