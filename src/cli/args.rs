@@ -48,7 +48,8 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
   unmute run experiments/corsmal --dataset data/corsmal --only @mine.txt --publish parts/mine.db
-  unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
+  unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log \\
+    --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by

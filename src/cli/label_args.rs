@@ -4,7 +4,7 @@ use super::shared_args::DbArg;
 use clap::Args;
 
 pub(super) const TAG_EXAMPLES: &str = "Examples:
-  unmute tag 3fa9c1 77e0b2 good                  (any unique beginnings of ids; the last word is the tag)
+  unmute tag 3fa9c1 77e0b2 good                  (beginnings of ids; the last word is the tag)
   unmute tag --where 'generator=lstm and top1>30' paper
   unmute tag 3fa9c1 good --remove
   unmute tag                                     (all tags, with the number of runs)

@@ -186,9 +186,11 @@ pub(super) struct ImportBackArgs {
 pub(super) enum ImportWhat {
     /// Generate with weights that another program changed, in the place of a run's own, and say how well they do
     #[command(after_help = "Example:
-  unmute export weights 3fa9c1 --out lstm.safetensors                   (train on in PyTorch, save_file(model.state_dict(), ...))
-  unmute import weights 3fa9c1 tuned.safetensors --as tuned --dataset data/corsmal --out features/tuned
-  unmute run experiments/corsmal --dataset data/corsmal --features features/tuned --set 'grid.generator=[lstm, external:tuned]'
+  unmute export weights 3fa9c1 --out lstm.safetensors  (train on in PyTorch, save_file(...))
+  unmute import weights 3fa9c1 tuned.safetensors --as tuned --dataset data/corsmal \\
+    --out features/tuned
+  unmute run experiments/corsmal --dataset data/corsmal --features features/tuned \\
+    --set 'grid.generator=[lstm, external:tuned]'
 
 Names and shapes are those that `export weights` writes; nothing of the run or the store changes.")]
     Weights(ImportWeightsArgs),
