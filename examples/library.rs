@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         retries: 0,
         checkpoint_every: Duration::from_secs(60),
         keep: unmute::experiment::config::Keep::Best,
+        ..Options::default()
     };
     let watch = |event: Event| {
         if let Event::Finished { name, top1: Some(top1), .. } = event {

@@ -4,8 +4,8 @@
 //!
 //! [`extract`] (videos to features) -> [`dataset`] (clips and features) -> [`experiment`] (YAML, grid, cells) -> [`train`] (generators, heads) -> [`score`]
 //! (SVM bank, fusion, metrics) -> [`store`] (one SQLite file) -> [`report`] (tables, HTML, exports). [`runs`] drives the
-//! middle; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below has the numerics; [`suggest`],
-//! [`files`] and [`python`] serve them all.
+//! middle, [`slurm`] spreads it over a cluster; [`cli`] is the face; [`gpu`] is training on a GPU. The package `compute` below
+//! has the numerics; [`suggest`], [`files`] and [`python`] serve them all.
 
 #![warn(missing_docs)]
 
@@ -19,6 +19,7 @@ pub mod model;
 pub mod report;
 pub mod runs;
 pub mod score;
+pub mod slurm;
 pub mod store;
 pub mod train;
 

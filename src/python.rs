@@ -1,6 +1,7 @@
 //! The active Python environment, whose packages bring libraries that this program can use too.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Variables that name the environment's folder: `venv`'s, and Conda's.
 pub const ENVIRONMENTS: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
@@ -12,6 +13,14 @@ pub fn site_packages(environment: &Path) -> Vec<PathBuf> {
         versions.map(|version| version.path().join("site-packages")).filter(|folder| folder.is_dir()).collect();
     folders.sort_by_key(|folder| std::cmp::Reverse(minor(folder)));
     folders
+}
+
+/// The folders of installed packages of the `python3` on the PATH, as it names them; none where there is no such program.
+pub fn packages_of_python3() -> Vec<PathBuf> {
+    let ask = "import sys; print('\\n'.join(p for p in sys.path if p.endswith('-packages')))";
+    let output = Command::new("python3").args(["-c", ask]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let said = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    said.lines().map(PathBuf::from).collect()
 }
 
 /// 12 of `lib/python3.12/site-packages`.

@@ -10,8 +10,21 @@ use std::path::Path;
 
 /// The folders of `src/`, from left to right. A file may use what lies to its left; files directly in `src/` and
 /// `crates/compute` lie to the left of all.
-const ORDER: &[&str] =
-    &["extract", "dataset", "model", "experiment", "train", "score", "store", "report", "gpu", "device", "runs", "cli"];
+const ORDER: &[&str] = &[
+    "extract",
+    "dataset",
+    "model",
+    "experiment",
+    "train",
+    "score",
+    "store",
+    "report",
+    "gpu",
+    "device",
+    "runs",
+    "slurm",
+    "cli",
+];
 
 /// Folders that are neither left nor right of one another: what trains on a device is told nothing of results.
 const STRANGERS: &[(&str, &str)] = &[("gpu", "store"), ("gpu", "report"), ("device", "store"), ("device", "report")];

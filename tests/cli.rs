@@ -330,7 +330,7 @@ fn completions_help_and_version_are_printed() {
     place.call("completions bash").stdout("unmute").success();
     place.call("--help").stdout("experiments/icassp2019").success();
     place.call("--version").stdout(env!("CARGO_PKG_VERSION")).success();
-    for verb in ["plan", "run", "status", "ls", "show", "report", "export", "data"] {
+    for verb in ["plan", "run", "status", "ls", "show", "report", "export", "data", "merge", "slurm", "slurm submit"] {
         place.call(verb).arg("--help").stdout("Example").success();
     }
 }

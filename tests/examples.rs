@@ -86,6 +86,11 @@ impl World {
             place.query(db, &sql)[0]["id"].as_str().unwrap()[..12].to_string()
         };
         let runs = [id("generator"), id("stream")];
+        place.write("mine.txt", &runs.join("\n"));
+        std::fs::create_dir(place.path("parts")).unwrap();
+        for copy in ["base.db", "parts/a.db"] {
+            place.copy(db, copy);
+        }
         place.write("docs/schema.md", "");
         std::fs::create_dir_all(place.path("home/.local/share/bash-completion/completions")).unwrap();
         std::fs::create_dir(place.path("bin")).unwrap();
@@ -163,9 +168,11 @@ impl World {
 /// Verbs whose answer is what they print.
 const ANSWERS: [&str; 9] = ["plan", "status", "ls", "show", "diff", "query", "claims", "predict", "doctor"];
 
-/// Calls that need what not every machine has: videos, networks, other layouts than the source's.
+/// Calls that need what not every machine has: videos, networks, a cluster, a GPU, other layouts than the source's.
 fn is_run(call: &str) -> bool {
-    !call.starts_with("unmute extract ") && !call.contains(" i3d ") && !call.contains(" crops ")
+    let lacking = [" i3d ", " crops ", "--device cuda"];
+    let elsewhere = ["unmute extract ", "unmute slurm "];
+    !elsewhere.iter().any(|verb| call.starts_with(verb)) && !lacking.iter().any(|word| call.contains(word))
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Bench {
             retries: 0,
             checkpoint_every: forever,
             keep: Keep::Best,
+            ..Options::default()
         }
     }
 

@@ -95,7 +95,7 @@ fn an_edit_of_what_a_number_stands_for_is_named_by_verify_and_not_taken_by_merge
         let out = expect(&tiny, 3, &["verify", "--db", &edited]);
         assert!(out.contains("DAMAGED") && out.contains(told), "{sql}: {out}");
         let out = expect(&tiny, 3, &["merge", "--db", &target, &edited]);
-        assert!(out.contains("DAMAGED (not taken)"), "{sql}: {out}");
+        assert!(out.contains("DAMAGED (not taken)") && out.contains(told), "{sql}: {out}");
         expect(&tiny, 0, &["verify", "--db", &target]);
         // And what was damaged is healed by a store that is whole.
         tiny.copy("runs.db", "whole.db");
@@ -104,10 +104,50 @@ fn an_edit_of_what_a_number_stands_for_is_named_by_verify_and_not_taken_by_merge
         expect(&tiny, 0, &["verify", "--db", &edited]);
         assert!(tiny.numbers(&edited) == tiny.numbers("runs.db"), "{sql}");
     }
-    tiny.copy("runs.db", "environment.db");
-    tiny.sql("environment.db", "UPDATE environment SET record = '{}'");
-    let out = expect(&tiny, 3, &["verify", "--db", "environment.db"]);
-    assert!(out.contains("environment 1: it is not what was recorded"), "{out}");
+    let gone = "refers to a row of environment that is not there";
+    for (i, (sql, told)) in [
+        ("UPDATE environment SET record = '{}'", "environment 1: it is not what was recorded"),
+        ("DELETE FROM environment", gone),
+        ("DELETE FROM run WHERE kind = 'generator'", "refers to a row of run that is not there"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (edited, target) = (format!("environment{i}.db"), format!("beside{i}.db"));
+        tiny.copy("runs.db", &edited);
+        tiny.sql(&edited, &format!("PRAGMA foreign_keys = OFF; {sql}"));
+        let out = expect(&tiny, 3, &["verify", "--db", &edited]);
+        assert!(out.contains(told), "{sql}: {out}");
+        let out = expect(&tiny, 3, &["merge", "--db", &target, &edited]);
+        assert!(out.contains("DAMAGED (not taken)") && out.contains(told), "{sql}: {out}");
+        expect(&tiny, 0, &["verify", "--db", &target]);
+    }
+}
+
+#[test]
+fn weights_that_were_damaged_are_named_by_verify_and_not_taken_by_merge() {
+    let tiny = Place::tiny(2);
+    tiny.train("runs.db");
+    let folder = tiny.path("runs.db.weights");
+    expect(&tiny, 0, &["verify", "--db", "runs.db"]);
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    let mut bytes = whole.clone();
+    bytes[whole.len() / 2] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let told = "bytes do not match their hash";
+    let out = expect(&tiny, 3, &["verify", "--db", "runs.db"]);
+    assert!(out.contains("DAMAGED") && out.contains("its weights: ") && out.contains(told), "{out}");
+    let said = run(&tiny, &["merge", "--db", "other.db", "runs.db"]);
+    assert!(said.code == Some(3) && said.text().contains(told), "{}", said.text());
+    expect(&tiny, 0, &["verify", "--db", "other.db"]);
+    std::fs::write(&file, &whole).unwrap();
+    tiny.sql("runs.db", "UPDATE weights SET bytes = bytes + 1 WHERE rowid = 1");
+    assert!(expect(&tiny, 3, &["verify", "--db", "runs.db"]).contains("and should have"));
+    // A store that came without its folder is whole; that they were not looked at is said.
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = run(&tiny, &["verify", "--db", "runs.db"]);
+    assert!(said.code == Some(0) && said.text().contains("are not beside the store"), "{}", said.text());
 }
 
 #[test]

@@ -171,8 +171,10 @@ fn trainings_go_on_from_every_checkpoint_as_if_nothing_had_happened() {
         assert_eq!(whole.recorder.epochs.len(), EPOCHS);
         for after in 1..=EPOCHS {
             let path = dir.path().join("checkpoint.safetensors");
-            checkpoint::save(&path, &whole.recorder.checkpoints[after - 1]).unwrap();
-            let from = checkpoint::load(&path).unwrap();
+            let state = whole.recorder.checkpoints[after - 1].clone();
+            let epochs = whole.recorder.epochs[..after].to_vec();
+            checkpoint::save(&path, &checkpoint::Saved { checkpoint: state, epochs, attempt: 1 }).unwrap();
+            let from = checkpoint::load(&path).unwrap().checkpoint;
             assert_eq!(from.epoch, after);
             let rest = train(&view, kind, 1, Some(from));
             assert_eq!(rest.recorder.epochs, whole.recorder.epochs[after..], "{kind:?} after epoch {after}");

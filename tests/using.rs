@@ -227,6 +227,57 @@ fn features_are_generated_for_any_data_set_with_the_same_streams() {
     assert!(!place.path("x").exists());
 }
 
+#[test]
+fn clips_without_labels_are_found_by_name_and_what_is_wrong_with_them_is_told() {
+    let place = Place::tiny(1);
+    place.train("runs.db");
+    let predict = |data: &str, more: &str| {
+        let call = format!("predict tiny --fuse rgb+flow --db runs.db --dataset {data} {more}");
+        place.args(&call.split_whitespace().collect::<Vec<_>>())
+    };
+    // Class by clip, whatever the order of the lines.
+    let classes = |csv: &str| -> std::collections::BTreeMap<String, String> {
+        let lines = csv.lines().skip(1).map(|line| line.split(',').map(String::from).collect::<Vec<_>>());
+        lines.map(|fields| (fields[0].clone(), fields[4].clone())).collect()
+    };
+    let expected = classes(&predict("data", "").success().stdout);
+    let data = Dataset::open(&place.path("data")).unwrap();
+    let lines: Vec<String> = data.clips.iter().rev().map(|c| format!("{},True\n", c.name)).collect();
+    std::fs::create_dir(place.path("new")).unwrap();
+    for file in ["dataset.yaml", "rgb.safetensors", "flow.safetensors", "vggish.safetensors"] {
+        place.copy(&format!("data/{file}"), &format!("new/{file}"));
+    }
+    place.write("new/clips.csv", &format!("clip,has_audio\n{}", lines.concat()));
+    let said = predict("new", "").stderr("each row was found by its name").success();
+    assert_eq!(classes(&said.stdout), expected);
+    // The same is refused as where there are labels.
+    let good = std::fs::read(place.path("new/rgb.safetensors")).unwrap();
+    let write = |bytes: &[u8]| std::fs::write(place.path("new/rgb.safetensors"), bytes).unwrap();
+    let mut bad = good.clone();
+    let end = bad.len() - 4;
+    bad[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    write(&bad);
+    predict("new", "").stderr("holds NaN").stderr("rgb.safetensors").fails(1);
+    write(&good[..end]);
+    predict("new", "").stderr("rgb.safetensors").stderr("truncated").fails(1);
+    write(&good);
+    place.write("new/clips.csv", &format!("clip,label,label\n{}", lines.concat().replace("True", "a,b")));
+    predict("new", "").stderr("column \"label\" stands twice").fails(1);
+    // Names that a spreadsheet would take for formulas.
+    let odd = place.read("data/dataset.yaml").replace("class0", "\"=1+1\"");
+    place.write("data/dataset.yaml", &odd);
+    place.write("data/clips.csv", &place.read("data/clips.csv").replace(",class0,", ",=1+1,"));
+    place.call("run tiny --dataset data --db odd.db --seeds 0").success();
+    let said = place.call("predict tiny --fuse rgb --dataset data --db odd.db").success().stdout;
+    assert!(said.contains(",'=1+1,") && !said.contains(",=1+1,"), "{said}");
+    let said = place.call("export predictions tiny --db odd.db").stderr("1 of 2 declared seeds").success().stdout;
+    assert!(said.contains(",'=1+1,") && !said.contains(",=1+1,"), "{said}");
+    assert!(said.lines().next().unwrap().ends_with(",notes") && said.contains("1 of 2 declared seeds"), "{said}");
+    // Nothing votes.
+    place.call("run tiny --dataset data --db odd.db --seeds 0 --set fusion.weights.rgb=0").success();
+    place.call("predict tiny --fuse rgb --dataset data --db odd.db").stderr("weight 0").fails(2);
+}
+
 /// A Python that has PyTorch, ONNX Runtime and safetensors: UNMUTE_PYTHON, or python3.
 fn python() -> Option<String> {
     let program = std::env::var("UNMUTE_PYTHON").unwrap_or_else(|_| "python3".into());

@@ -1,7 +1,9 @@
 //! Every verb and flag, with an example for each.
 
 use super::label_args::{NoteArgs, TagArgs};
-pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs, TellArgs};
+pub(super) use super::part_args::RunCall;
+pub(super) use super::run_args::{ExperimentArgs, RunArgs, StoreArgs};
+pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
 use super::use_args::{
     ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
 };
@@ -32,7 +34,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the cells of an experiment: what is done, what would run and why, and how long it may take
-    #[command(after_help = "Example:\n  unmute plan experiments/corsmal --dataset data/corsmal
+    #[command(after_help = "Examples:\n  unmute plan experiments/corsmal --dataset data/corsmal
+  unmute plan experiments/corsmal --dataset data/corsmal --json > plan.json
+
+With --json every run is listed with its id, for `unmute run --only`, what it needs (the bank that it is scored with) and what it
+costs in operations, which is the same on every machine.
 
 The time is estimated from finished runs of the kind on a CPU, else from a few steps timed here. On a GPU it is not estimated.")]
     Plan(PlanArgs),
@@ -41,12 +47,13 @@ The time is estimated from finished runs of the kind on a CPU, else from a few s
   unmute run experiments/icassp2019 --dataset data/mini
   unmute run experiments/corsmal --dataset data/corsmal --seeds 0,1 --set train.epochs=5
   unmute run experiments/icassp2019 --dataset data/mini --set 'grid.audio=[vggish]' --db /tmp/try.db
+  unmute run experiments/corsmal --dataset data/corsmal --only @mine.txt --publish parts/mine.db
   unmute run experiments/corsmal --dataset data/corsmal --quiet --log run.log --on-finish 'mail -s \"$UNMUTE_STATE\" me </dev/null'
 
 Interrupt with Ctrl-C at any time (or SIGTERM, a hang-up, SIGUSR1): epochs that end in time are kept, and it is said which; the
 same command goes on from there. Under nohup a hang-up changes nothing. A run that needs more memory than there is fails by
 itself, before it starts; `unmute plan` shows what each needs.")]
-    Run(RunArgs),
+    Run(RunCall),
     /// Show a grid filling in a browser: a page on this machine alone, that only reads
     #[command(after_help = super::watch_args::EXAMPLES)]
     Watch(WatchArgs),
@@ -150,11 +157,13 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
 Exit code 3 where something is damaged or differs; the run is named, and the epoch and quantity that parted first.")]
     Verify(VerifyArgs),
     /// Take over the runs of other stores
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   unmute merge --db runs.db laptop.db workstation.db
+  unmute merge --db runs.db parts          (every store in a folder)
 
 Doing it again changes nothing. A run that is done in both with other numbers is named, ours is kept, and the exit code
-is 3. Runs that somebody still works on are not taken.")]
+is 3; where other numerics (AVX2, AVX-512, a GPU) explain it, it is told and no conflict. Runs that somebody still works on
+are not taken.")]
     Merge(MergeArgs),
     /// Delete what is no longer needed: checkpoints of finished runs, superseded runs, rows that nothing refers to
     #[command(
@@ -174,33 +183,12 @@ is 3. Runs that somebody still works on are not taken.")]
   unmute data import features/ data/mine --rows vggish=3 --rows aenet=mean
   unmute data stats data/mine")]
     Data(DataArgs),
+    /// Work on an experiment with a Slurm cluster: a job for each part, gathered as they end
+    #[command(after_help = super::slurm_args::EXAMPLES)]
+    Slurm(super::slurm_args::SlurmArgs),
     /// Print shell completions
     #[command(after_help = "Example:\n  unmute completions bash > ~/.local/share/bash-completion/completions/unmute")]
     Completions(CompletionsArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ExperimentArgs {
-    /// The experiment's folder
-    pub experiment: PathBuf,
-    /// The data set's folder; the experiment's own by default
-    #[arg(long, value_name = "DIR")]
-    pub dataset: Option<PathBuf>,
-    /// Where features that other programs generated lie (generator: [..., external:NAME]), as CLIP_FEATURE.NAME.npy; the data set's
-    /// folder by default
-    #[arg(long, value_name = "DIR")]
-    pub features: Option<PathBuf>,
-    /// Override a key of experiment.yaml (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Seeds, instead of the experiment's
-    #[arg(long, value_delimiter = ',', value_name = "N,...")]
-    pub seeds: Option<Vec<u64>>,
-    /// Take runs that differ in the numeric code only for done, instead of training them again
-    #[arg(long)]
-    pub accept_changed_code: bool,
-    #[command(flatten)]
-    pub db: DbArg,
 }
 
 #[derive(Debug, Args)]
@@ -215,48 +203,12 @@ pub(super) struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
-    #[command(flatten)]
-    pub experiment: ExperimentArgs,
-    /// Runs worked on at once; as many as there are threads by default. A GPU is always worked by one, which has all
-    /// threads and trains cells side by side instead
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    /// Stop at the first failed run instead of going on with the others
-    #[arg(long)]
-    pub fail_fast: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Try a failed run again, up to N times
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub retries: usize,
-    /// Seconds between checkpoints of a training
-    #[arg(long, default_value_t = 30.0, value_name = "S")]
-    pub checkpoint_every: f64,
-    /// Seconds that an epoch may take to end, and be kept, when the program is asked to stop (Ctrl-C, SIGTERM, a hang-up,
-    /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
-    #[arg(long, value_name = "S")]
-    pub grace: Option<f64>,
-    #[command(flatten)]
-    pub tell: TellArgs,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct SensitivityArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Only these open choices
     #[arg(long, value_delimiter = ',', value_name = "A4,...")]
     pub only: Option<Vec<String>>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct StoreArgs {
-    #[command(flatten)]
-    pub db: DbArg,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -333,9 +285,12 @@ pub(super) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
-    /// The stores to take from
-    #[arg(required = true, value_name = "FILE")]
+    /// The stores to take from, or folders of them
+    #[arg(required = true, value_name = "FILE|DIR")]
     pub others: Vec<PathBuf>,
+    /// Use a store on a network file system all the same; one machine at a time
+    #[arg(long)]
+    pub allow_network_store: bool,
     #[command(flatten)]
     pub store: StoreArgs,
 }

@@ -40,9 +40,9 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
     if disk.read_only {
         warnings.push(format!("the disk of {} is mounted read-only; name another place with --db", db.display()));
     }
-    if let Some(kind) = disk.network {
+    if let Some(kind) = &disk.network {
         warnings.push(format!(
-            "{} is on a network file system ({kind}), where SQLite's locks may fail; keep it on a local disk and `unmute merge` stores",
+            "{} is on a network file system ({kind}), where a second machine that uses it damages it without an error; `unmute run` refuses it. Keep it on a local disk and `unmute merge` stores, or let `unmute slurm submit` do so",
             db.display()
         ));
     }

@@ -123,8 +123,11 @@ fn leftovers(files: Vec<PathBuf>, unfinished: &BTreeSet<String>, limit: SystemTi
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (Ok(metadata), Some((run, end))) = (path.metadata(), name.split_once('.')) else { continue };
         let needed = match end.strip_suffix(".part") {
-            // RUN.PID.part is being written as long as that process lives.
-            Some(pid) => pid.parse().is_ok_and(crate::runs::environment::process_runs),
+            // RUN.WRITER-PID.part is being written as long as that process lives.
+            Some(writer) => {
+                let pid = writer.rsplit('-').next().unwrap_or(writer);
+                pid.parse().is_ok_and(crate::runs::environment::process_runs)
+            }
             None => end != "safetensors" || unfinished.contains(run),
         };
         if metadata.is_file() && !needed && metadata.modified().is_ok_and(|at| at <= limit) {

@@ -27,16 +27,25 @@ mod ls;
 mod merge;
 mod open;
 mod outcome;
+mod part_args;
 mod plan;
 mod predict;
 mod progress;
 mod query;
 mod report;
 mod run;
+mod run_args;
 mod sensitivity;
 mod shared_args;
 mod show;
 mod signals;
+mod slurm;
+mod slurm_args;
+mod slurm_campaign;
+mod slurm_collect;
+mod slurm_round;
+mod slurm_status;
+mod slurm_submit;
 mod time_left;
 mod use_args;
 mod used;
@@ -64,7 +73,7 @@ pub fn run(cli: Cli) -> i32 {
         }
         before(panic);
     }));
-    if let Err(failure) = threads() {
+    if let Err(failure) = threads(&cli.command).and_then(|()| network_stores(&cli.command)) {
         progress::insist(&format!("error: {}", failure.message));
         return failure.exit as i32;
     }
@@ -94,6 +103,7 @@ pub fn run(cli: Cli) -> i32 {
         },
         Command::Extract(args) => extract::extract(&args),
         Command::Data(args) => data::data(&args),
+        Command::Slurm(args) => slurm::slurm(&args),
         Command::Completions(args) => args.print(),
     };
     match result {
@@ -111,10 +121,46 @@ pub fn run(cli: Cli) -> i32 {
     }
 }
 
+/// Stores on network file systems are refused unless somebody asks for them.
+fn network_stores(command: &Command) -> Result<(), Failure> {
+    let asked = match command {
+        Command::Run(args) => args.run.allow_network_store,
+        Command::Sensitivity(args) => args.run.allow_network_store,
+        Command::Merge(args) => args.allow_network_store,
+        _ => false,
+    };
+    let always = std::env::var("UNMUTE_ALLOW_NETWORK_STORE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
+    if asked || always {
+        crate::store::allow_network();
+    }
+    Ok(())
+}
+
+/// How many threads were asked for, or are this process's share: Slurm may give it fewer cores than it could run on. 0 leaves
+/// it to the system, and to RAYON_NUM_THREADS.
+fn share(asked: Option<usize>, variable: impl Fn(&str) -> Option<String>, available: usize) -> usize {
+    let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<usize>().ok()).filter(|n| *n > 0);
+    match (asked, number("RAYON_NUM_THREADS"), number("SLURM_CPUS_PER_TASK")) {
+        (Some(asked), ..) => asked,
+        (None, None, Some(cores)) => cores.min(available),
+        _ => 0,
+    }
+}
+
 /// Starts the threads that all work is shared among, and sees whether there would be more: what is used below panics where the
 /// system starts none.
-fn threads() -> Result<(), Failure> {
-    let wanted = rayon::ThreadPoolBuilder::new().build_global().map_err(|e| e.to_string());
+fn threads(command: &Command) -> Result<(), Failure> {
+    let asked = match command {
+        Command::Run(args) => args.run.threads,
+        Command::Sensitivity(args) => args.run.threads,
+        _ => None,
+    };
+    if asked == Some(0) {
+        return Err(Failure::usage("--threads 0: at least one is needed"));
+    }
+    let available = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let count = share(asked, |name| std::env::var(name).ok(), available);
+    let wanted = rayon::ThreadPoolBuilder::new().num_threads(count).build_global().map_err(|e| e.to_string());
     let more = || -> std::io::Result<()> {
         // For the store, signals, signs of life, batches read ahead, and each worker's own.
         let count = 8 + 2 * rayon::current_num_threads();
@@ -135,4 +181,23 @@ fn threads() -> Result<(), Failure> {
             "the system starts too few threads: {why}\n  next: raise the limit (`ulimit -u`, or pids.max of the control group), or set RAYON_NUM_THREADS=1"
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_the_share_of_this_process() {
+        let of = |asked, set: &[(&str, &str)]| {
+            share(asked, |name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string()), 8)
+        };
+        let cores = ("SLURM_CPUS_PER_TASK", "3");
+        assert_eq!(of(None, &[]), 0);
+        assert_eq!(of(None, &[cores]), 3);
+        assert_eq!(of(None, &[("SLURM_CPUS_PER_TASK", "64")]), 8, "no more than it may run on");
+        assert_eq!(of(None, &[cores, ("RAYON_NUM_THREADS", "2")]), 0, "which rayon reads itself");
+        assert_eq!(of(Some(5), &[cores, ("RAYON_NUM_THREADS", "2")]), 5);
+        assert_eq!(of(None, &[("SLURM_CPUS_PER_TASK", "none")]), 0);
+    }
 }

@@ -28,7 +28,7 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
         }
     };
     let spinner = progress::spinner(&format!("checking {}", dir.display()));
-    let dataset = Arc::new(Dataset::open(&dir)?);
+    let dataset = Arc::new(Dataset::open_staged(&dir)?);
     drop(spinner);
     notes(&dataset);
     let seeds = experiment.config.seeds.clone();

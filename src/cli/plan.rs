@@ -9,11 +9,12 @@ use crate::runs::estimate::Estimates;
 use crate::runs::memory;
 use crate::runs::plan::Open;
 use crate::runs::plan::cost;
+use crate::runs::rates::Rates;
 use crate::runs::why::History;
-use crate::runs::{Plan, Planned, queue};
-use crate::store::{self, RunRecord, Selection, State, Store, Values};
+use crate::runs::{Plan, checkpoint, queue};
+use crate::store::{Selection, State, Values};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     run::choose(&args.device)?;
@@ -31,12 +32,13 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     }
     let mut rates = match choice.gpu {
         Some(_) => None,
-        None => Some(Rates::measure(store.as_ref(), &runs, &plan)?),
+        None => Some((Rates::of_finished(store.as_ref(), &runs, &plan)?, Estimates::new(rayon::current_num_threads()))),
     };
     let free = memory::free();
     let mut largest = 0;
     let mut cells = Vec::new();
     let mut seconds = rates.as_ref().map(|_| 0.0);
+    let mut estimates: HashMap<&str, Option<f64>> = HashMap::new();
     let mut seen = std::collections::HashSet::new();
     for planned in &plan.cells {
         let done = planned.runs.iter().filter(|(_, id)| states.get(id) == Some(&State::Done)).count();
@@ -51,7 +53,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
         let no_room = too_large.filter(|_| !open.is_empty()).map(|free| {
             format!("fails: it needs {} of memory at the least, and {} are free", bytes(need), bytes(free))
         });
-        let estimate = rates.as_mut().map(|rates| if nothing { 0.0 } else { rates.seconds(planned) });
+        let estimate = rates.as_mut().map(|(rates, timed)| match nothing {
+            true => 0.0,
+            false => rates.measured(planned).unwrap_or_else(|| timed.seconds(planned)),
+        });
+        estimates.insert(planned.fingerprint.as_str(), estimate);
         if planned.skipped.is_none() {
             let new = open.iter().filter(|(_, id)| seen.insert(id.clone())).count() as f64;
             seconds = seconds.zip(estimate).map(|(sum, estimate)| sum + estimate * new);
@@ -74,8 +80,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let seconds = seconds.map(|seconds| seconds / threads as f64);
     let open = plan.open(&states);
     let to_do = open.len();
-    let groups =
-        queue::groups(open, args.device.cells.unwrap_or(choice.device().side_by_side()), queue::checkpointed(db));
+    let groups = queue::groups(
+        open,
+        args.device.cells.unwrap_or(choice.device().side_by_side()),
+        queue::checkpointed(&checkpoint::folder(db)),
+    );
     let groups: Vec<&Vec<Open>> = groups.iter().filter(|group| group.len() > 1).collect();
     if args.json {
         print_json(&json!({
@@ -91,6 +100,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
                 "runs": group.iter().map(|run| run.id).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "cells": cells,
+            "runs": runs_to_address(&plan, &states, &estimates),
         }))?;
         return Ok(Exit::Done);
     }
@@ -140,6 +150,35 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Every run as other programs address it: what it needs, what it costs, whether it is done.
+fn runs_to_address(
+    plan: &Plan,
+    states: &BTreeMap<String, State>,
+    estimates: &HashMap<&str, Option<f64>>,
+) -> Vec<serde_json::Value> {
+    let mut banks: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut all = Vec::new();
+    for run in plan.runs() {
+        let planned = run.planned;
+        let needs = banks.entry(&planned.fingerprint).or_insert_with(|| {
+            plan.bank_of(planned).map_or_else(Vec::new, |bank| bank.runs.iter().map(|(_, id)| id.as_str()).collect())
+        });
+        let state = states.get(run.id).copied();
+        all.push(json!({
+            "id": run.id,
+            "cell": planned.cell.key(),
+            "kind": planned.cell.part.kind(),
+            "seed": run.seed,
+            "state": state.map_or("new", State::word),
+            "cost": cost(planned),
+            "seconds": if state == Some(State::Done) { Some(0.0) } else { estimates.get(&*planned.fingerprint).copied().flatten() },
+            "memory_bytes": memory::need(planned),
+            "needs": needs,
+        }));
+    }
+    all
+}
+
 /// What there is to do, how long it may take, and the sizes of the groups that are trained side by side.
 fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, groups: &[usize]) -> String {
     if to_do == 0 {
@@ -157,55 +196,6 @@ fn summary(to_do: usize, seconds: Option<f64>, threads: usize, choice: &Choice, 
         out += &format!("generators trained side by side: {}{unless}\n", told.join(", "));
     }
     out
-}
-
-/// Seconds of a run on the CPU: from finished runs of its kind where there are any, else from steps timed here.
-struct Rates {
-    /// Seconds per floating-point operation.
-    by_kind: BTreeMap<String, f64>,
-    estimates: Estimates,
-}
-
-impl Rates {
-    fn measure(store: Option<&Store>, runs: &[RunRecord], plan: &Plan) -> Result<Rates, store::Error> {
-        let mut on_cpu: BTreeMap<i64, bool> = BTreeMap::new();
-        for id in runs.iter().filter_map(|r| r.environment_id) {
-            if let (Some(store), false) = (store, on_cpu.contains_key(&id)) {
-                on_cpu.insert(id, store.environment(id)?["device"] == "cpu");
-            }
-        }
-        // What a GPU took says nothing here.
-        let timed = |r: &&RunRecord| r.environment_id.is_none_or(|id| on_cpu.get(&id) == Some(&true));
-        let finished: BTreeMap<&str, &RunRecord> =
-            runs.iter().filter(|r| r.state == State::Done).filter(timed).map(|run| (run.id.as_str(), run)).collect();
-        let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
-        for planned in &plan.cells {
-            for (_, id) in &planned.runs {
-                if let Some(seconds) = finished.get(id.as_str()).and_then(|r| r.seconds) {
-                    let sum = sums.entry(kind(planned)).or_default();
-                    sum.0 += seconds;
-                    sum.1 += cost(planned);
-                }
-            }
-        }
-        let by_kind = sums.into_iter().map(|(kind, (seconds, cost))| (kind, seconds / cost.max(1.0))).collect();
-        Ok(Rates { by_kind, estimates: Estimates::new(rayon::current_num_threads()) })
-    }
-
-    fn seconds(&mut self, planned: &Planned) -> f64 {
-        match self.by_kind.get(&kind(planned)) {
-            Some(rate) => 0.05 + cost(planned) * rate,
-            None => self.estimates.seconds(planned),
-        }
-    }
-}
-
-/// Generators of one architecture cost alike.
-fn kind(planned: &Planned) -> String {
-    match &planned.cell.part {
-        crate::experiment::Part::Generator { generator, .. } => generator.word().into(),
-        part => part.kind().into(),
-    }
 }
 
 #[cfg(test)]

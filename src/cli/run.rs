@@ -1,8 +1,9 @@
 //! `unmute run`.
 
-use super::args::{DeviceArgs, RunArgs};
+use super::args::{DeviceArgs, RunArgs, RunCall};
 use super::command_line::command_line;
 use super::finish::{self, Finished};
+use super::part_args::PartArgs;
 use super::progress::{self, RunProgress, insist, say};
 use super::{Exit, Failure, open, signals};
 use crate::device::api::HAS_DFDX_CUDA;
@@ -13,15 +14,18 @@ use crate::gpu::detect;
 use crate::gpu::probe::Wanted;
 use crate::report::format::duration;
 use crate::runs::plan::cost;
+use crate::runs::publish::{Publisher, Scratch};
 use crate::runs::why::{self, History};
 use crate::runs::{self, Options, Plan, Summary, run_name};
-use crate::store::{DatasetKey, NewRun, Selection, Store, Values};
+use crate::store::{self, DatasetKey, NewRun, Selection, Store, Values};
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+pub(super) fn run(call: &RunCall) -> Result<Exit, Failure> {
+    let RunCall { run: args, part } = call;
     check(args)?;
-    finishing(args, |summary| trained(args, summary))
+    finishing(args, |summary| trained(args, part, summary))
 }
 
 /// Does `work`, which counts what it did, and then calls what `--on-finish` says.
@@ -43,13 +47,42 @@ pub(super) fn finishing(
     result
 }
 
-fn trained(args: &RunArgs, summary: &mut Summary) -> Result<Exit, Failure> {
-    let (experiment, plan) = open::plan(&args.experiment)?;
+fn trained(args: &RunArgs, part: &PartArgs, summary: &mut Summary) -> Result<Exit, Failure> {
+    let (experiment, mut plan) = open::plan(&args.experiment)?;
+    part.select(&mut plan)?;
+    if let Some(to) = &part.publish {
+        return publish((args, part), &experiment, &plan, to, summary);
+    }
     let store = open::writable(&args.experiment.db.db)?;
-    let exit = train(args, &experiment, &plan, &store, summary)?;
+    let goes = Goes { checkpoints: part.checkpoints(), publish: None };
+    let exit = train(args, &experiment, &plan, &store, goes, summary)?;
     if exit == Exit::Done {
         let (folder, db) = (args.experiment.experiment.display(), args.experiment.db.db.display());
         say(&format!("next: unmute report {folder} --db {db}"));
+    }
+    Ok(exit)
+}
+
+/// Works in a store of its own, whose copies others take.
+fn publish(
+    (args, part): (&RunArgs, &PartArgs),
+    experiment: &Experiment,
+    plan: &Plan,
+    to: &Path,
+    summary: &mut Summary,
+) -> Result<Exit, Failure> {
+    let scratch = Scratch::begin(to, part.from.as_deref()).map_err(|error| match error {
+        store::Error::Network { path, kind } => Failure::usage(format!(
+            "{}: $TMPDIR is on a network file system ({kind})\n  next: set TMPDIR to a folder on a disk of this machine",
+            path.display()
+        )),
+        error => error.into(),
+    })?;
+    let goes = Goes { checkpoints: part.checkpoints(), publish: Some(Publisher::new(to)) };
+    let exit = train(args, experiment, plan, scratch.store(), goes, summary)?;
+    say(&format!("published {}", to.display()));
+    if exit == Exit::Done {
+        say(&format!("next: unmute merge --db {} {}", args.experiment.db.db.display(), to.display()));
     }
     Ok(exit)
 }
@@ -79,15 +112,23 @@ fn grace(args: &RunArgs) -> Result<Option<Duration>, Failure> {
     args.grace.map(seconds).transpose()
 }
 
+/// Where checkpoints lie, if not beside the store, and where copies of it go.
+#[derive(Default)]
+pub(super) struct Goes {
+    pub checkpoints: Option<PathBuf>,
+    pub publish: Option<Publisher>,
+}
+
 /// Records an experiment and does what is not done of it; adds to `summary` what came of it.
 pub(super) fn train(
     args: &RunArgs,
     experiment: &Experiment,
     plan: &Plan,
     store: &Store,
+    Goes { checkpoints, publish }: Goes,
     summary: &mut Summary,
 ) -> Result<Exit, Failure> {
-    let db = &args.experiment.db.db;
+    let db = publish.as_ref().map_or(store.path(), Publisher::path).to_path_buf();
     record(store, experiment, plan)?;
     tell_changed_data(store, plan)?;
     if let Some(at) = store.clock_ahead()? {
@@ -105,10 +146,12 @@ pub(super) fn train(
     for (why, cells) in skipped_by_reason(plan) {
         say(&format!("skipped: {cells} cell(s): {why}"));
     }
-    let all: std::collections::HashSet<&String> =
-        plan.cells.iter().filter(|p| p.skipped.is_none()).flat_map(|p| p.runs.iter().map(|(_, id)| id)).collect();
+    let all = plan.wanted();
     let done_before = all.len() - open;
     if open == 0 {
+        if let Some(publisher) = &publish {
+            publisher.publish(store)?;
+        }
         say(&format!("{done_before} runs of {} were done already; nothing to train", experiment.config.name));
         return Ok(Exit::Done);
     }
@@ -132,6 +175,8 @@ pub(super) fn train(
         retries: args.retries,
         checkpoint_every: checkpoint_every(args)?,
         keep: experiment.config.train.keep,
+        checkpoints,
+        publish,
     };
     let interrupt = signals::listen(grace(args)?)?;
     let progress = RunProgress::new(open, work);

@@ -2,7 +2,7 @@
 
 use super::args::SensitivityArgs;
 use super::progress::say;
-use super::run::{check, finishing, train};
+use super::run::{Goes, check, finishing, train};
 use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::Experiment;
 use crate::report::claims::judge;
@@ -24,7 +24,7 @@ fn alternatives(args: &SensitivityArgs, summary: &mut Summary) -> Result<Exit, F
     let (experiment, plan) = open::plan(given)?;
     wanted(args, &experiment)?;
     let store = open::writable(&given.db.db)?;
-    let mut exit = train(&args.run, &experiment, &plan, &store, summary)?;
+    let mut exit = train(&args.run, &experiment, &plan, &store, Goes::default(), summary)?;
     // Alternatives that make no sense here, and why.
     let mut impossible: BTreeMap<(String, String), String> = BTreeMap::new();
     for entry in &experiment.ledger.ledger {
@@ -54,7 +54,7 @@ fn alternatives(args: &SensitivityArgs, summary: &mut Summary) -> Result<Exit, F
                     Ok((variant, plan))
                 });
             match variant {
-                Ok((variant, plan)) => match train(&args.run, &variant, &plan, &store, summary)? {
+                Ok((variant, plan)) => match train(&args.run, &variant, &plan, &store, Goes::default(), summary)? {
                     Exit::Done => {}
                     Exit::Interrupted => return Ok(Exit::Interrupted),
                     failed => exit = failed,

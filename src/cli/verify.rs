@@ -80,6 +80,7 @@ fn again(args: &VerifyArgs, store: &Store, dir: &Path) -> Result<Vec<Verified>, 
         retries: 0,
         checkpoint_every: Duration::from_secs(u64::from(u32::MAX)),
         keep: if args.keep_weights { Keep::All } else { Keep::None },
+        ..Options::default()
     };
     let engine = args.engine.as_deref().and_then(Engine::of_word);
     let interrupt = signals::listen(Some(Duration::ZERO))?;

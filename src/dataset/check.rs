@@ -3,32 +3,12 @@
 use super::clips::Clip;
 use super::error::Error;
 use super::features::Features;
-use super::identity::{Identity, now_ns};
+use super::identity::now_ns;
 use super::manifest::Manifest;
+use super::memory::{Memory, Seen, hash, sample};
 use super::range::{SMALLEST, probabilities};
-use crate::files;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use super::staged::{Staged, is_copy};
 use std::path::Path;
-
-/// What was found in a feature file in this state.
-#[derive(Serialize, Deserialize, Clone, PartialEq)]
-struct Seen {
-    identity: Identity,
-    /// When the state was asked for, before the contents were read.
-    at_ns: i64,
-    hash: String,
-}
-
-#[derive(Serialize, Deserialize, Default)]
-struct Memory {
-    version: u32,
-    files: BTreeMap<String, Seen>,
-}
-
-const FILE: &str = ".unmute-check.json";
-const VERSION: u32 = 2;
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// What a data set consists of, as far as it is hashed.
 pub(super) struct Parts<'a> {
@@ -55,11 +35,12 @@ enum What {
 }
 
 /// Checks that all numbers are finite and within range, and hashes each part of the data set:
-/// `[("dataset.yaml", ...), ("clips.csv", ...), ("rgb.safetensors", ...), ...]`.
-pub(super) fn contents<'a>(parts: &Parts<'a>) -> Result<Vec<(String, String)>, Error> {
-    let memory_path = parts.dir.join(FILE);
-    let before = remembered(&memory_path);
-    let mut after = Memory { version: VERSION, files: BTreeMap::new() };
+/// `[("dataset.yaml", ...), ("clips.csv", ...), ("rgb.safetensors", ...), ...]`. With `staged`, what seems to be a copy of what
+/// was checked elsewhere is read in the background.
+pub(super) fn contents<'a>(parts: &Parts<'a>, staged: Option<&Staged>) -> Result<Vec<(String, String)>, Error> {
+    let memory_path = Memory::path(parts.dir);
+    let before = Memory::of(&memory_path);
+    let mut after = Memory::new();
     let mut hashes = vec![
         ("dataset.yaml".to_string(), parts.manifest.content_hash()),
         ("clips.csv".to_string(), clips_hash(parts.clips)),
@@ -69,42 +50,36 @@ pub(super) fn contents<'a>(parts: &Parts<'a>) -> Result<Vec<(String, String)>, E
     for (features, what) in all {
         let file = format!("{}.safetensors", features.name());
         let (identity, at_ns) = (features.identity(), now_ns());
-        let seen = match before.files.get(&file) {
-            Some(seen) if seen.identity == identity && identity.settled(seen.at_ns) => seen.clone(),
-            _ => {
-                let clip_of = |row: usize| match what {
-                    What::Audio => parts.audio_row.iter().position(|r| *r == Some(row)),
-                    What::Stream | What::Scores => Some(row),
-                };
-                in_range(features, |row| clip_of(row).map(|i| parts.clips[i].name.clone()))?;
-                if what == What::Scores {
-                    all_probabilities(features, parts.clips)?;
-                }
-                let hash = hash(features);
-                if features.identity_now()? != Some(identity) {
-                    return Err(Error::Changed { path: features.path().into(), what: "changed" });
-                }
-                Seen { identity, at_ns, hash }
+        let known = before.files.get(&file);
+        let same = |seen: &&Seen| seen.identity.same_on_any_machine(&identity) && identity.settled(seen.at_ns);
+        let copy = || Some((staged.filter(|_| what != What::Scores)?, known.filter(|seen| is_copy(features, seen))?));
+        let seen = if let Some(seen) = known.filter(same) {
+            seen.clone()
+        } else if let Some((staged, seen)) = copy() {
+            staged.read(features, &file, seen)?;
+            seen.clone()
+        } else {
+            let clip_of = |row: usize| match what {
+                What::Audio => parts.audio_row.iter().position(|r| *r == Some(row)),
+                What::Stream | What::Scores => Some(row),
+            };
+            in_range(features, |row| clip_of(row).map(|i| parts.clips[i].name.clone()))?;
+            if what == What::Scores {
+                all_probabilities(features, parts.clips)?;
             }
+            let hash = hash(features);
+            if features.identity_now()? != Some(identity) {
+                return Err(Error::Changed { path: features.path().into(), what: "changed" });
+            }
+            Seen { identity, at_ns, hash, sample: Some(sample(features)) }
         };
         hashes.push((file.clone(), seen.hash.clone()));
         after.files.insert(file, seen);
     }
     if after.files != before.files {
-        // A memory only: a read-only folder just means that the numbers are read again next time.
-        let _ = files::replace(&memory_path, serde_json::to_string_pretty(&after).unwrap_or_default().as_bytes());
+        after.keep(&memory_path);
     }
     Ok(hashes)
-}
-
-/// What an earlier opening found.
-fn remembered(path: &Path) -> Memory {
-    let whole = |seen: &Seen| seen.hash.len() == 64 && seen.hash.bytes().all(|b| b.is_ascii_hexdigit());
-    files::read_own(path, LARGEST_FILE)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok())
-        .filter(|m: &Memory| m.version == VERSION && m.files.values().all(whole))
-        .unwrap_or_default()
 }
 
 /// Fails where a feature file is not what it was when it was hashed.
@@ -172,13 +147,6 @@ fn all_probabilities(features: &Features, clips: &[Clip]) -> Result<(), Error> {
         })?;
     }
     Ok(())
-}
-
-fn hash(features: &Features) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{:?} {} {}\n", features.precision(), features.rows(), features.row_len()).as_bytes());
-    hasher.update_rayon(features.bytes());
-    hasher.finalize().to_hex().to_string()
 }
 
 fn clips_hash(clips: &[Clip]) -> String {

@@ -105,6 +105,17 @@ pub enum Error {
         /// How it changed.
         what: &'static str,
     },
+    /// A file that came with what was found of another one.
+    #[error(
+        "{}: is no copy of the file that was checked before it was copied; what was computed from it is not kept\n  next: copy it again, or, where it was meant to change, `unmute data stats {}` reads it whole",
+        path.display(), dir.display()
+    )]
+    NoCopy {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        dir: PathBuf,
+    },
     /// The features belong to other clips than clips.csv lists.
     #[error(
         "{}: {message}\n  next: put clips.csv back as it was, or import the data set again",

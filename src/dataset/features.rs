@@ -50,6 +50,7 @@ pub struct Features {
     start: usize,
     rows: usize,
     row_len: usize,
+    shape: Vec<usize>,
     precision: Precision,
 }
 
@@ -107,8 +108,14 @@ impl Features {
             start,
             rows,
             row_len,
+            shape: shape.into(),
             precision,
         })
+    }
+
+    /// The same file, opened once more.
+    pub(super) fn again(&self) -> Result<Features, Error> {
+        Features::open(self.path.parent().unwrap_or(Path::new(".")), &self.name, &self.shape)
     }
 
     /// The names of the clips that the rows belong to, where the file has them.

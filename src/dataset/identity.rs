@@ -46,6 +46,17 @@ impl Identity {
         Identity { changed_ns: 0, ..*self } == Identity { changed_ns: 0, ..*later }
     }
 
+    /// Whether it is the same file in the same state, seen from whichever machine: what several mount has another device number
+    /// on each, and the same everything else.
+    pub fn same_on_any_machine(&self, other: &Identity) -> bool {
+        Identity { device: 0, ..*self } == Identity { device: 0, ..*other }
+    }
+
+    /// Whether it is another file of the same length.
+    pub fn is_another(&self, other: &Identity) -> bool {
+        self.length == other.length && (self.inode, self.device) != (other.inode, other.device)
+    }
+
     /// Adds this state to a hash.
     pub fn hash_into(&self, hasher: &mut blake3::Hasher) {
         hasher.update(&self.device.to_le_bytes()).update(&self.inode.to_le_bytes()).update(&self.length.to_le_bytes());

@@ -34,10 +34,12 @@ mod guard;
 mod identity;
 pub mod import;
 pub mod manifest;
+mod memory;
 mod missing;
 mod order;
 mod partial;
 mod range;
+mod staged;
 pub mod standardise;
 pub mod stats;
 pub mod synth;
@@ -80,6 +82,8 @@ pub struct Dataset {
     pub file_hashes: Vec<(String, String)>,
     /// What whoever opened it should be told: rows that were put in order, files that do not name their rows.
     pub notes: Vec<String>,
+    /// Files that are taken for copies until they have been read.
+    staged: staged::Staged,
 }
 
 impl Dataset {
@@ -89,6 +93,16 @@ impl Dataset {
     /// the rows. Numbers are read once: the result is remembered in a small file beside them (`.unmute-check.json`) for as
     /// long as the files stay what they are (device, inode, length, times of writing and of change).
     pub fn open(dir: &Path) -> Result<Dataset, Error> {
+        Dataset::open_with(dir, false)
+    }
+
+    /// The same for whoever asks [`Dataset::check_unchanged`] before anything is kept: what seems to be a copy of a data set
+    /// that was checked (`cp -r` to a node's own disk) is not read before it is used, but meanwhile.
+    pub fn open_staged(dir: &Path) -> Result<Dataset, Error> {
+        Dataset::open_with(dir, true)
+    }
+
+    fn open_with(dir: &Path, staged: bool) -> Result<Dataset, Error> {
         let manifest = Manifest::read(dir)?;
         let clips_path = dir.join("clips.csv");
         let mut clips = clips::read(&clips_path, &manifest.classes)?;
@@ -124,8 +138,9 @@ impl Dataset {
             fingerprint: String::new(),
             file_hashes: Vec::new(),
             notes,
+            staged: staged::Staged::default(),
         };
-        dataset.file_hashes = check::contents(&check::Parts {
+        let parts = check::Parts {
             dir,
             manifest: &dataset.manifest,
             clips: &dataset.clips,
@@ -133,7 +148,8 @@ impl Dataset {
             audio: &dataset.audio,
             scores: &dataset.scores,
             audio_row: &dataset.audio_row,
-        })?;
+        };
+        dataset.file_hashes = check::contents(&parts, staged.then_some(&dataset.staged))?;
         dataset.fingerprint = check::fingerprint(&dataset.file_hashes);
         Ok(dataset)
     }
@@ -142,6 +158,7 @@ impl Dataset {
     /// was computed from it may not be kept under its fingerprint. Costs a system call for each file; to be asked before
     /// a result is stored.
     pub fn check_unchanged(&self) -> Result<(), Error> {
+        self.staged.confirm(&self.dir)?;
         check::unchanged(self.features(), &self.file_hashes)
     }
 

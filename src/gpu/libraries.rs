@@ -44,6 +44,8 @@ enum Place {
     Folders { name: String, folders: Vec<PathBuf> },
     /// A variable that is not set.
     Unset(&'static str),
+    /// The packages of the `python3` that is on the PATH, which is asked for them.
+    Python,
 }
 
 /// The driver's library.
@@ -61,7 +63,8 @@ pub fn cublas(major: u32) -> (Search, Option<Opened>) {
     let look = |names: &[String]| look("cuBLAS", "cublasCreate_v2", names, &places);
     let (mut search, found) = look(&names);
     if found.is_none() {
-        search.newer = (major + 1..major + 4).find_map(|newer| look(&[file_name(newer)]).1).map(|opened| opened.file);
+        let newer: Vec<String> = (major + 1..major + 4).map(file_name).collect();
+        search.newer = look(&newer).1.map(|opened| opened.file);
     }
     (search, found)
 }
@@ -92,6 +95,7 @@ fn cublas_places(set: &dyn Fn(&str) -> Option<OsString>) -> Vec<Place> {
             None => Place::Unset(name),
         });
     }
+    places.push(Place::Python);
     let system = ["/usr/local/cuda", "/opt/cuda"].map(Path::new);
     places.push(Place::Folders {
         name: "/usr/local/cuda, /opt/cuda".into(),
@@ -111,6 +115,10 @@ fn wheels(site_packages: &Path) -> Vec<PathBuf> {
 /// Tries place after place, in each name after name, until one opens. `marker` is a function that the library has.
 fn look(what: &str, marker: &str, names: &[String], places: &[Place]) -> (Search, Option<Opened>) {
     let mut search = Search { what: what.into(), looked: Vec::new(), newer: None };
+    let there = |folders: &[PathBuf]| {
+        let files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+        files.filter(|file| file.exists()).collect::<Vec<_>>()
+    };
     for place in places {
         let (name, files) = match place {
             Place::Unset(name) => {
@@ -118,9 +126,11 @@ fn look(what: &str, marker: &str, names: &[String], places: &[Place]) -> (Search
                 continue;
             }
             Place::Loader => ("the loader's paths".to_string(), names.iter().map(PathBuf::from).collect()),
-            Place::Folders { name, folders } => {
-                let files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-                (name.clone(), files.filter(|file| file.exists()).collect::<Vec<_>>())
+            Place::Folders { name, folders } => (name.clone(), there(folders)),
+            Place::Python => {
+                let folders = python::packages_of_python3();
+                let folders: Vec<PathBuf> = folders.iter().flat_map(|packages| wheels(packages)).collect();
+                ("python3 on the PATH".into(), there(&folders))
             }
         };
         let mut refused = None;
@@ -201,7 +211,8 @@ mod tests {
         assert_eq!(folders[..3], want);
         assert_eq!(folders[3], venv.join("lib"));
         assert_eq!(places[5], Place::Unset("CONDA_PREFIX"), "set to nothing");
-        assert!(matches!(&places[6], Place::Folders { name, .. } if name.contains("/usr/local/cuda")));
+        assert_eq!(places[6], Place::Python);
+        assert!(matches!(&places[7], Place::Folders { name, .. } if name.contains("/usr/local/cuda")));
     }
 
     #[test]

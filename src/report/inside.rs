@@ -115,14 +115,14 @@ pub struct TurnedClip {
 pub fn turned(of: &Predicted, over: &Predicted, classes: &[String]) -> Vec<TurnedClip> {
     let shown = of.view.shown();
     let mut out = Vec::new();
-    let pairs: Vec<(&Vec<Option<usize>>, &Vec<Option<usize>>)> = of
+    let pairs = of
         .seeds
         .iter()
         .filter_map(|(seed, after)| {
             let before = over.seeds.iter().find(|(s, _)| s == seed || s.is_none());
-            before.map(|(_, before)| (before, after))
+            before.map(|(_, before)| (&before[..], &after[..]))
         })
-        .collect();
+        .collect::<Vec<_>>();
     let name = |class: Option<usize>| class.and_then(|c| classes.get(c).cloned()).unwrap_or_default();
     for (i, &label) in shown.labels.iter().enumerate() {
         let (mut to_right, mut to_wrong, mut first) = (0, 0, None);

@@ -582,9 +582,12 @@ impl<'a> Results<'a> {
     }
 }
 
+/// Scores with their weights.
+type Summands = Vec<(Rc<Scores>, f64)>;
+
 /// Summands of a fusion by seed.
 struct Sums {
-    seeds: Vec<(Option<u64>, Vec<(Rc<Scores>, f64)>)>,
+    seeds: Vec<(Option<u64>, Summands)>,
     view: Rc<ViewRecord>,
     cells: Vec<UsedCell>,
     runs: Vec<String>,

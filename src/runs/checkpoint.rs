@@ -1,8 +1,9 @@
-//! Checkpoints: a training between two epochs as a safetensors file beside the store, written whole or not at all. Its
-//! metadata holds a hash of everything else, so that one that was damaged is not gone on from.
+//! Checkpoints: a training between two epochs as a safetensors file, written whole or not at all. Its metadata holds the
+//! numbers of the epochs behind it, so that another store can go on from it without a hole in the curve, and a hash of
+//! everything else, so that one that was damaged is not gone on from.
 
 use crate::train::trainer::SavedParam;
-use crate::train::{Best, Checkpoint};
+use crate::train::{Best, Checkpoint, Epoch, Measures};
 use compute::nn::ParamState;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
@@ -18,13 +19,25 @@ pub fn folder(db: &Path) -> PathBuf {
     name.into()
 }
 
-/// Where a store keeps the checkpoint of a run: `runs.db.checkpoints/RUN.safetensors`.
-pub fn path(db: &Path, run: &str) -> PathBuf {
-    folder(db).join(format!("{run}.safetensors"))
+/// The checkpoint of a run in a folder of them: `RUN.safetensors`.
+pub fn path(folder: &Path, run: &str) -> PathBuf {
+    folder.join(format!("{run}.safetensors"))
+}
+
+/// What stands in a file: the state of a training, and how it came there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    /// The state.
+    pub checkpoint: Checkpoint,
+    /// The epochs behind it; none in files of earlier versions.
+    pub epochs: Vec<Epoch>,
+    /// The attempt that wrote it, from 1; 0 in files of earlier versions.
+    pub attempt: i64,
 }
 
 /// Writes a checkpoint to a temporary file and renames it.
-pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
+pub fn save(path: &Path, saved: &Saved) -> std::io::Result<()> {
+    let checkpoint = &saved.checkpoint;
     let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
     let best = checkpoint.best.iter().flat_map(|best| &best.state.params).map(|p| (BEST, p));
     for (prefix, p) in checkpoint.params.iter().map(|p| ("", p)).chain(best) {
@@ -43,11 +56,14 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
         .collect::<std::io::Result<Vec<_>>>()?;
     // The order of the parameters is kept apart: the file sorts its tensors.
     let order: Vec<&str> = checkpoint.params.iter().map(|p| p.name.as_str()).collect();
+    let (epochs, attempt) = (epochs_text(&saved.epochs), saved.attempt.to_string());
     let mut meta = HashMap::from([
         ("epoch".to_string(), checkpoint.epoch.to_string()),
         ("step".to_string(), checkpoint.step.to_string()),
         ("order".to_string(), order.join(" ")),
-        ("blake3".to_string(), digest(checkpoint)),
+        ("blake3".to_string(), digest(checkpoint, Some((&epochs, &attempt)))),
+        ("epochs".to_string(), epochs),
+        ("attempt".to_string(), attempt),
     ]);
     if let Some(best) = &checkpoint.best {
         let Best { merit, state } = &**best;
@@ -59,7 +75,9 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let part = path.with_extension(format!("{}.part", std::process::id()));
+    // Two machines may have processes of one number.
+    let writer = format!("{}-{}", &super::environment::worker_id()[..8], std::process::id());
+    let part = path.with_extension(format!("{writer}.part"));
     let write = || {
         use std::io::Write;
         let mut file = crate::files::create(&part)?;
@@ -73,7 +91,7 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> std::io::Result<()> {
 }
 
 /// Reads a checkpoint; `None` where there is none, or one that is not whole (training then begins anew).
-pub fn load(path: &Path) -> Option<Checkpoint> {
+pub fn load(path: &Path) -> Option<Saved> {
     let bytes = crate::files::read_own(path, u64::MAX).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let meta = header.metadata().as_ref()?;
@@ -108,13 +126,51 @@ pub fn load(path: &Path) -> Option<Checkpoint> {
     };
     let (epoch, step) = (meta.get("epoch")?.parse().ok()?, meta.get("step")?.parse().ok()?);
     let checkpoint = Checkpoint { epoch, step, params: params("")?, best };
-    (*meta.get("blake3")? == digest(&checkpoint)).then_some(checkpoint)
+    let behind =
+        meta.get("epochs").zip(meta.get("attempt")).map(|(epochs, attempt)| (epochs.as_str(), attempt.as_str()));
+    if *meta.get("blake3")? != digest(&checkpoint, behind) {
+        return None;
+    }
+    let (epochs, attempt) = match behind {
+        Some((epochs, attempt)) => (epochs_of(epochs)?, attempt.parse().ok()?),
+        None => (Vec::new(), 0),
+    };
+    Some(Saved { checkpoint, epochs, attempt })
 }
 
-/// The hash of all that a checkpoint says.
-fn digest(checkpoint: &Checkpoint) -> String {
+/// An epoch a line: its number, and the bits of its ten measures, so that what is no number comes back as well.
+fn epochs_text(epochs: &[Epoch]) -> String {
+    let line = |epoch: &Epoch| {
+        let bits = [&epoch.train, &epoch.val].into_iter().flat_map(|m| measures(m).map(f64::to_bits));
+        bits.fold(epoch.epoch.to_string(), |line, bits| format!("{line} {bits:016x}"))
+    };
+    epochs.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn measures(m: &Measures) -> [f64; 5] {
+    [m.loss, m.loss_cls, m.loss_rec, m.accuracy, m.feature_error]
+}
+
+fn epochs_of(text: &str) -> Option<Vec<Epoch>> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let epoch = words.next()?.parse().ok()?;
+        let bits = words.map(|word| u64::from_str_radix(word, 16).ok().map(f64::from_bits));
+        let values: [f64; 10] = bits.collect::<Option<Vec<f64>>>()?.try_into().ok()?;
+        let of =
+            |v: &[f64]| Measures { loss: v[0], loss_cls: v[1], loss_rec: v[2], accuracy: v[3], feature_error: v[4] };
+        Some(Epoch { epoch, train: of(&values[..5]), val: of(&values[5..]) })
+    };
+    text.lines().map(line).collect()
+}
+
+/// The hash of all that a checkpoint says, with the epochs and the attempt behind it where they are told.
+fn digest(checkpoint: &Checkpoint, behind: Option<(&str, &str)>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("epoch {} step {}\n", checkpoint.epoch, checkpoint.step).as_bytes());
+    if let Some((epochs, attempt)) = behind {
+        hasher.update(format!("attempt {attempt}\n{epochs}\n").as_bytes());
+    }
     let best = checkpoint.best.iter().flat_map(|best| {
         hasher.update(format!("best {} {} {}\n", best.state.epoch, best.state.step, best.merit.to_bits()).as_bytes());
         &best.state.params
@@ -153,7 +209,7 @@ mod tests {
     #[test]
     fn checkpoints_come_back_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
-        let path = path(&dir.path().join("runs.db"), "abc");
+        let path = path(&folder(&dir.path().join("runs.db")), "abc");
         let saved = |name: &str| SavedParam {
             name: name.into(),
             shape: (2, 2),
@@ -164,18 +220,26 @@ mod tests {
             },
         };
         let of = |epoch, best| Checkpoint { epoch, step: 12, params: vec![saved("z"), saved("a")], best };
+        let measures =
+            Measures { loss: 0.1, loss_cls: f64::MIN_POSITIVE, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
+        let epochs: Vec<Epoch> = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
         let merit = -0.1 - 0.2;
         let checkpoint = of(3, Some(Box::new(Best { merit, state: of(2, None) })));
-        save(&path, &checkpoint).unwrap();
-        assert_eq!(load(&path).unwrap(), checkpoint, "with the best epoch so far");
-        let checkpoint = of(3, None);
-        save(&path, &checkpoint).unwrap();
-        assert_eq!(load(&path).unwrap(), checkpoint);
+        let whole = Saved { checkpoint, epochs: epochs.clone(), attempt: 2 };
+        save(&path, &whole).unwrap();
+        assert_eq!(load(&path).unwrap(), whole, "with the best epoch so far");
+        let whole = Saved { checkpoint: of(3, None), epochs, attempt: 2 };
+        save(&path, &whole).unwrap();
+        assert_eq!(load(&path).unwrap(), whole);
+        let unknown = Measures { feature_error: f64::NAN, ..measures };
+        let back = epochs_of(&epochs_text(&[Epoch { epoch: 7, train: unknown, val: measures }])).unwrap();
+        assert!(back[0].epoch == 7 && back[0].train.feature_error.is_nan() && back[0].val == measures);
+        assert!(epochs_of("1 0 0").is_none() && epochs_of("").unwrap().is_empty());
         assert_eq!((epoch(&path), epoch(&path.with_extension("none"))), (Some(3), None));
         let mut bytes = std::fs::read(&path).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).expect("any reader of safetensors takes it");
         assert_eq!(tensors.tensor("z/value").unwrap().shape(), [2, 2]);
-        let another = String::from_utf8_lossy(&bytes[..300]).find("\"3\"").unwrap() + 1;
+        let another = String::from_utf8_lossy(&bytes).find("\"epoch\":\"3\"").unwrap() + 9;
         bytes[another] = b'4';
         std::fs::write(&path, &bytes).unwrap();
         assert!(load(&path).is_none(), "of another epoch than it says");

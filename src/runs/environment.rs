@@ -3,6 +3,7 @@
 use crate::device::choice;
 use crate::gpu::detect;
 use crate::gpu::probe::Wanted;
+use compute::simd::Level;
 use serde_json::{Value, json};
 
 /// The record of this process.
@@ -33,9 +34,42 @@ pub fn record(threads: usize, workers: usize, device: &str) -> Value {
         "workers": workers,
         "memory_bytes": proc_kib("/proc/meminfo", "MemTotal:").map(|k| k * 1024),
         "device": device,
+        "numerics": numerics(device),
+        "slurm": slurm(|name| std::env::var(name).ok()),
         "gpu": gpu,
         "cuda": cuda(device),
         "driver": if device == "cpu" { None } else { driver() },
+    })
+}
+
+/// What decides the last bits of numbers beside what a run's id covers: the GPU, or the vectors that the CPU's code uses.
+pub fn numerics(device: &str) -> &'static str {
+    if device.starts_with("cuda") {
+        return "cuda";
+    }
+    match compute::simd::level() {
+        Level::Scalar => "scalar",
+        Level::Neon => "neon",
+        Level::Avx2 => "avx2",
+        Level::Avx512 => "avx512",
+    }
+}
+
+/// What Slurm says of the job that this process is in: job, array, task, node, restarts. Null outside of one.
+fn slurm(variable: impl Fn(&str) -> Option<String>) -> Value {
+    const TOLD: [&str; 9] = [
+        "SLURM_CLUSTER_NAME",
+        "SLURM_JOB_ID",
+        "SLURM_ARRAY_JOB_ID",
+        "SLURM_ARRAY_TASK_ID",
+        "SLURM_JOB_NAME",
+        "SLURM_JOB_PARTITION",
+        "SLURMD_NODENAME",
+        "SLURM_CPUS_PER_TASK",
+        "SLURM_RESTART_COUNT",
+    ];
+    variable("SLURM_JOB_ID").map_or(Value::Null, |_| {
+        TOLD.iter().filter_map(|name| Some(((*name).to_string(), Value::from(variable(name)?)))).collect()
     })
 }
 
@@ -169,6 +203,17 @@ pub fn process_began(pid: i64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_of_slurm_is_told_and_nothing_outside_of_one() {
+        assert_eq!(slurm(|name| (name == "SLURM_CLUSTER_NAME").then(|| "box".into())), Value::Null);
+        let told = slurm(|name| match name {
+            "SLURM_JOB_ID" => Some("12".into()),
+            "SLURMD_NODENAME" => Some("n1".into()),
+            _ => None,
+        });
+        assert_eq!(told, json!({ "SLURM_JOB_ID": "12", "SLURMD_NODENAME": "n1" }));
+    }
 
     #[test]
     fn this_process_runs_and_began_before_now() {

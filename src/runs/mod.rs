@@ -16,8 +16,11 @@ pub mod memory;
 mod mutations;
 pub mod plan;
 pub mod portable;
+pub mod publish;
 pub mod queue;
+pub mod rates;
 mod run_recorder;
+pub mod selection;
 mod source;
 mod stop;
 pub mod trackers;
@@ -33,6 +36,7 @@ pub use error::Error;
 pub use keep::merit;
 pub use liveness::alive;
 pub use plan::{Plan, Planned, run_name};
+pub use publish::Publisher;
 pub use stop::Stop;
 
 use crate::dataset::View;
@@ -40,10 +44,12 @@ use crate::device::Which;
 use crate::experiment::Part;
 use crate::experiment::config::Keep;
 use crate::store::{self, NewRun, Store, Worker};
-use crate::train::{Checkpoint, Vision};
+use crate::train::{Epoch, Vision};
+use checkpoint::Saved;
 use memory::Memory;
 use plan::Open;
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -165,6 +171,27 @@ pub struct Options {
     pub checkpoint_every: Duration,
     /// Which trained weights stay.
     pub keep: Keep,
+    /// Where checkpoints lie; beside the store where nobody says.
+    pub checkpoints: Option<PathBuf>,
+    /// Where copies of the store go, after each run and at the end.
+    pub publish: Option<Publisher>,
+}
+
+impl Default for Options {
+    /// One worker with one thread, a checkpoint every half minute, nothing published.
+    fn default() -> Options {
+        Options {
+            workers: 1,
+            cells: None,
+            threads: 1,
+            fail_fast: false,
+            retries: 0,
+            checkpoint_every: Duration::from_secs(30),
+            keep: Keep::Best,
+            checkpoints: None,
+            publish: None,
+        }
+    }
 }
 
 /// What came of it.
@@ -187,6 +214,7 @@ struct RunContext<'a> {
     options: &'a Options,
     interrupt: &'a Stop,
     memory: Memory,
+    checkpoints: PathBuf,
     /// Set by a failure under `fail_fast`, or by a store that cannot be written any more.
     stop: AtomicBool,
     fatal: Mutex<Option<store::Error>>,
@@ -236,6 +264,7 @@ pub fn run_all(
         options,
         interrupt,
         memory: Memory::new(free_memory),
+        checkpoints: options.checkpoints.clone().unwrap_or_else(|| checkpoint::folder(store.path())),
         stop: AtomicBool::new(false),
         fatal: Mutex::new(None),
         vision: OnceLock::new(),
@@ -252,6 +281,8 @@ pub fn run_all(
         beat.map_err(|e| store::Error::of_file(store.path(), &e))?;
         shared.work_through()
     })?;
+    // What was interrupted, or failed, is told as well.
+    shared.publish()?;
     let counts = shared.summary.into_inner().unwrap_or_default();
     if let Some(error) = shared.fatal.into_inner().unwrap_or_default() {
         return Err(error);
@@ -277,7 +308,7 @@ impl<'a> RunContext<'a> {
             open.into_iter().partition(|o| matches!(o.planned.cell.part, Part::Stream { .. } | Part::Bank { .. }));
         let most = self.options.cells.unwrap_or(self.which.side_by_side());
         for phase in [first, second] {
-            let groups = queue::groups(phase, most, queue::checkpointed(self.store.path()));
+            let groups = queue::groups(phase, most, queue::checkpointed(&self.checkpoints));
             let (next, put_off) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
             let workers = self.options.workers.min(groups.len()).max(1);
             let threads = (self.options.threads / workers).max(1);
@@ -346,48 +377,62 @@ impl<'a> RunContext<'a> {
         Ok((view, vision))
     }
 
-    fn job(&self, run: &Open<'a>) -> Result<work::Job<'a>, Error> {
+    /// What a run works with, and which attempt it is as far as its checkpoint tells.
+    fn job(&self, run: &Open<'a>) -> Result<(work::Job<'a>, i64), Error> {
         let Open { planned, seed, id } = *run;
         let (view, vision) = self.sight(run)?;
         let bank = match &planned.cell.part {
             Part::Generator { audio, .. } | Part::External { audio, .. } | Part::Control { audio, .. } => {
-                Some(self.bank(planned, audio, &view)?)
+                Some(self.bank(planned, audio)?)
             }
             _ => None,
         };
         let (external, seed) = (planned.external.clone(), seed.unwrap_or(0));
         let mut job = work::Job { cell: &planned.cell, seed, view, vision, bank, external, from: None };
-        if let Part::Generator { .. } = &planned.cell.part {
-            job.from = self.checkpoint(id, &job)?;
+        let mut attempt = 0;
+        if let Part::Generator { .. } = &planned.cell.part
+            && let Some(saved) = self.checkpoint(id, &job)?
+        {
+            attempt = saved.attempt + 1;
+            self.store.set_attempt(id, &self.worker, attempt)?;
+            job.from = Some(saved.checkpoint);
         }
-        Ok(job)
+        Ok((job, attempt))
     }
 
     /// Where a generator can go on.
-    fn checkpoint(&self, id: &str, job: &work::Job) -> Result<Option<Checkpoint>, Error> {
-        let Some(from) = checkpoint::load(&checkpoint::path(self.store.path(), id)) else { return Ok(None) };
-        // One whose epochs the store does not have (an older copy of it was put back, say) would leave a hole in the curve.
+    fn checkpoint(&self, id: &str, job: &work::Job) -> Result<Option<Saved>, Error> {
+        let Some(saved) = checkpoint::load(&checkpoint::path(&self.checkpoints, id)) else { return Ok(None) };
+        let from = &saved.checkpoint;
+        if !work::task(job.cell, job.seed, &job.view, &job.vision)?.takes(from)? {
+            return Ok(None);
+        }
+        // One whose epochs nobody has (an older copy of the store was put back, say) would leave a hole in the curve. Those that
+        // it brings along, from a store that is not this one, are taken over.
         let kept = self.store.curve(id)?;
-        let whole = (1..=from.epoch).all(|n| kept.iter().any(|e| e.epoch == n));
-        let ours = work::task(job.cell, job.seed, &job.view, &job.vision)?.takes(&from)?;
-        Ok((whole && ours).then_some(from))
+        let has = |epochs: &[Epoch]| (1..=from.epoch).all(|n| epochs.iter().any(|e| e.epoch == n));
+        if has(&kept) {
+            return Ok(Some(saved));
+        }
+        let whole = has(&saved.epochs) && saved.epochs.iter().all(|e| e.epoch <= from.epoch);
+        Ok((whole && self.store.put_epochs(id, &self.worker, &saved.epochs)?).then_some(saved))
+    }
+
+    /// Sends a copy of the store to where others take it from, if that was asked for.
+    fn publish(&self) -> Result<(), store::Error> {
+        self.options.publish.as_ref().map_or(Ok(()), |publisher| publisher.publish(self.store))
     }
 
     /// The stored bank that a generator or control is scored with.
-    fn bank(&self, planned: &Planned, audio: &str, view: &View) -> Result<Arc<work::BankInUse>, Error> {
-        let wanted = Part::Bank { audio: audio.into() };
-        let same = |p: &&Planned| {
-            p.cell.part == wanted
-                && p.cell.overrides == planned.cell.overrides
-                && p.view.as_ref().is_some_and(|v| v.fingerprint == view.fingerprint)
-        };
+    fn bank(&self, planned: &Planned, audio: &str) -> Result<Arc<work::BankInUse>, Error> {
         let missing = |why| Error::Bank { audio: audio.into(), why };
-        let bank = self.plan.cells.iter().find(same).ok_or_else(|| missing("not in the plan"))?;
+        let bank = self.plan.bank_of(planned).ok_or_else(|| missing("not in the plan"))?;
         let id = &bank.runs[0].1;
         if let Some(found) = self.banks.lock().map_err(|_| missing("lost"))?.get(id) {
             return Ok(found.clone());
         }
         let record = self.store.bank(id)?.ok_or_else(|| missing("its run failed; see `unmute ls`"))?;
+        let view = planned.view.as_ref().ok_or(Error::Skipped)?;
         let real = view.scored().iter().map(|&split| {
             let scores = self.store.scores(id, &format!("{}real", split.prefix()))?;
             Ok((split, scores.ok_or_else(|| missing("no scores"))?))

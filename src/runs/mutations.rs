@@ -6,11 +6,11 @@ use crate::dataset::{Feature, Standardiser};
 use crate::experiment::Part;
 use crate::experiment::config::{Engine, Svm};
 use crate::fuzz::Target;
-use crate::train::Checkpoint;
 use crate::train::trainer::SavedParam;
+use crate::train::{Checkpoint, Epoch, Measures};
 use compute::nn::ParamState;
 
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 14] = [
     "\"F16\"",
     "\"I64\"",
     "[",
@@ -23,18 +23,23 @@ const WORDS: [&str; 12] = [
     "-1",
     "blake3",
     "order",
+    "epochs",
+    "attempt",
 ];
 
 #[test]
 fn checkpoints() {
     let dir = tempfile::tempdir().unwrap();
-    let path = checkpoint::path(&dir.path().join("runs.db"), "abc");
+    let path = checkpoint::path(dir.path(), "abc");
     let param = |name: &str| SavedParam {
         name: name.into(),
         shape: (2, 1),
         state: ParamState { value: vec![1.0, -2.5], moment1: vec![0.0; 2], moment2: vec![1e-30; 2] },
     };
-    let saved = Checkpoint { epoch: 3, step: 12, params: vec![param("z"), param("a")], best: None };
+    let checkpoint = Checkpoint { epoch: 3, step: 12, params: vec![param("z"), param("a")], best: None };
+    let measures = Measures { loss: 0.1, loss_cls: 0.2, loss_rec: -0.0, accuracy: 50.0, feature_error: 1e300 };
+    let epochs = (1..=3).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
+    let saved = checkpoint::Saved { checkpoint, epochs, attempt: 2 };
     checkpoint::save(&path, &saved).unwrap();
     let good = [std::fs::read(&path).unwrap()];
     let target = Target { name: "checkpoint", good: &good, words: &WORDS, times: 2000 };

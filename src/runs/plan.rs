@@ -7,7 +7,7 @@ use crate::experiment::config::{Config, Control, Engine};
 use crate::experiment::{Cell, Experiment, Part};
 use crate::model::Sizes;
 use crate::store::{CellRecord, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct Plan {
     pub dataset: Arc<Dataset>,
     /// The experiment's folder; empty where it was read from a store.
     pub folder: PathBuf,
+    /// Only these runs are to be done, where somebody says which; the others stay in the plan.
+    pub only: Option<HashSet<String>>,
 }
 
 /// A run that is to be done.
@@ -125,13 +127,13 @@ impl Plan {
             cells.push(Planned { fingerprint, view: Some(view), cell, spec, external, skipped, runs });
         }
         // A grid that asks for what nobody made is a slip; one that has it for some of its audio features is none.
-        for ((audio, name), _) in &externals {
+        for (audio, name) in externals.keys() {
             let anywhere = externals.iter().any(|((_, other), found)| other == name && found.is_some());
             if !anywhere && dataset.manifest.audio(audio).is_some() {
                 return Err(experiment.problem("grid.generator", absent(&dataset, folder, audio, name)).into());
             }
         }
-        Ok(Plan { cells, dataset, folder: experiment.dir.clone() })
+        Ok(Plan { cells, dataset, folder: experiment.dir.clone(), only: None })
     }
 
     /// The cells as the store keeps them.
@@ -149,14 +151,42 @@ impl Plan {
             .collect()
     }
 
-    /// Runs that are neither done nor skipped, each once.
+    /// Runs that are neither done nor skipped, each once; only those that are wanted where somebody says which.
     pub fn open(&self, states: &BTreeMap<String, State>) -> Vec<Open<'_>> {
-        let mut seen = std::collections::HashSet::new();
+        self.wanted().into_iter().filter(|open| states.get(open.id) != Some(&State::Done)).collect()
+    }
+
+    /// Runs that are not skipped, each once; only those that are wanted where somebody says which.
+    pub fn wanted(&self) -> Vec<Open<'_>> {
+        let wanted = |open: &Open| self.only.as_ref().is_none_or(|only| only.contains(open.id));
+        self.runs().into_iter().filter(wanted).collect()
+    }
+
+    /// Runs that are not skipped, each once, in the order of the grid.
+    pub fn runs(&self) -> Vec<Open<'_>> {
+        let mut seen = HashSet::new();
         let cells = self.cells.iter().filter(|p| p.skipped.is_none());
         cells
             .flat_map(|planned| planned.runs.iter().map(move |(seed, id)| Open { planned, seed: *seed, id }))
-            .filter(|open| states.get(open.id) != Some(&State::Done) && seen.insert(open.id.to_string()))
+            .filter(|open| seen.insert(open.id))
             .collect()
+    }
+
+    /// The bank that a generator or control is scored with; none for other cells.
+    pub fn bank_of(&self, planned: &Planned) -> Option<&Planned> {
+        let (Part::Generator { audio, .. } | Part::External { audio, .. } | Part::Control { audio, .. }) =
+            &planned.cell.part
+        else {
+            return None;
+        };
+        let view = |p: &Planned| p.view.as_ref().map(|v| v.fingerprint.clone());
+        let wanted = view(planned)?;
+        let same = |p: &&Planned| {
+            matches!(&p.cell.part, Part::Bank { audio: of } if of == audio)
+                && p.cell.overrides == planned.cell.overrides
+                && view(p).as_ref() == Some(&wanted)
+        };
+        self.cells.iter().find(same)
     }
 }
 

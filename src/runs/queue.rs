@@ -29,9 +29,9 @@ pub fn groups<'p>(mut open: Vec<Open<'p>>, most: usize, done: impl Fn(&Open) -> 
     groups
 }
 
-/// Epochs that a run has behind it, by its checkpoint beside the store.
-pub fn checkpointed(db: &Path) -> impl Fn(&Open) -> usize {
-    move |run| checkpoint::epoch(&checkpoint::path(db, run.id)).unwrap_or(0)
+/// Epochs that a run has behind it, by its checkpoint in a folder of them.
+pub fn checkpointed(folder: &Path) -> impl Fn(&Open) -> usize {
+    move |run| checkpoint::epoch(&checkpoint::path(folder, run.id)).unwrap_or(0)
 }
 
 /// `8 cells (lstm, seed 0)`, with what they have in common of further axes; one is called by its own name.

@@ -68,16 +68,25 @@ pub(super) struct RunRecorder<'a, 'b> {
     shared: &'a RunContext<'b>,
     progress: &'a GroupProgress,
     id: &'a str,
+    attempt: i64,
     checkpoint: PathBuf,
+    /// Epochs of earlier attempts.
+    behind: Vec<Epoch>,
     epochs: Vec<Epoch>,
     /// How many of `epochs` the store has.
     kept: usize,
 }
 
 impl<'a, 'b> RunRecorder<'a, 'b> {
-    pub(super) fn new(shared: &'a RunContext<'b>, progress: &'a GroupProgress, id: &'a str) -> Self {
-        let checkpoint = checkpoint::path(shared.store.path(), id);
-        RunRecorder { shared, progress, id, checkpoint, epochs: Vec::new(), kept: 0 }
+    /// For the `attempt`th of a run that has `behind` it.
+    pub(super) fn new(
+        shared: &'a RunContext<'b>,
+        progress: &'a GroupProgress,
+        (id, attempt): (&'a str, i64),
+        behind: Vec<Epoch>,
+    ) -> Self {
+        let checkpoint = checkpoint::path(&shared.checkpoints, id);
+        RunRecorder { shared, progress, id, attempt, checkpoint, behind, epochs: Vec::new(), kept: 0 }
     }
 
     /// Epochs that the store does not have yet.
@@ -122,7 +131,9 @@ impl Listener for RunRecorder<'_, '_> {
                 Err(error) => return Err(self.give_up(error)),
             }
             self.kept = self.epochs.len();
-            let written = checkpoint::save(&self.checkpoint, &checkpoint()?);
+            let epochs = self.behind.iter().chain(&self.epochs).copied().collect();
+            let saved = checkpoint::Saved { checkpoint: checkpoint()?, epochs, attempt: self.attempt };
+            let written = checkpoint::save(&self.checkpoint, &saved);
             written.map_err(|e| self.give_up(store::Error::of_file(&self.checkpoint, &e)))?;
             self.progress.saved.set(Instant::now());
         }

@@ -134,7 +134,7 @@ pub fn verify(
             cells.push(Planned { runs: vec![again.clone()], ..planned.clone() });
         }
         if !cells.is_empty() {
-            let part = Plan { cells, dataset: plan.dataset.clone(), folder: plan.folder.clone() };
+            let part = Plan { cells, dataset: plan.dataset.clone(), folder: plan.folder.clone(), only: None };
             run_all(which, &again, &part, options, "verify", interrupt, &listen)?;
         }
     }

@@ -171,11 +171,11 @@ impl<'a> RunContext<'a> {
         (self.watch)(Event::Started { name: run.open.name(), attempt: run.attempt });
         let started = Instant::now();
         let progress = GroupProgress::new(run.open.name());
-        let mut recorder = RunRecorder::new(self, &progress, run.open.id);
+        let mut recorder = RunRecorder::new(self, &progress, (run.open.id, run.attempt), Vec::new());
         let result = self.share(&[run.open]).and_then(|_share| {
             caught(|| {
                 let device = self.which.open()?;
-                let job = self.job(&run.open)?;
+                let job = self.job(&run.open)?.0;
                 // It has no epochs to end at.
                 let mut step = |done, total| match self.stopped() {
                     true => Err(train::Error::Interrupted),
@@ -202,7 +202,10 @@ impl<'a> RunContext<'a> {
             let job = caught(|| self.job(&run.open));
             run.spent += started.elapsed().as_secs_f64();
             match job {
-                Ok(job) => ready.push((run, job)),
+                Ok((job, attempt)) => {
+                    run.attempt = run.attempt.max(attempt);
+                    ready.push((run, job));
+                }
                 Err(error) => {
                     (self.watch)(Event::Started { name: run.open.name(), attempt: run.attempt });
                     ended.push((run.open, self.fail(&run, &error)));
@@ -229,8 +232,16 @@ impl<'a> RunContext<'a> {
             (self.watch)(Event::Started { name: run.open.name(), attempt: run.attempt });
         }
         let progress = GroupProgress::new(name.clone());
-        let mut recorders: Vec<_> =
-            group.iter().map(|(run, _)| RunRecorder::new(self, &progress, run.open.id)).collect();
+        let behind = |run: &Claimed, job: &Job| {
+            let mut epochs =
+                if job.done() > 0 { self.store.curve(run.open.id).unwrap_or_default() } else { Vec::new() };
+            epochs.retain(|epoch| epoch.epoch <= job.done());
+            epochs
+        };
+        let recorder = |(run, job): &(Claimed<'a>, Job<'a>)| {
+            RunRecorder::new(self, &progress, (run.open.id, run.attempt), behind(run, job))
+        };
+        let mut recorders: Vec<_> = group.iter().map(recorder).collect();
         let started = Instant::now();
         let share = self.share(&group.iter().map(|(run, _)| run.open).collect::<Vec<_>>());
         // Kept until they are scored as well.
@@ -337,6 +348,10 @@ impl<'a> RunContext<'a> {
             self.give_up(error);
             return Ended::Failed;
         }
+        if let Err(error) = self.publish() {
+            self.give_up(error);
+            return Ended::Failed;
+        }
         recorder.forget();
         for text in crate::score::quality::remarks(&result.values) {
             (self.watch)(Event::Note { name: run.open.name(), text });
@@ -360,7 +375,7 @@ impl<'a> RunContext<'a> {
         let name = run.open.name();
         match error {
             error if error.is_interruption() => {
-                let epochs = checkpoint::epoch(&checkpoint::path(self.store.path(), run.open.id));
+                let epochs = checkpoint::epoch(&checkpoint::path(&self.checkpoints, run.open.id));
                 let cell = &run.open.planned.cell;
                 let of = if matches!(cell.part, Part::Generator { .. }) { cell.config.train.epochs } else { 0 };
                 (self.watch)(Event::Kept { name, epochs, of });

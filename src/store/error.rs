@@ -82,6 +82,17 @@ pub enum Error {
         /// `a trigger "t"`.
         what: String,
     },
+    /// A file system that other machines have as well.
+    #[error(
+        "{}: it is on a network file system ({kind}), where a second machine that uses the store damages it without an error; nothing was written\n  next: give a place on a local disk with --db, and carry results over with `unmute run --publish PART.db` and `unmute merge`; `unmute slurm submit` does so by itself. Where one machine at a time uses it, --allow-network-store (or UNMUTE_ALLOW_NETWORK_STORE=1) takes it as it is",
+        path.display()
+    )]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// `nfs`.
+        kind: String,
+    },
     /// A pipe, a device or a folder.
     #[error("{}: it is {what}, not a file\n  next: give the path of a runs.db, or of a new file", path.display())]
     NotAFile {
@@ -156,6 +167,22 @@ impl Error {
         match e.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { path },
             _ => Error::ReadOnly { path, why: e.to_string() },
+        }
+    }
+
+    /// Whether it is about this file, and what it holds or how it may be read.
+    pub fn path_is(&self, file: &std::path::Path) -> bool {
+        match self {
+            Error::Newer { path, .. }
+            | Error::Outdated { path, .. }
+            | Error::NotAStore { path, .. }
+            | Error::Missing { path }
+            | Error::ForeignLog { path, .. }
+            | Error::Foreign { path, .. }
+            | Error::NotAFile { path, .. }
+            | Error::ReadOnly { path, .. }
+            | Error::Damaged { path, .. } => path == file,
+            _ => false,
         }
     }
 

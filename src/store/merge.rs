@@ -4,7 +4,7 @@ use super::filter::Bind;
 use super::inspect::Inspector;
 use super::row_hash::Table;
 use super::select::bound;
-use super::{Error, Store, VERSION, blob, experiment_order, files, run_hash, schema};
+use super::{Error, Store, VERSION, blob, experiment_order, files, numerics, run_hash, schema};
 use serde::Serialize;
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -25,6 +25,8 @@ pub struct Merged {
     pub unfinished: usize,
     /// Runs whose numbers are not the same in both; ours were kept.
     pub conflicts: Vec<Refused>,
+    /// Runs that were done by other numerics there, and whose numbers are close to ours; ours were kept.
+    pub other_numerics: Vec<Refused>,
     /// Runs of the other store that are damaged, and were not taken.
     pub damaged: Vec<Refused>,
     /// Runs that were damaged here, and are those of the other store now.
@@ -177,12 +179,17 @@ async fn tables(inspector: &mut Inspector<'_>) -> Result<Vec<DamagedRow>, sqlx::
     let mut damaged = Vec::new();
     for table in Table::ALL {
         for (id, name) in inspector.list(table).await? {
-            if let Some(what) = inspector.of_table(table, id).await.into_iter().next() {
+            if let Some(what) = all_of(&inspector.of_table(table, id).await) {
                 damaged.push((table, id, name, what));
             }
         }
     }
     Ok(damaged)
+}
+
+/// What is wrong with something in one line, as `verify` says it line by line.
+fn all_of(wrong: &[String]) -> Option<String> {
+    (!wrong.is_empty()).then(|| wrong.join("; "))
 }
 
 fn ids(damaged: &[DamagedRow], table: Table) -> HashSet<i64> {
@@ -261,13 +268,16 @@ struct Both {
     seed: Option<i64>,
     state: String,
     ours: Option<String>,
+    /// Whether theirs is a later attempt at what is not done here.
+    later: bool,
     /// Whether it is done in both, has the hash that it was finished with in both, and the same one.
     same: bool,
 }
 
 async fn runs(t: &mut Transaction<'_, Sqlite>, merged: &mut Merged) -> Result<(), sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT theirs.id, theirs.key, theirs.seed, theirs.state, ours.state, theirs.numbers_hash, ours.numbers_hash
+        "SELECT theirs.id, theirs.key, theirs.seed, theirs.state, ours.state, theirs.numbers_hash, ours.numbers_hash,
+             theirs.attempt > ours.attempt AND ours.state NOT IN ('done', 'running')
          FROM other.run theirs LEFT JOIN main.run ours ON ours.id = theirs.id ORDER BY theirs.rowid",
     )
     .fetch_all(&mut **t)
@@ -280,6 +290,7 @@ async fn runs(t: &mut Transaction<'_, Sqlite>, merged: &mut Merged) -> Result<()
             seed: row.try_get(2)?,
             state: row.try_get(3)?,
             ours: row.try_get(4)?,
+            later: row.try_get::<Option<bool>, _>(7)?.unwrap_or(false),
             same: false,
         };
         let (there, here): (Option<String>, Option<String>) = (row.try_get(5)?, row.try_get(6)?);
@@ -294,11 +305,11 @@ async fn runs(t: &mut Transaction<'_, Sqlite>, merged: &mut Merged) -> Result<()
     let mut there = Inspector::new(t, "other");
     let unfinished = |state: &str| matches!(state, "running" | "pending");
     for both in all.iter().filter(|both| !both.same && !unfinished(&both.state)) {
-        wrong_there.insert(both.id.clone(), there.run(&both.id).await.into_iter().next());
+        wrong_there.insert(both.id.clone(), all_of(&there.run(&both.id).await));
     }
     let mut here = Inspector::new(t, "main");
     for both in all.iter().filter(|both| !both.same && both.ours.as_deref() == Some("done")) {
-        wrong_here.insert(both.id.clone(), here.run(&both.id).await.into_iter().next());
+        wrong_here.insert(both.id.clone(), all_of(&here.run(&both.id).await));
     }
     for both in &all {
         let id = &both.id;
@@ -315,10 +326,18 @@ async fn runs(t: &mut Transaction<'_, Sqlite>, merged: &mut Merged) -> Result<()
                 merged.healed += 1;
             }
             (Some("done"), "done") => match conflict(t, id).await? {
-                Some(why) => merged.conflicts.push(refused(why)),
+                Some(Conflict { why, far }) => {
+                    let here = numerics::of_run(t, "main", id).await?;
+                    let there = numerics::of_run(t, "other", id).await?;
+                    let explained = !here.is_empty() && !there.is_empty() && here != there && far <= CLOSE;
+                    match explained {
+                        true => merged.other_numerics.push(refused(format!("{why} ({here} here, {there} there)"))),
+                        false => merged.conflicts.push(refused(why)),
+                    }
+                }
                 None => merged.known += 1,
             },
-            (Some(_), "failed" | "interrupted") => merged.known += 1,
+            (Some(_), "failed" | "interrupted") if !both.later => merged.known += 1,
             _ if bad_there.is_some() => merged.damaged.extend(bad_there.map(refused)),
             _ if homeless => merged.damaged.push(refused("its data set or view is damaged there".into())),
             (ours, _) => {
@@ -355,13 +374,25 @@ fn numbers(score: &Score) -> Result<Vec<f32>, String> {
     blob::unpack(&score.4, &score.5, n)
 }
 
+/// Class probabilities of one run by two kinds of numerics are at most so far apart: what is further is no rounding.
+const CLOSE: f32 = 0.05;
+
+/// How a run differs that is done in both stores.
+struct Conflict {
+    why: String,
+    /// The largest difference of two scores; infinite where they cannot be compared.
+    far: f32,
+}
+
 /// How a run that is done in both stores differs, if it does.
-async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<String>, sqlx::Error> {
+async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<Conflict>, sqlx::Error> {
+    let incomparable = |why: String| Ok(Some(Conflict { why, far: f32::INFINITY }));
     let (ours, theirs) = (scores(t, "main", id).await?, scores(t, "other", id).await?);
     let shape = |s: &[Score]| s.iter().map(|s| (s.0.clone(), s.1, s.2, s.3.clone())).collect::<Vec<_>>();
     if shape(&ours) != shape(&theirs) {
-        return Ok(Some("it has other scores there".into()));
+        return incomparable("it has other scores there".into());
     }
+    let mut parted: Option<Conflict> = None;
     for (a, b) in ours.iter().zip(&theirs) {
         // Another version of the compressor makes other bytes of the same numbers.
         if a.5 == b.5 {
@@ -372,11 +403,16 @@ async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<St
             (Ok(x), Ok(y)) if same(&x, &y) => {}
             (Ok(x), Ok(y)) => {
                 let far = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0f32, f32::max);
-                return Ok(Some(format!("its {} scores differ by up to {far:e}", a.0)));
+                if parted.as_ref().is_none_or(|known| far > known.far) {
+                    parted = Some(Conflict { why: format!("its {} scores differ by up to {far:e}", a.0), far });
+                }
             }
-            (Err(why), _) => return Ok(Some(format!("our {} scores: {why}", a.0))),
-            (_, Err(why)) => return Ok(Some(format!("their {} scores: {why}", a.0))),
+            (Err(why), _) => return incomparable(format!("our {} scores: {why}", a.0)),
+            (_, Err(why)) => return incomparable(format!("their {} scores: {why}", a.0)),
         }
+    }
+    if parted.is_some() {
+        return Ok(parted);
     }
     for (table, columns, what) in [
         ("value", "name, value", "name"),
@@ -394,7 +430,8 @@ async fn conflict(t: &mut Transaction<'_, Sqlite>, id: &str) -> Result<Option<St
             rows("other", "main")
         );
         if let Some(row) = bound(&sql, &[Bind::Text(id.into())]).fetch_optional(&mut **t).await? {
-            return Ok(Some(format!("its {} is another number there", row.try_get::<String, _>(0)?)));
+            let why = format!("its {} is another number there", row.try_get::<String, _>(0)?);
+            return Ok(Some(Conflict { why, far: 0.0 }));
         }
     }
     Ok(None)

@@ -17,6 +17,9 @@ mod health;
 mod inspect;
 mod labels;
 mod merge;
+mod numerics;
+mod part;
+mod place;
 mod presence;
 pub mod query;
 mod read;
@@ -43,6 +46,8 @@ pub use filter::Filter;
 pub use health::{Health, Running, left_behind};
 pub use labels::{no_note, no_tag};
 pub use merge::{Merged, Refused};
+pub use numerics::{Mixed, numerics_of};
+pub use place::allow_network;
 pub use records::*;
 pub use run_fields::{FIELDS, Name, Names, flatten};
 pub use schema::VERSION;
@@ -106,6 +111,7 @@ impl Store {
     }
 
     fn open_once(path: &Path) -> Result<Store, Error> {
+        place::refuse_network(path)?;
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| Error::ReadOnly { path: path.into(), why: e.to_string() })?;
         }

@@ -15,6 +15,9 @@ pub struct KeptWeights {
     pub bytes: u64,
 }
 
+/// What is wrong with weights, and of which run.
+type Wrong = (Option<String>, String);
+
 impl Store {
     /// Notes which file has a run's weights, in place of an earlier one.
     pub fn put_weights(&self, kept: &KeptWeights) -> Result<(), Error> {
@@ -88,7 +91,7 @@ impl Store {
 
     /// What is wrong with the rows of weights and with the files that travel inside, and how many files there are. Whether files
     /// lie beside the store is not asked: one that travels alone lacks them.
-    pub(super) fn check_weights(&self) -> Result<(usize, Vec<(Option<String>, String)>), Error> {
+    pub(super) fn check_weights(&self) -> Result<(usize, Vec<Wrong>), Error> {
         let mut wrong = Vec::new();
         let kept = self.all_weights()?;
         for row in &kept {

@@ -335,7 +335,7 @@ mod tests {
         // Gone on from any epoch, with the best so far, it comes to the same.
         for state in &heard[0].0 {
             let on = Schedule { done: state.epoch, ..early(1, 6) };
-            let best = state.best.as_ref().map(|best| Best::clone(best));
+            let best = state.best.as_deref().cloned();
             let (kept, ..) = stopped(&on, vec![up[state.epoch..].to_vec()], vec![best]);
             assert_eq!(kept, [2], "from epoch {}", state.epoch);
         }

@@ -321,6 +321,25 @@ fn a_training_goes_on_from_checkpoints_to_the_bit() {
 }
 
 #[test]
+fn one_cell_is_put_back_and_the_others_stay() {
+    if host::engine().is_none() {
+        return;
+    }
+    let cells = Cells::new(Precision::F32);
+    let val = cells.view.val.clone();
+    for architecture in architectures() {
+        let mut program = begin(cells.five(architecture), Vec::new(), &resident(5));
+        let early = go_on(&mut program, &val, 0, 2);
+        let late = go_on(&mut program, &val, 2, 4);
+        program.restore(3, early[3].last.clone().unwrap()).unwrap();
+        for cell in 0..5 {
+            let expected = if cell == 3 { &early } else { &late };
+            assert!(program.generate(cell, &val).unwrap() == expected[cell].generated, "{architecture} {cell}");
+        }
+    }
+}
+
+#[test]
 fn a_checkpoint_of_the_cpu_is_taken_up() {
     if host::engine().is_none() {
         return;

@@ -101,11 +101,12 @@ impl Places {
     }
 }
 
-/// Whether the loader has NVIDIA's libraries of its own: then nothing is missing here.
+/// Whether the machine has NVIDIA's libraries of its own: then nothing is missing here.
 fn has_nvidia() -> bool {
     let lists = Command::new("ldconfig").arg("-p").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
     let nvidia = ["/usr/local/cuda", "/opt/cuda"].iter().any(|folder| Path::new(folder).exists());
-    nvidia || lists.is_ok_and(|lists| lists.contains("libcuda.so.1") || lists.contains("libcublas.so"))
+    let wheels = unmute::python::packages_of_python3().iter().any(|packages| packages.join("nvidia").exists());
+    nvidia || wheels || lists.is_ok_and(|lists| lists.contains("libcuda.so.1") || lists.contains("libcublas.so"))
 }
 
 const FEW: [&str; 5] = ["grid.audio=[vggish]", "grid.loss=[l2]", "controls=[]", "train.epochs=1", "svm.folds=2"];
@@ -125,6 +126,14 @@ fn the_grid_trains_with_cublas_from_the_wheels_of_the_active_environment() {
             let file = format!("site-packages/nvidia/{wheel}/lib/libcublas.so.13");
             assert!(out.contains(&format!("{variable}={value}")) && out.contains(&file), "{out}");
         }
+        // No environment is active, and the Python on the PATH has the wheels.
+        let python = dir.path().join("bin/python3");
+        std::fs::create_dir(dir.path().join("bin")).unwrap();
+        std::fs::write(&python, format!("#!/bin/sh\necho {}/lib/python3.12/site-packages\n", places.venv)).unwrap();
+        std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", dir.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let (good, out, err) = study.call(&["doctor", "--device", "cuda"], &places.env(&[("PATH", path.as_str())]));
+        assert!(good && out.contains(&format!("python3 on the PATH: {}", places.venv)), "{out}{err}");
         let env = places.env(&[("VIRTUAL_ENV", places.venv.as_str())]);
         // `auto` takes the GPU, too.
         let device = ["cuda", "auto"][i];

@@ -3,7 +3,8 @@
 //! A target is a name, good inputs, words that mean something to its parser, and an attempt that says whether it took the input.
 //! What was found stands in `tests/fuzz/TARGET/`, a file each, and is tried first, always. `just fuzz` sets UNMUTE_FUZZ_SECONDS:
 //! each target then goes on that long, from the seed UNMUTE_FUZZ_SEED; inputs that a parser took are changed further. An input
-//! at which it panics, fails, takes too long or ends the process is left in `tests/fuzz/TARGET/`.
+//! at which it panics, fails or takes too long is left in `tests/fuzz/TARGET/`. One that ends the process leaves nothing behind:
+//! the same seed once more, with UNMUTE_FUZZ_TRACE=1, writes every input to `tests/fuzz/TARGET/under-way` before it is tried.
 
 use compute::rng::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +36,7 @@ const SLOW: Duration = Duration::from_secs(10);
 pub struct Tried {
     /// Damaged inputs.
     pub inputs: usize,
-    /// Those of them that the parser took.
+    /// Those of them that the parser took; all, where time was the limit and there is nothing to expect.
     pub taken: usize,
 }
 
@@ -86,6 +87,7 @@ impl Target<'_> {
             // Not eprintln!, which the harness keeps to itself when a test passes.
             let line = format!("fuzz {}: {inputs} inputs, {taken} taken, seed {seed}\n", self.name);
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            tried.taken = tried.inputs;
         }
         tried
     }
@@ -147,11 +149,11 @@ fn changed(rng: &mut Rng, pool: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// Ends the process at an attempt that takes too long, and leaves its input, which is written down before it is tried: an
-/// attempt that ends the process itself leaves it as well.
+/// Ends the process at an attempt that takes too long, and leaves its input.
 struct Watch {
-    folder: PathBuf,
     current: PathBuf,
+    input: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+    traced: bool,
     started: Instant,
     /// Milliseconds since `started` at which the attempt began; 0 between attempts.
     since: std::sync::Arc<AtomicU64>,
@@ -160,23 +162,24 @@ struct Watch {
 
 impl Watch {
     fn new(folder: &Path) -> Watch {
-        std::fs::create_dir_all(folder).unwrap();
         let watch = Watch {
-            folder: folder.into(),
             current: folder.join("under-way"),
+            input: Default::default(),
+            traced: std::env::var_os("UNMUTE_FUZZ_TRACE").is_some(),
             started: Instant::now(),
             since: Default::default(),
             over: Default::default(),
         };
         let (since, over, started) = (watch.since.clone(), watch.over.clone(), watch.started);
-        let current = watch.current.clone();
+        let (folder, input) = (folder.to_path_buf(), watch.input.clone());
         std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(200));
                 let began = since.load(Ordering::Relaxed);
                 let now = started.elapsed().as_millis() as u64;
                 if began > 0 && now.saturating_sub(began) > SLOW.as_millis() as u64 {
-                    let line = format!("{}: an attempt takes more than {SLOW:?}\n", current.display());
+                    let path = keep(&folder, &input.lock().unwrap());
+                    let line = format!("{}: it takes more than {SLOW:?}\n", path.display());
                     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
                     std::process::abort();
                 }
@@ -186,7 +189,13 @@ impl Watch {
     }
 
     fn begin(&self, input: &[u8]) {
-        std::fs::write(&self.current, input).unwrap();
+        if self.traced {
+            std::fs::create_dir_all(self.current.parent().unwrap()).unwrap();
+            std::fs::write(&self.current, input).unwrap();
+        }
+        let mut kept = self.input.lock().unwrap();
+        kept.clear();
+        kept.extend(input);
         self.since.store(self.started.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
     }
 
@@ -197,7 +206,5 @@ impl Watch {
     fn stop(&self) {
         self.over.store(true, Ordering::Relaxed);
         let _ = std::fs::remove_file(&self.current);
-        // A folder that nothing was found for.
-        let _ = std::fs::remove_dir(&self.folder);
     }
 }

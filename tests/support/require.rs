@@ -20,6 +20,9 @@ const THINGS: &[(&str, &str)] = &[
     ("python3", "Python 3"),
     ("shared", "real features and reference outputs, ../shared or the folder UNMUTE_SHARED"),
     ("torch", "a Python with torch, onnxruntime and safetensors: UNMUTE_PYTHON, or python3"),
+    ("slurm", "root, and Debian's slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge"),
+    ("snakemake", "Snakemake on the PATH (pip install snakemake)"),
+    ("sshfs", "sshfs, an SFTP server and the right to mount (apt-get install sshfs openssh-sftp-server)"),
     ("stand-in", "the stand-in for NVIDIA's driver (tests/gpu/stand_in.rs)"),
     ("user", "a user other than root who may call the program"),
 ];

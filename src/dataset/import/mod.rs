@@ -42,8 +42,11 @@ pub enum Outcome {
     Renewed(Manifest, Report),
 }
 
-/// The arrays of a NumPy archive: name, shape, numbers as f32.
-pub fn npy_archive(path: &Path) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, Error> {
+/// An array by its name: shape, numbers as f32.
+pub type NamedArray = (String, Vec<usize>, Vec<f32>);
+
+/// The arrays of a NumPy archive.
+pub fn npy_archive(path: &Path) -> Result<Vec<NamedArray>, Error> {
     let mut arrays = Vec::new();
     for entry in npz::Npz.list(path)? {
         let array = npz::Npz.read(path, entry.member.as_deref())?;

@@ -277,10 +277,12 @@ fn one(results: &Results, tables: &Tables, audio: &str, terms: &Terms) -> Result
             _ => continue,
         };
         let here = at.iter().all(|(axis, value)| cell.overrides.get(axis).is_none_or(|v| v == value));
-        if a == audio && here && cell.skipped.is_none() {
-            if let Some(row) = add(vec![term(&Some(choice))])? {
-                cells.push((words::generator_cell(&cell.part), row));
-            }
+        if a == audio
+            && here
+            && cell.skipped.is_none()
+            && let Some(row) = add(vec![term(&Some(choice))])?
+        {
+            cells.push((words::generator_cell(&cell.part), row));
         }
     }
     let draws = sample.draws(&drawn);

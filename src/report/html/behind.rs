@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Cells that have runs, in the order of the grid.
-pub(super) fn cells(results: &Results, environments: &[i64], anonymous: bool) -> Result<Vec<Value>, Error> {
+pub(super) fn cells(results: &Results, environments: &[Vec<i64>], anonymous: bool) -> Result<Vec<Value>, Error> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
     for cell in &results.experiment.cells {
@@ -22,7 +22,7 @@ pub(super) fn cells(results: &Results, environments: &[i64], anonymous: bool) ->
 }
 
 /// Notes are written for whoever works with the store; an anonymous report leaves them out.
-fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[i64], anonymous: bool) -> Value {
+fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[Vec<i64>], anonymous: bool) -> Value {
     let mut runs: Vec<&RunRecord> = runs.iter().collect();
     runs.sort_by_key(|r| (r.seed, r.id.clone()));
     let settings: Vec<String> = runs.first().map_or_else(Vec::new, |run| {
@@ -34,8 +34,9 @@ fn of_cell(cell: &CellRecord, runs: &[RunRecord], environments: &[i64], anonymou
         let cells: Vec<String> = runs.iter().map(|r| of(r).unwrap_or_else(|| "–".into())).collect();
         cells.iter().any(|c| c != "–").then(|| json!({ "name": name, "cells": cells }))
     };
-    let place =
-        |r: &RunRecord| r.environment_id.and_then(|id| environments.iter().position(|e| *e == id)).map(|i| i + 1);
+    let place = |r: &RunRecord| {
+        r.environment_id.and_then(|id| environments.iter().position(|ids| ids.contains(&id))).map(|i| i + 1)
+    };
     let mut lines: Vec<Value> = [
         line("state", &|r| Some(r.state.word().into())),
         line("tags", &|r| (!r.tags.is_empty()).then(|| r.tags.join(" "))),

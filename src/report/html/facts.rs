@@ -6,13 +6,16 @@ use crate::experiment::Part;
 use crate::report::coverage::coverage;
 use crate::report::format::{bytes, duration, number};
 use crate::report::scores::Results;
-use crate::store::{CellRecord, Error, ExperimentRecord, RunRecord, Store};
+use crate::store::{CellRecord, Error, ExperimentRecord, Mixed, RunRecord, Store, numerics_of};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In what the results fall short of the declaration.
-pub(super) fn reductions(results: &Results) -> Result<Vec<String>, Error> {
+pub(super) fn reductions(store: &Store, results: &Results, runs: &[RunRecord]) -> Result<Vec<String>, Error> {
     let mut lines = results.departures.sentences();
+    if let Some(mixed) = mixed(store, runs)?.sentence() {
+        lines.push(format!("{}{}.", mixed[..1].to_uppercase(), &mixed[1..]));
+    }
     let coverage = coverage(results)?;
     if coverage.done < coverage.declared {
         let failed = if coverage.failed > 0 { format!(", {} failed", coverage.failed) } else { String::new() };
@@ -154,13 +157,73 @@ pub(super) fn settings(experiment: &ExperimentRecord) -> Vec<Fact> {
     out
 }
 
-/// The distinct environments of the runs.
-pub(super) fn environments(store: &Store, runs: &[RunRecord]) -> Result<Vec<Vec<Fact>>, Error> {
+/// By which numerics the runs were made.
+fn mixed(store: &Store, runs: &[RunRecord]) -> Result<Mixed, Error> {
+    let mut known: BTreeMap<i64, String> = BTreeMap::new();
+    for id in runs.iter().filter_map(|r| r.environment_id) {
+        if let std::collections::btree_map::Entry::Vacant(place) = known.entry(id) {
+            place.insert(numerics_of(&store.environment(id)?));
+        }
+    }
+    let of = |r: &RunRecord| r.environment_id.and_then(|id| known.get(&id).cloned()).unwrap_or_default();
+    Ok(Mixed::of(runs.iter().map(|r| (r.cell.as_str(), r.key.as_str(), of(r)))))
+}
+
+/// Rows of the environments behind these runs, in the order in which the report numbers them. Those of one kind of machine
+/// are one, whatever its name and the job that ran there: a cluster would fill the page with them.
+pub(super) fn alike(store: &Store, runs: &[RunRecord]) -> Result<Vec<Vec<i64>>, Error> {
     let ids: BTreeSet<i64> = runs.iter().filter_map(|r| r.environment_id).collect();
-    let mut out = Vec::new();
+    let mut groups: Vec<(Value, Vec<i64>)> = Vec::new();
     for id in ids {
-        let record = store.environment(id)?;
-        let of_it: Vec<&RunRecord> = runs.iter().filter(|r| r.environment_id == Some(id)).collect();
+        let mut record = store.environment(id)?;
+        let of_slurm = record["slurm"].is_object();
+        if let (Some(map), true) = (record.as_object_mut(), of_slurm) {
+            for of_a_job in ["slurm", "host", "threads", "workers"] {
+                map.remove(of_a_job);
+            }
+        }
+        match groups.iter_mut().find(|(known, _)| *known == record) {
+            Some((_, ids)) => ids.push(id),
+            None => groups.push((record, vec![id])),
+        }
+    }
+    Ok(groups.into_iter().map(|(_, ids)| ids).collect())
+}
+
+/// `12 (24 tasks on n1, n2)`, for each job of Slurm's that these environments are of.
+fn jobs(store: &Store, ids: &[i64]) -> Result<Option<String>, Error> {
+    let mut jobs: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    for id in ids {
+        let slurm = &store.environment(*id)?["slurm"];
+        let text = |key: &str| slurm[key].as_str().map(String::from);
+        if let Some(job) = text("SLURM_ARRAY_JOB_ID").or_else(|| text("SLURM_JOB_ID")) {
+            let (tasks, nodes) = jobs.entry(job).or_default();
+            tasks.extend(text("SLURM_ARRAY_TASK_ID"));
+            nodes.extend(text("SLURMD_NODENAME"));
+        }
+    }
+    let told = jobs.into_iter().map(|(job, (tasks, nodes))| {
+        let count = if tasks.is_empty() { String::new() } else { format!("{} tasks ", tasks.len()) };
+        format!("{job} ({count}on {})", nodes.into_iter().collect::<Vec<_>>().join(", "))
+    });
+    let told: Vec<String> = told.collect();
+    Ok((!told.is_empty()).then(|| told.join("; ")))
+}
+
+/// The distinct environments of the runs. A report that is published names no jobs.
+pub(super) fn environments(
+    store: &Store,
+    runs: &[RunRecord],
+    groups: &[Vec<i64>],
+    anonymous: bool,
+) -> Result<Vec<Vec<Fact>>, Error> {
+    let mut out = Vec::new();
+    for ids in groups {
+        let Some(first) = ids.first() else { continue };
+        let record = store.environment(*first)?;
+        let of_it: Vec<&RunRecord> =
+            runs.iter().filter(|r| r.environment_id.is_some_and(|id| ids.contains(&id))).collect();
+        let jobs = if anonymous { None } else { jobs(store, ids)? };
         let text = |key: &str| record.get(key).filter(|v| !v.is_null()).map(plain);
         let mut facts = Vec::new();
         let mut add = |name: &str, value: Option<String>| {
@@ -184,6 +247,8 @@ pub(super) fn environments(store: &Store, runs: &[RunRecord]) -> Result<Vec<Vec<
         add("Threads", text("threads").map(|t| format!("{t}, {} runs at once", text("workers").unwrap_or_default())));
         add("Memory", record.get("memory_bytes").and_then(Value::as_u64).map(bytes));
         add("Device", text("device"));
+        add("Numerics", text("numerics"));
+        add("Jobs of Slurm", jobs);
         let commands: BTreeSet<&String> = of_it.iter().filter_map(|r| r.command.as_ref()).collect();
         add("Commands", Some(commands.into_iter().cloned().collect::<Vec<_>>().join("; ")));
         add("Runs", Some(format!("{}", of_it.len())));

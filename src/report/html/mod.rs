@@ -65,7 +65,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
     let moved = movements(store, experiment, &evaluated, &judged, false)?;
     let runs = all_runs(&results)?;
     let config = &experiment.config;
-    let environments = environment_rows(&runs);
+    let environments = facts::alike(store, &runs)?;
     let notes = results.departures.sentences();
     let split = results.reported()?.name();
     let mut context = json!({
@@ -78,7 +78,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
         "synthetic": results.dataset.manifest.kind == Kind::Synthetic,
         "data": results.dataset.fingerprint,
         "damage": request.damage,
-        "reductions": facts::reductions(&results)?,
+        "reductions": facts::reductions(store, &results, &runs)?,
         "banks": super::banks::sentences(&results)?,
         "facts": facts::facts(experiment, &results, &runs)?,
         "within": number(experiment.tables.agree_within, 1),
@@ -102,7 +102,7 @@ pub fn render(request: &Request) -> Result<String, Error> {
         "behind": behind::cells(&results, &environments, request.anonymous)?,
         "checklist": facts::checklist(experiment, &results, store, &runs)?,
         "settings": facts::settings(experiment),
-        "environments": facts::environments(store, &runs)?,
+        "environments": facts::environments(store, &runs, &environments, request.anonymous)?,
     });
     if request.anonymous {
         anonymous::scrub(&mut context, &anonymous::hosts(&runs));
@@ -122,12 +122,6 @@ pub fn data_of(path: &Path) -> Option<String> {
     let head = String::from_utf8_lossy(&head);
     let (_, behind) = head.split_once("<meta name=\"unmute-data\" content=\"")?;
     behind.split_once('"').map(|(fingerprint, _)| fingerprint.to_string())
-}
-
-/// Rows of the environments behind these runs, in the order in which the report numbers them.
-fn environment_rows(runs: &[RunRecord]) -> Vec<i64> {
-    let ids: BTreeSet<i64> = runs.iter().filter_map(|r| r.environment_id).collect();
-    ids.into_iter().collect()
 }
 
 /// Finished runs of all cells, each once.

@@ -35,18 +35,12 @@ pub enum Error {
         why: String,
     },
     /// A tensor of another shape.
-    #[error("{}: {name} is {here:?}, and that of {of} is {there:?}\n  next: use the settings of the run (`unmute show {run}`)", path.display())]
+    #[error("{}: {why}\n  next: use the settings of the run (`unmute show {run}`)", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        here: Vec<usize>,
-        /// The shape of the run's.
-        there: Vec<usize>,
-        /// The cell and seed.
-        of: String,
+        /// The tensor with both shapes.
+        why: String,
         /// The run, as it is shown.
         run: String,
     },
@@ -102,8 +96,8 @@ fn replaced(path: &Path, own: &Weights, tensors: Vec<Tensor>) -> Result<Weights,
     for theirs in &tensors {
         let Some(ours) = expected.iter().find(|t| t.name == theirs.name) else { continue };
         if ours.shape != theirs.shape {
-            let (name, here, there) = (theirs.name.clone(), theirs.shape.clone(), ours.shape.clone());
-            return Err(Error::Shape { path: path.into(), name, here, there, of, run });
+            let why = format!("{} is {:?}, and that of {of} is {:?}", theirs.name, theirs.shape, ours.shape);
+            return Err(Error::Shape { path: path.into(), why, run });
         }
         if let Some(place) = theirs.values.iter().position(|v| !v.is_finite()) {
             let value = theirs.values[place];
