@@ -1,5 +1,8 @@
 //! Puts a program with all that belongs to it into a tar: `dist PROGRAM OUT`. `just dist` calls it.
 
+// The path of the tar is what it is called for.
+#![allow(clippy::print_stdout)]
+
 use clap::CommandFactory;
 use std::collections::BTreeSet;
 use std::error::Error;
