@@ -80,13 +80,13 @@ fn weights_are_looked_after() {
     bytes[middle] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     let said = place.call("verify --db runs.db").ends(3);
-    assert!(said.stdout.contains("its weights are not those that were kept"), "{}", said.stdout);
+    assert!(said.stdout.contains("its weights: its bytes do not match their hash"), "{}", said.stdout);
     bytes.pop();
     std::fs::write(&path, &bytes).unwrap();
     place.call("doctor --db runs.db").stdout("are damaged").success();
     // A file that is not there is no damage: a store may travel without.
     std::fs::remove_file(&path).unwrap();
-    place.call("verify --db runs.db").stdout("whole").stderr("1 files of weights are neither inside").success();
+    place.call("verify --db runs.db").stdout("whole").stderr("the weights of 1 run are not beside the store").success();
     place.call("doctor --db runs.db").stdout("neither inside the store nor beside it").success();
     // Inside, a bit, a file that is of no run, and a length that is another.
     for (sql, told) in [

@@ -73,7 +73,8 @@ fn features(args: &ExtractArgs) -> Result<Exit, Failure> {
     }
     let exit = if summary.failed.is_empty() { Exit::Done } else { Exit::NotAll };
     if summary.done == 0 {
-        return Ok(if exit == Exit::Done { Exit::NotAll } else { exit });
+        // Where others work on all of them, there is nothing to complain of.
+        return Ok(if exit == Exit::Done && summary.left == 0 { Exit::NotAll } else { exit });
     }
     let dst = args.dst.as_deref().map(shown).unwrap_or_default();
     if !job.list().labelled {

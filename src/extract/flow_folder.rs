@@ -6,6 +6,7 @@ use super::list::Clip;
 use super::net::Net;
 use super::net::preset::{FlowBy, Input};
 use compute::vision::image::Image;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Whether there is a folder of flow where a network needs one.
@@ -45,14 +46,19 @@ impl Fields {
             .find(|p| p.is_dir())
             .cloned()
             .ok_or_else(|| ClipError::Flow(format!("no flow of it: {} is no folder", places[0].display())))?;
-        let there = |n: usize| image(&dir, 'x', n).is_file() && image(&dir, 'y', n).is_file();
-        let first = usize::from(!there(0));
-        let count = (first..).take_while(|&n| there(n)).count();
-        if count == 0 {
-            let missing = image(&dir, 'x', 1);
-            return Err(ClipError::Flow(format!("no flow of it: {} is missing, or its y", missing.display())));
+        let missing = |path: PathBuf| Err(ClipError::Flow(format!("no flow of it: {} is missing", path.display())));
+        let numbers =
+            numbers(&dir).map_err(|e| ClipError::Flow(format!("{}: {}", dir.display(), crate::explain_io(&e))))?;
+        let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else {
+            return missing(image(&dir, 'x', 1));
+        };
+        // One that is missing at the start or between others would move those behind it to other frames.
+        for n in first.min(1)..=last {
+            if let Some(axis) = ['x', 'y'].into_iter().find(|axis| !image(&dir, *axis, n).is_file()) {
+                return missing(image(&dir, axis, n));
+            }
         }
-        Ok(Fields { dir, first, count })
+        Ok(Fields { dir, first: first.min(1), count: last + 1 - first.min(1) })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -72,6 +78,18 @@ impl Fields {
         }
         Ok([x, y])
     }
+}
+
+/// The numbers of the images of either axis in a folder.
+fn numbers(dir: &Path) -> std::io::Result<BTreeSet<usize>> {
+    let mut numbers = BTreeSet::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".jpg"));
+        let number = stem.and_then(|s| s.strip_prefix("flow_x_").or_else(|| s.strip_prefix("flow_y_")));
+        numbers.extend(number.filter(|n| n.len() == 5).and_then(|n| n.parse::<usize>().ok()));
+    }
+    Ok(numbers)
 }
 
 fn image(dir: &Path, axis: char, number: usize) -> PathBuf {

@@ -29,7 +29,9 @@ fn flow_goes_to_folders_and_comes_back() {
     assert_eq!(computed.0, [6, 40]);
     assert_eq!(read.0, computed.0);
     let apart = read.1.iter().zip(&computed.1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(apart < 0.5 && computed.1.iter().any(|x| x.abs() > 1.0), "{apart}");
+    let largest = computed.1.iter().map(|x| x.abs()).fold(0.0, f32::max);
+    // How strong the flow of a made-up picture is depends on ffmpeg's version, which draws it.
+    assert!(apart < 0.5 && apart < 0.5 * largest, "{apart} of {largest}");
     std::fs::remove_dir_all(place.path("features")).unwrap();
     std::fs::remove_file(place.path("dis/a/flow_y_00000.jpg")).unwrap();
     extract(&place, &[(&format!("flow=tsn-bninception,by=folder,{size}"), "flow")])

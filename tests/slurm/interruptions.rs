@@ -63,7 +63,9 @@ fn a_cancelled_task_is_gone_on_with_in_the_next_round() {
 #[test]
 fn a_task_whose_time_ends_is_told_and_goes_on_in_the_next_round() {
     let Some(cluster) = cluster(2, 1001) else { return };
-    let place = Place::tiny(EPOCHS);
+    // Long enough for the notice to come before the end.
+    let epochs = 4 * EPOCHS;
+    let place = Place::tiny(epochs);
     // Slurm counts whole minutes, and gives notice some seconds after a task begins.
     let options = "--time=1 --signal=B:USR1@57";
     let array = submit(&cluster, &place, &format!("{WORDS} --tasks 1 --rounds 9 -- {options}"));
@@ -72,7 +74,7 @@ fn a_task_whose_time_ends_is_told_and_goes_on_in_the_next_round() {
     let told = logs(&place, "runs.db");
     assert!(told.contains("SIGUSR1: epochs that end"), "{told}");
     same_as_one_process(&place, &cluster);
-    assert!(whole(&place, EPOCHS).contains(&2), "{told}");
+    assert!(whole(&place, epochs).contains(&2), "{told}");
 }
 
 #[test]

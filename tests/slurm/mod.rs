@@ -30,7 +30,7 @@ pub fn cluster(nodes: usize, max_array: usize) -> Option<Cluster> {
     // Debian's daemons are in a folder that not every PATH has.
     let there =
         |program: &&str| require::on_path(program).is_some() || PathBuf::from("/usr/sbin").join(program).is_file();
-    let usable = rustix_is_root() && programs.iter().all(|program| there(&program));
+    let usable = rustix_is_root() && programs.iter().all(there);
     require::found("slurm", usable.then_some(()))?;
     let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let cluster = Cluster { folder: tempfile::tempdir().unwrap(), _turn: turn };
