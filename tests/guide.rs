@@ -206,11 +206,14 @@ fn every_example_in_a_help_is_a_call_that_is_understood() {
     let (mut open, mut count) = (vec![unmute::cli::Cli::command()], 0);
     while let Some(command) = open.pop() {
         let help = command.get_after_help().map(|help| help.to_string()).unwrap_or_default();
+        // A call may go on in the next line.
+        let help = help.replace("\\\n    ", "");
         let examples: Vec<&str> =
             help.lines().filter_map(|l| l.strip_prefix("  ")).filter(|l| l.starts_with("unmute ")).collect();
         for example in &examples {
             // A remark stands far to the right.
-            let call = example.split("     ").next().unwrap().trim_end().trim_end_matches('\\');
+            let call =
+                example.split("     ").next().unwrap().split("  (").next().unwrap().trim_end().trim_end_matches('\\');
             if let Err(e) = unmute::cli::Cli::try_parse_from(words(call)) {
                 panic!("{}: {call}: {e}", command.get_name());
             }

@@ -147,7 +147,8 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
     Export(ExportArgs),
     /// Bring back what other programs changed
     #[command(after_help = "Example:
-  unmute import weights 3fa9c1 tuned.safetensors --as tuned --dataset data/corsmal --out features/tuned")]
+  unmute import weights 3fa9c1 tuned.safetensors --as tuned --dataset data/corsmal \\
+    --out features/tuned")]
     Import(ImportBackArgs),
     /// Check that the store is whole and, with --dataset, train runs again and compare every bit
     #[command(after_help = "Examples:

@@ -1,4 +1,4 @@
-//! Runs for programs that show experiments: [`mlflow`], [`tensorboard`]. A format is one file behind one trait
+//! Runs for programs that show experiments: [`mod@mlflow`], [`mod@tensorboard`]. A format is one file behind one trait
 //! ([`Tracker`]).
 
 mod mlflow;
