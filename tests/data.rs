@@ -428,3 +428,37 @@ fn an_import_that_is_stopped_leaves_nothing() {
     // On a machine where it was through before the signal came, it is whole.
     assert!(status.code() == Some(130) && !place.path("data").exists() || status.success(), "{status}");
 }
+
+#[test]
+fn a_changed_copy_of_a_data_set_is_not_already_done() {
+    use std::io::{Seek, SeekFrom, Write};
+    let place = Place::new();
+    place.call("data synth data --preset mini --train 200 --val 40").success();
+    place.write(
+        "experiment/experiment.yaml",
+        &small_experiment(
+            "grid: {audio: [vggish], generator: [autoencoder], loss: [l2], classifier: [with]}\ncontrols: []\n",
+        ),
+    );
+    let run = |data: &str| place.call("run experiment --db runs.db --dataset").arg(data);
+    run("data").success();
+    std::fs::create_dir(place.path("copy")).unwrap();
+    for entry in std::fs::read_dir(place.path("data")).unwrap().flatten() {
+        std::fs::copy(entry.path(), place.path("copy").join(entry.file_name())).unwrap();
+    }
+    run("copy").stderr("nothing to train").success();
+    // Somewhere in the middle, where a glance at some pages does not see it; in a copy that nobody has read yet.
+    std::fs::remove_dir_all(place.path("copy")).unwrap();
+    std::fs::create_dir(place.path("copy")).unwrap();
+    for entry in std::fs::read_dir(place.path("data")).unwrap().flatten() {
+        std::fs::copy(entry.path(), place.path("copy").join(entry.file_name())).unwrap();
+    }
+    let path = place.path("copy/rgb.safetensors");
+    let length = std::fs::metadata(&path).unwrap().len();
+    let mut file = File::options().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(length / 2 / 4 * 4 - 6000)).unwrap();
+    file.write_all(&0.125f32.to_le_bytes()).unwrap();
+    drop(file);
+    run("copy").stderr("rgb.safetensors").absent("nothing to train").fails(1);
+    place.call("plan experiment --db runs.db --dataset copy").stdout("data set changed: rgb.safetensors").success();
+}

@@ -10,8 +10,20 @@ use crate::store::{ExperimentRecord, Pick, PickError, RunRecord, State, Store, V
 use std::path::Path;
 use std::sync::Arc;
 
-/// An experiment on its data set.
+/// An experiment on its data set, which is read whole where it was not before.
 pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure> {
+    plan_on(args, Dataset::open)
+}
+
+/// The same for whoever trains, and asks of a copied data set whether it was one before anything is kept or told.
+pub(super) fn plan_to_train(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure> {
+    plan_on(args, Dataset::open_staged)
+}
+
+fn plan_on(
+    args: &ExperimentArgs,
+    open: fn(&Path) -> Result<Dataset, crate::dataset::Error>,
+) -> Result<(Experiment, Plan), Failure> {
     let mut experiment = Experiment::load(&args.experiment, &args.sets)?;
     if let Some(seeds) = &args.seeds {
         experiment.config.seeds = seeds.clone();
@@ -28,7 +40,7 @@ pub(super) fn plan(args: &ExperimentArgs) -> Result<(Experiment, Plan), Failure>
         }
     };
     let spinner = progress::spinner(&format!("checking {}", dir.display()));
-    let dataset = Arc::new(Dataset::open_staged(&dir)?);
+    let dataset = Arc::new(open(&dir)?);
     drop(spinner);
     notes(&dataset);
     let seeds = experiment.config.seeds.clone();

@@ -48,7 +48,7 @@ pub(super) fn finishing(
 }
 
 fn trained(args: &RunArgs, part: &PartArgs, summary: &mut Summary) -> Result<Exit, Failure> {
-    let (experiment, mut plan) = open::plan(&args.experiment)?;
+    let (experiment, mut plan) = open::plan_to_train(&args.experiment)?;
     part.select(&mut plan)?;
     if let Some(to) = &part.publish {
         return publish((args, part), &experiment, &plan, to, summary);
@@ -149,6 +149,8 @@ pub(super) fn train(
     let all = plan.wanted();
     let done_before = all.len() - open;
     if open == 0 {
+        // Of a copy that is none, nothing was done.
+        plan.dataset.check_unchanged()?;
         if let Some(publisher) = &publish {
             publisher.publish(store)?;
         }

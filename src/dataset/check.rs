@@ -40,7 +40,8 @@ enum What {
 pub(super) fn contents<'a>(parts: &Parts<'a>, staged: Option<&Staged>) -> Result<Vec<(String, String)>, Error> {
     let memory_path = Memory::path(parts.dir);
     let before = Memory::of(&memory_path);
-    let mut after = Memory::new();
+    let mut after = Memory::new(parts.dir);
+    let staged = staged.filter(|_| before.is_copied(parts.dir));
     let mut hashes = vec![
         ("dataset.yaml".to_string(), parts.manifest.content_hash()),
         ("clips.csv".to_string(), clips_hash(parts.clips)),
@@ -57,6 +58,7 @@ pub(super) fn contents<'a>(parts: &Parts<'a>, staged: Option<&Staged>) -> Result
             seen.clone()
         } else if let Some((staged, seen)) = copy() {
             staged.read(features, &file, seen)?;
+            after.stay_copied(&before);
             seen.clone()
         } else {
             let clip_of = |row: usize| match what {

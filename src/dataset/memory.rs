@@ -5,6 +5,7 @@ use super::identity::Identity;
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What was found in a feature file in this state.
@@ -22,6 +23,9 @@ pub(super) struct Seen {
 #[derive(Serialize, Deserialize, Default)]
 pub(super) struct Memory {
     version: u32,
+    /// The inode of the folder that it is of; none of earlier versions. Another one says that the folder was copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folder: Option<u64>,
     /// By the file's name.
     pub files: BTreeMap<String, Seen>,
 }
@@ -31,9 +35,20 @@ const VERSION: u32 = 2;
 const LARGEST_FILE: u64 = 1 << 20;
 
 impl Memory {
-    /// Nothing yet.
-    pub(super) fn new() -> Memory {
-        Memory { version: VERSION, files: BTreeMap::new() }
+    /// Nothing yet, of this folder.
+    pub(super) fn new(dir: &Path) -> Memory {
+        Memory { version: VERSION, folder: inode(dir), files: BTreeMap::new() }
+    }
+
+    /// Whether it was made of another folder and came here with a copy of it. In its own folder, another file under the same
+    /// name is one that somebody put there since.
+    pub(super) fn is_copied(&self, dir: &Path) -> bool {
+        self.folder.zip(inode(dir)).is_some_and(|(then, now)| then != now)
+    }
+
+    /// Remains that of the folder from which it came: not everything was read here yet.
+    pub(super) fn stay_copied(&mut self, from: &Memory) {
+        self.folder = from.folder;
     }
 
     /// Where a data set's memory lies.
@@ -78,10 +93,15 @@ impl Memory {
 
     /// Adds to what is noted.
     pub(super) fn add(path: &Path, found: BTreeMap<String, Seen>) {
-        let mut memory = Memory { version: VERSION, ..Memory::of(path) };
+        let mut memory = Memory { files: Memory::of(path).files, ..Memory::new(path.parent().unwrap_or(path)) };
         memory.files.extend(found);
         memory.keep(path);
     }
+}
+
+/// What tells a folder from its copies, on whichever machine it is mounted.
+fn inode(dir: &Path) -> Option<u64> {
+    std::fs::metadata(dir).ok().map(|folder| folder.ino())
 }
 
 /// Where it lies while that folder cannot be written to: in the user's cache, by the folder's name.

@@ -110,6 +110,18 @@ mod tests {
         }
     }
 
+    /// Changes a number of a copy of rgb where no page is looked at.
+    fn change_between_pages(first: &Dataset, path: &Path) {
+        use std::io::{Seek, SeekFrom, Write};
+        let length = first.streams[0].bytes().len();
+        let apart = length / (PAGES + 1);
+        let at = (apart * (PAGES / 2) + PAGE) / 4 * 4 + 8;
+        assert!(apart > PAGE + 16 && at > END && at + END < length, "{length}");
+        let mut file = std::fs::File::options().write(true).open(path).unwrap();
+        file.seek(SeekFrom::End(at as i64 - length as i64)).unwrap();
+        file.write_all(&0.125f32.to_le_bytes()).unwrap();
+    }
+
     fn remembered(dir: &Path) -> String {
         std::fs::read_to_string(dir.join(".unmute-check.json")).unwrap_or_default()
     }
@@ -133,25 +145,31 @@ mod tests {
 
     #[test]
     fn a_copy_that_was_changed_is_found_before_anything_is_kept() {
-        use std::io::{Seek, SeekFrom, Write};
         let dir = tempfile::tempdir().unwrap();
         let [here, there] = ["here", "there"].map(|name| dir.path().join(name));
         let first = mini(&here);
         copy(&here, &there);
-        // Between the pages that are looked at.
-        let length = first.streams[0].bytes().len();
-        let (apart, path) = (length / (PAGES + 1), there.join("rgb.safetensors"));
-        let at = (apart * (PAGES / 2) + PAGE) / 4 * 4 + 8;
-        assert!(apart > PAGE + 16 && at > END && at + END < length, "{length}");
-        let mut file = std::fs::File::options().write(true).open(&path).unwrap();
-        file.seek(SeekFrom::End(at as i64 - length as i64)).unwrap();
-        file.write_all(&0.125f32.to_le_bytes()).unwrap();
-        drop(file);
+        change_between_pages(&first, &there.join("rgb.safetensors"));
         let staged = Dataset::open_staged(&there).unwrap();
         assert_eq!(staged.fingerprint, first.fingerprint, "not known yet");
         let message = staged.check_unchanged().unwrap_err().to_string();
         assert!(message.contains("rgb.safetensors") && message.contains("next:"), "{message}");
         assert_ne!(Dataset::open_staged(&there).unwrap().fingerprint, first.fingerprint, "it was read whole");
+    }
+
+    #[test]
+    fn a_file_that_took_anothers_place_is_no_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().join("here");
+        let first = mini(&here);
+        // As rsync, an archive or an editor writes: another file of the same length, time and name.
+        let (path, beside) = (here.join("rgb.safetensors"), here.join(".rgb.safetensors.new"));
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::copy(&path, &beside).unwrap();
+        change_between_pages(&first, &beside);
+        std::fs::File::options().write(true).open(&beside).unwrap().set_modified(time).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        assert_ne!(Dataset::open_staged(&here).unwrap().fingerprint, first.fingerprint);
     }
 
     #[test]
