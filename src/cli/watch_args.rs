@@ -9,9 +9,10 @@ pub(super) const EXAMPLES: &str = "Examples:
   unmute watch corsmal --db runs.db --port 9000
   unmute watch --once progress.html              (the page as it is now, in one file)
 
-The page is served on 127.0.0.1 alone, where whoever is logged in on this machine can read it; from another machine, `ssh -L
-8424:127.0.0.1:8424 HOST` leads to it. It needs no run on this machine: several processes may work on the store meanwhile, and the page may be there before the first. Ctrl-C or SIGTERM
-ends it.";
+The page is served on 127.0.0.1 alone, where whoever is logged in on this machine can read it.
+From another machine `ssh -L 8424:127.0.0.1:8424 HOST` leads to it. Nothing has to run here:
+several processes may work on the store meanwhile, and the page may be there before the first.
+Ctrl-C or SIGTERM ends it.";
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
