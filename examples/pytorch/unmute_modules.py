@@ -101,7 +101,8 @@ class Layer(nn.Module):
     def forward(self, z):
         split = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         q, k, v = map(split, self.qkv(self.norm0(z)).chunk(3, -1))
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        # As scaled_dot_product_attention, which PyTorch has from 2.0 on.
+        mixed = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ v
         z = z + self.out(mixed.transpose(1, 2).flatten(2))
         return z + self.down(self.up(self.norm1(z)).relu())
 
