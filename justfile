@@ -44,7 +44,7 @@ test: && cases
     RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items
     cargo test --locked --workspace
     tests/mutants/run --check
-    cargo check --locked --features dfdx-cuda,dfdx/ci-check
+    cargo check --locked --features rten,dfdx-cuda,dfdx/ci-check
     if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi
 
 # What somebody does with the program, from start to end (tests/cases/README.md): `just cases [NAME...]`
