@@ -47,6 +47,11 @@ test: && cases
     cargo check --locked --features rten,dfdx-cuda,dfdx/ci-check
     if command -v cargo-deny >/dev/null; then just deny bans licenses sources; else echo "skipped: cargo-deny is not there (just deny)" >&2; fi
 
+# Reports and `watch` in headless Chromium: answers on the first screen, tables, scoreboard, axe; the browser is required
+test-browser:
+    npm ci --prefix tests/browser --no-audit --no-fund --loglevel=error
+    UNMUTE_REQUIRE=browser cargo test --locked --test unmute browser
+
 # What somebody does with the program, from start to end (tests/cases/README.md): `just cases [NAME...]`
 cases *names:
     cargo build --locked

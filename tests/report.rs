@@ -31,12 +31,42 @@ pub(crate) fn browser_tools() -> Option<(PathBuf, PathBuf)> {
     require::found("browser", there).map(|chromium| (chromium, tools))
 }
 
-/// Opens a report in a browser and looks for what must not be there; says that it is skipped without one.
-fn check_in_browser(report: &Path) {
-    let Some((chromium, tools)) = browser_tools() else { return };
+/// Opens a report in a browser and looks for what must not be there: whether there was nothing, and what was said. None, said
+/// to be skipped, without a browser.
+fn seen_in_browser(report: &Path) -> Option<(bool, String)> {
+    let (chromium, tools) = browser_tools()?;
     let output = Command::new("node").arg(tools.join("check.mjs")).arg(chromium).arg(report).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("0 faults"), "{}: {said}", report.display());
+    Some((output.status.success() && said.contains("0 faults"), said))
+}
+
+fn check_in_browser(report: &Path) {
+    if let Some((fine, said)) = seen_in_browser(report) {
+        assert!(fine, "{}: {said}", report.display());
+    }
+}
+
+/// A look at a page that finds nothing is worth something only where it would find what is wrong.
+#[test]
+fn the_browser_finds_what_is_wrong() {
+    let place = Place::with_experiment(&Source::default());
+    place.call("run experiment --seeds 0").success();
+    place.call("report experiment --out .").success();
+    let page = place.read("small.html");
+    let damages: [(&str, &str, &str, &str); 6] = [
+        ("an answer is gone", "May I trust it?", "What else?", "the first 900 pixels do not answer: may I trust it?"),
+        ("nothing is on the first screen", "<body>", "<body><p style=\"height: 1000px\">.</p>", "the first 900 pixels"),
+        ("a picture says nothing", "<main>", "<main><img src=\"data:,\">", "axe"),
+        ("a script fails", "</body>", "<script>missing()</script></body>", "missing is not defined"),
+        ("something of elsewhere", "</body>", "<img alt=\"\" src=\"https://example.org/x.png\"></body>", "outside"),
+        ("too wide", "<main>", "<main><p style=\"width: 3000px\">.</p>", "scrolls sideways"),
+    ];
+    for (what, from, to, expected) in damages {
+        assert!(page.contains(from), "{what}: the page has no {from}");
+        place.write("damaged.html", &page.replace(from, to));
+        let Some((fine, said)) = seen_in_browser(&place.path("damaged.html")) else { return };
+        assert!(!fine && said.contains(expected), "{what}: {said}");
+    }
 }
 
 #[test]

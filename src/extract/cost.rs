@@ -1,5 +1,6 @@
 //! Processor seconds by stage, so that one sees what extraction spends its time with.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 
 /// What the time goes to.
@@ -40,10 +41,21 @@ pub(super) struct Cost {
     total_before: f64,
 }
 
-/// The calling thread's processor time.
-fn thread() -> f64 {
+thread_local! {
+    /// Seconds that other threads have worked for this one, while it waited.
+    static OF_OTHERS: Cell<f64> = const { Cell::new(0.0) };
+}
+
+/// The processor time of the calling thread, and of those that worked for it.
+pub(super) fn thread() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9 + OF_OTHERS.get()
+}
+
+/// Another thread has worked so many seconds for the calling one.
+#[cfg_attr(not(any(test, feature = "rten")), expect(dead_code, reason = "a runtime with threads of its own says it"))]
+pub(super) fn worked_elsewhere(seconds: f64) {
+    OF_OTHERS.set(OF_OTHERS.get() + seconds);
 }
 
 /// Processor time of this process, and of its children that have ended.
@@ -99,5 +111,14 @@ mod tests {
         assert!(sum > 0);
         let seconds = cost.seconds();
         assert!(seconds.flow > 0.0 && seconds.sound == 0.0 && seconds.total >= seconds.flow, "{seconds:?}");
+    }
+
+    #[test]
+    fn what_another_thread_does_for_a_worker_is_the_workers() {
+        let cost = Cost::start();
+        cost.of(Stage::Networks, || worked_elsewhere(2.0));
+        cost.of(Stage::Sound, || ());
+        let seconds = cost.seconds();
+        assert!((2.0..2.5).contains(&seconds.networks) && seconds.sound < 0.5, "{seconds:?}");
     }
 }

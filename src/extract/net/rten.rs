@@ -1,5 +1,6 @@
 //! rten, a runtime in pure Rust, compiled in with `--features rten`.
 
+use super::super::cost;
 use super::network::{Network, Outputs};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::prelude::*;
@@ -33,7 +34,14 @@ impl Network for Loaded {
         let view = TensorView::try_from_data(shape, input).map_err(|e| text(&e))?;
         let options = RunOptions::default().with_thread_pool(Some(self.threads.clone()));
         let inputs = vec![(self.input, ValueOrView::from(view))];
-        let values = self.model.run(inputs, &self.outputs, Some(options)).map_err(|e| text(&e))?;
+        // The model would go to that thread by itself; going there first tells what it works.
+        let (values, seconds) = self.threads.run(|| {
+            let before = cost::thread();
+            let values = self.model.run(inputs, &self.outputs, Some(options));
+            (values, cost::thread() - before)
+        });
+        cost::worked_elsewhere(seconds);
+        let values = values.map_err(|e| text(&e))?;
         let take = |value: Value| {
             let tensor: Tensor<f32> = value.try_into().map_err(|_| "an output is not float32".to_string())?;
             Ok((tensor.shape().to_vec(), tensor.into_data()))
