@@ -4,9 +4,11 @@
 //! have; [`super::resample`] says how they are drawn. What a row itself was chosen by, as in `aenet(lstm)`, stays as it was
 //! (ledger A13).
 
+use super::choose::{Scope, point};
 use super::claims::{About, Answer, Question, Source, Unanswered, shared_by_all};
 use super::resample::{Ready, Sample, Seed};
-use super::scores::{Fused, Results, Scope, point};
+use super::results::Results;
+use super::scores::Fused;
 use crate::experiment::claims::{Metric, Side};
 use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::Table;
