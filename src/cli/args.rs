@@ -136,6 +136,7 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export runs --db runs.db --format csv > runs.csv
   unmute export runs --where 'experiment=corsmal' --format mlflow --out mlruns
   unmute export runs --format tensorboard --out tb && tensorboard --logdir tb
+  unmute export runs --format wandb-offline --out wandb && wandb sync wandb/offline-run-*
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv

@@ -84,7 +84,7 @@ pub(super) struct RunsArgs {
     /// Only runs that this holds for, as in `unmute ls`
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
-    /// The folder for mlflow and tensorboard; what is there of other runs stays
+    /// The folder for mlflow, tensorboard and wandb-offline; what is there of other runs stays
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
@@ -100,4 +100,6 @@ pub(super) enum RunsFormat {
     Mlflow,
     /// A folder of event files for TensorBoard; needs --out
     Tensorboard,
+    /// A folder of offline runs for Weights & Biases; needs --out
+    WandbOffline,
 }
