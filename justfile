@@ -167,7 +167,7 @@ dist out="target/dist":
     cargo build --release --locked
     cargo run --release --locked --example dist -- {{ unmute }} "{{ out }}"
 
-# Runs as MLflow and TensorBoard read them, asked with their own programs from PyPI: `just check-exports [RUNS.db]`; without a store, on a small synthetic one
+# Runs as MLflow, TensorBoard and Weights & Biases read them, asked with their own programs from PyPI: `just check-exports [RUNS.db]`; without a store, on a small synthetic one
 check-exports store="":
     #!/usr/bin/env bash
     set -euo pipefail

@@ -13,7 +13,7 @@ use unmute::dataset::{Dataset, View};
 use unmute::device::Which;
 use unmute::experiment::Experiment;
 use unmute::report::evaluate::evaluate_at;
-use unmute::report::scores::Results;
+use unmute::report::results::Results;
 use unmute::report::table::EvaluatedTable;
 use unmute::runs::{Event, Options, Plan, Stop, run_all};
 use unmute::store::{DatasetKey, Store};

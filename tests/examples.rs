@@ -110,6 +110,7 @@ impl World {
             (" COMMAND ", " true "),
             ("'mail -s \"$UNMUTE_STATE\" me </dev/null'", "true"),
             (" && tensorboard --logdir tb", ""),
+            (" && wandb sync wandb/offline-run-*", ""),
             (" A B ", &format!(" {} {} ", self.runs[0], self.runs[1])),
             ("'SELECT ...'", "'SELECT key FROM run'"),
             ("run ... ", "run experiments/corsmal --dataset data/corsmal "),

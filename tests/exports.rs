@@ -5,7 +5,7 @@ use crate::support::call::{Place, runs, small_experiment};
 use crate::support::features::Source;
 use std::path::PathBuf;
 use std::process::Command;
-use unmute::report::scores::Results;
+use unmute::report::results::Results;
 
 const FORMATS: [&str; 4] = ["csv", "json", "md", "latex"];
 

@@ -99,10 +99,14 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn runs_go_to_mlflow_and_tensorboard_and_again_changes_nothing() {
+fn runs_go_to_other_programs_and_again_changes_nothing() {
     let (place, ids) = trained();
     place.call("tag").words(&format!("{} good --db runs.db", ids[0])).success();
-    for (format, next) in [("mlflow", "mlflow ui --backend-store-uri"), ("tensorboard", "tensorboard --logdir")] {
+    for (format, next) in [
+        ("mlflow", "mlflow ui --backend-store-uri"),
+        ("tensorboard", "tensorboard --logdir"),
+        ("wandb-offline", "wandb sync"),
+    ] {
         let export = || {
             place
                 .call("export runs --db runs.db --out")

@@ -1,17 +1,15 @@
 //! Every verb and flag, with an example for each.
 
+pub(super) use super::data_args::{DataArgs, DataWhat, ImportArgs};
+pub(super) use super::export_args::{ExportArgs, ExportWhat, RunsArgs, RunsFormat};
 use super::label_args::{NoteArgs, TagArgs};
 pub(super) use super::part_args::RunCall;
 pub(super) use super::run_args::{ExperimentArgs, RunArgs, StoreArgs};
 pub(super) use super::shared_args::{DbArg, DeviceArgs, PickArgs};
-use super::use_args::{
-    ClipsArgs, GenerateArgs, ImportBackArgs, InsideArgs, PredictArgs, PredictionsArgs, StoreCopyArgs, WeightsArgs,
-};
+pub(super) use super::store_args::{DiffArgs, DoctorArgs, GcArgs, LsArgs, MergeArgs, QueryArgs, ShowArgs, VerifyArgs};
+use super::use_args::{GenerateArgs, ImportBackArgs, PredictArgs};
 use super::watch_args::WatchArgs;
 use super::{Exit, Failure};
-use crate::dataset::Precision;
-use crate::dataset::synth::Preset;
-use crate::report::export::Format;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -138,6 +136,7 @@ sound in the terms of a generator, unless fusion.sounded is `generated`.")]
   unmute export runs --db runs.db --format csv > runs.csv
   unmute export runs --where 'experiment=corsmal' --format mlflow --out mlruns
   unmute export runs --format tensorboard --out tb && tensorboard --logdir tb
+  unmute export runs --format wandb-offline --out wandb && wandb sync wandb/offline-run-*
   unmute export schema experiment
   unmute export schema store > docs/schema.md
   unmute export predictions corsmal --db runs.db > predictions.csv
@@ -219,87 +218,6 @@ pub(super) struct SensitivityArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct DoctorArgs {
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Look for this GPU instead (cuda, or cuda:N): where its driver and cuBLAS are looked for and found, and whether a
-    /// small training on it computes what the CPU does
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ShowArgs {
-    /// The run's id, or a unique beginning of it
-    pub run: String,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct LsArgs {
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Only runs that this holds for
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub condition: Option<String>,
-    /// Sort by this; -NAME sorts the largest first. The newest come first by default
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
-    pub sort: Option<String>,
-    /// List no more than these; 0 lists all
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub limit: usize,
-    /// Show these instead of the usual columns
-    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
-    pub columns: Option<Vec<String>>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DiffArgs {
-    /// A run's id, or a unique beginning of it
-    pub a: String,
-    /// Another run's
-    pub b: String,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct VerifyArgs {
-    /// An experiment's folder, its name in the store, or ids of runs; all experiments on the data set by default
-    pub what: Vec<PathBuf>,
-    /// Train runs again on this data set and compare
-    #[arg(long, value_name = "DIR")]
-    pub dataset: Option<PathBuf>,
-    /// Where features that other programs generated lie; the data set's folder by default
-    #[arg(long, value_name = "DIR", requires = "dataset")]
-    pub features: Option<PathBuf>,
-    /// How many runs to train again; always the same ones
-    #[arg(long, default_value_t = 2, value_name = "N", requires = "dataset")]
-    pub sample: usize,
-    /// Train with this engine, and say how far its losses, features and scores are from the stored ones
-    #[arg(long, value_parser = ["fused", "dfdx"], value_name = "ENGINE", requires = "dataset")]
-    pub engine: Option<String>,
-    /// Keep the weights of runs that come out the same, for generate, predict and export
-    #[arg(long, requires = "dataset", conflicts_with = "engine")]
-    pub keep_weights: bool,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct MergeArgs {
-    /// The stores to take from, or folders of them
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub others: Vec<PathBuf>,
-    /// Use a store on a network file system all the same; one machine at a time
-    #[arg(long)]
-    pub allow_network_store: bool,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// The experiment's folder, or its name in the store
     pub experiment: PathBuf,
@@ -333,224 +251,6 @@ pub(super) struct ClaimsArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 }
-
-#[derive(Debug, Args)]
-pub(super) struct ExportArgs {
-    #[command(subcommand)]
-    pub what: ExportWhat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ExportWhat {
-    /// The computed tables, published values beside ours
-    #[command(after_help = "Examples:
-  unmute export tables experiments/corsmal --format csv > tables.csv
-  unmute export tables corsmal --db runs.db --format latex --wide
-  unmute export tables corsmal --dataset corsmal --seeds 0")]
-    Tables {
-        /// The experiment's folder, or its name in the store
-        experiment: PathBuf,
-        #[command(flatten)]
-        db: DbArg,
-        /// How to write them
-        #[arg(long, value_enum, default_value_t = Format::Md)]
-        format: Format,
-        /// LaTeX: tables over both columns of a page (table*) instead of one
-        #[arg(long)]
-        wide: bool,
-        #[command(flatten)]
-        pick: PickArgs,
-    },
-    /// One row a run: its parts, its numbers, and all keys that it depends on
-    #[command(after_help = "Example:\n  unmute export runs --where 'kind=generator and state=done' > runs.csv")]
-    Runs(RunsArgs),
-    /// One row a val or test clip and finished run: label, most probable classes, whether it sounds
-    #[command(after_help = "Example:\n  unmute export predictions corsmal --top 3 > predictions.csv")]
-    Predictions(PredictionsArgs),
-    /// Which clips train, and which of them sound in an experiment: for generators from elsewhere
-    #[command(after_help = "Example:
-  unmute export clips experiments/corsmal --dataset data/corsmal > clips.csv
-
-has_audio says which clips sound in the experiment: those that it silences must not be trained on.")]
-    Clips(ClipsArgs),
-    /// Which classes are taken for which, with precision and recall: one row a class
-    #[command(after_help = "Examples:
-  unmute export confusion corsmal > confusion.csv
-  unmute export confusion corsmal --of 'rgb+flow' --format json")]
-    Confusion(InsideArgs),
-    /// The clips that generation turned from wrong to right, and back: one row a clip
-    #[command(after_help = "Examples:
-  unmute export turned corsmal > turned.csv
-  unmute export turned corsmal --of 'vggish(lstm)' --over 'vggish(mean)'")]
-    Turned(InsideArgs),
-    /// Which classes generated and true features are nearest to by the SVM bank: one row a class
-    #[command(after_help = "Example:\n  unmute export nearest corsmal --audio vggish > nearest.csv")]
-    Nearest(InsideArgs),
-    /// A run's weights for PyTorch, NumPy or ONNX Runtime, scales included
-    #[command(after_help = "Example:\n  unmute export weights 3fa9c1 --format safetensors --out lstm.safetensors")]
-    Weights(WeightsArgs),
-    /// A copy of the store in one file
-    #[command(after_help = "Example:\n  unmute export store for-colleagues.db --with-weights")]
-    Store(StoreCopyArgs),
-    /// JSON Schema of a YAML file, for editors; or what the tables of the store hold, in Markdown
-    #[command(
-        after_help = "Examples:\n  unmute export schema experiment > experiment.json\n  unmute export schema store"
-    )]
-    Schema {
-        /// experiment, tables, claims, ledger or store
-        kind: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RunsArgs {
-    #[command(flatten)]
-    pub db: DbArg,
-    /// How to write them
-    #[arg(long, value_enum, default_value_t = RunsFormat::Csv)]
-    pub format: RunsFormat,
-    /// Only runs that this holds for, as in `unmute ls`
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub condition: Option<String>,
-    /// The folder for mlflow and tensorboard; what is there of other runs stays
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-}
-
-/// How `export runs` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum RunsFormat {
-    /// Comma-separated values; what a run does not have is empty
-    Csv,
-    /// A list of records
-    Json,
-    /// A folder that MLflow opens (its file store); needs --out
-    Mlflow,
-    /// A folder of event files for TensorBoard; needs --out
-    Tensorboard,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct QueryArgs {
-    /// One statement: SELECT, WITH, VALUES, EXPLAIN or PRAGMA
-    pub sql: String,
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Print comma-separated values
-    #[arg(long, conflicts_with = "json")]
-    pub csv: bool,
-    /// Stop a statement that runs for longer than this
-    #[arg(long, default_value_t = 300, value_name = "N")]
-    pub seconds: u64,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GcArgs {
-    /// Say what would be deleted, and delete nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Only what is older than this: a number and d, h or m
-    #[arg(long, value_name = "AGE")]
-    pub older_than: Option<String>,
-    #[command(flatten)]
-    pub store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DataArgs {
-    #[command(subcommand)]
-    pub what: DataWhat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum DataWhat {
-    /// Make a synthetic data set; same seed, same bytes
-    #[command(after_help = "Examples:
-  unmute data synth data/mini --preset mini
-  unmute data synth made --train 60 --val 40 --seed 1")]
-    Synth {
-        /// The new folder
-        dst: PathBuf,
-        /// mini: seconds to make and train on; paper: the paper's sizes, 8 GB
-        #[arg(long, value_enum, default_value_t = Preset::Mini)]
-        preset: Preset,
-        /// Seed
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Train clips, if not the preset's
-        #[arg(long, value_name = "N")]
-        train: Option<usize>,
-        /// Val clips, if not the preset's
-        #[arg(long, value_name = "N")]
-        val: Option<usize>,
-        /// Keep the sound of the clips that would be silent, for experiments that silence clips themselves
-        #[arg(long)]
-        sounded: bool,
-    },
-    /// Turn a folder of per-clip arrays (clips.csv, features/CLIP_NAME.npy) into a data set
-    ///
-    /// Files may also lie in folders (NAME/CLIP.npy, CLIP/NAME.npy, MODEL/CLIP_NAME.npy) and in archives (CLIP.npz). What was
-    /// used and what was not is told at the end.
-    #[command(after_help = IMPORT_EXAMPLES)]
-    Import(ImportArgs),
-    /// Count clips and classes, sounded and silent; list streams and widths
-    #[command(after_help = "Example:\n  unmute data stats data/mine --json")]
-    Stats {
-        /// The data set's folder
-        dir: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImportArgs {
-    /// The folder to read
-    pub src: PathBuf,
-    /// The new folder
-    pub dst: PathBuf,
-    /// Frames per clip, T, taken at the centres of T equal segments
-    #[arg(long, default_value_t = 18)]
-    pub frames: usize,
-    /// An audio feature and how its rows become one vector: a number of rows laid side by side, or `mean`
-    /// [default: vggish=3 and aenet=mean, where they are there]
-    #[arg(long, value_name = "NAME=N")]
-    pub rows: Vec<String>,
-    /// The visual streams, with commas between; by default every feature that is not audio
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub streams: Option<Vec<String>>,
-    /// Features to leave out, with commas between
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub skip: Vec<String>,
-    /// What becomes of a third axis, such as ten crops in (t, 10, D): mean, max or first; behind `:0` of the first axis instead of the
-    /// middle one; for one feature with its name
-    #[arg(long, value_name = "[NAME=]HOW[:AXIS]")]
-    pub reduce: Vec<String>,
-    /// Features whose arrays are (D, t) instead of (t, D), with commas between
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub transpose: Vec<String>,
-    /// The data set's name; the folder's by default
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Numbers on disk
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub precision: Precision,
-    /// Clips without audio files, or with empty ones, are silent, instead of an error
-    #[arg(long)]
-    pub absent_is_silent: bool,
-    /// Leave out the class probabilities in scores/ (extract --scores); the heads of the streams are trained as usual
-    #[arg(long)]
-    pub no_scores: bool,
-    /// Fail, and write nothing, where anything was left out or looks doubtful
-    #[arg(long)]
-    pub strict: bool,
-}
-
-const IMPORT_EXAMPLES: &str = "Examples:
-  unmute data import path/to/corsmal data/corsmal
-  unmute data import i3d data/i3d --rows vggish=mean --skip raft --precision f16
-  unmute data import crops data/crops --rows vggish=3 --reduce rgb=mean --strict";
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {

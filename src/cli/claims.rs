@@ -5,7 +5,7 @@ use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::Experiment;
 use crate::report::claims::{Judgement, Paper, Verdict, judge};
 use crate::report::paired::Ours;
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use serde_json::Value;
 
 /// Columns of a terminal that lines are broken for.

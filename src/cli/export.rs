@@ -6,7 +6,7 @@ use super::{Exit, Failure, open, print, print_json};
 use crate::experiment::schema;
 use crate::report::evaluate::evaluate_at;
 use crate::report::export::{self, Document};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 
 pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     match &args.what {

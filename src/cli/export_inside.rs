@@ -3,7 +3,7 @@
 use super::use_args::{InsideArgs, RowsFormat};
 use super::{Exit, Failure, open, print, print_json};
 use crate::report::inside::{self, Look};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use serde_json::{Value, json};
 
 /// What is written.

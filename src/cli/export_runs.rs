@@ -14,6 +14,7 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
     let tracker = match args.format {
         RunsFormat::Mlflow => Some(trackers::mlflow()),
         RunsFormat::Tensorboard => Some(trackers::tensorboard()),
+        RunsFormat::WandbOffline => Some(trackers::wandb()),
         RunsFormat::Csv | RunsFormat::Json => None,
     };
     let (tracker, out) = match (tracker, &args.out) {
@@ -21,7 +22,9 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
         (None, None) => (None, Path::new("")),
         (Some(_), None) => return Err(Failure::usage("--out DIR is needed: this format is a folder")),
         (None, Some(_)) => {
-            return Err(Failure::usage("--out is for mlflow and tensorboard; csv and json go to stdout"));
+            return Err(Failure::usage(
+                "--out is for mlflow, tensorboard and wandb-offline; csv and json go to stdout",
+            ));
         }
     };
     let store = open::store(&args.db.db)?;
@@ -37,7 +40,7 @@ pub(super) fn runs(args: &RunsArgs) -> Result<Exit, Failure> {
     let (columns, rows) = rows(&runs);
     match args.format {
         RunsFormat::Csv => print(&csv(&columns, &rows)?)?,
-        RunsFormat::Json | RunsFormat::Mlflow | RunsFormat::Tensorboard => {
+        RunsFormat::Json | RunsFormat::Mlflow | RunsFormat::Tensorboard | RunsFormat::WandbOffline => {
             let row = |row: &Vec<Value>| columns.iter().cloned().zip(row.iter().cloned()).collect::<Map<_, _>>();
             print_json(&rows.iter().map(row).collect::<Vec<_>>())?;
         }

@@ -9,7 +9,7 @@ use crate::experiment::Part;
 use crate::experiment::config::{Fusion as FusionConfig, Sounded};
 use crate::experiment::fusion_expr::{Choice, Fusion, Term};
 use crate::report::format::spreadsheet_safe;
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::runs::footage::Footage;
 use crate::runs::trained::{self, TrainedGenerator};
 use crate::runs::weights;

@@ -8,7 +8,7 @@ use crate::experiment::Experiment;
 use crate::report::claims::judge;
 use crate::report::evaluate::evaluate_at;
 use crate::report::paired::Ours;
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::report::sensitivity::{Flip, IN_FORCE, Movement, movements, sets, variant_name};
 use crate::runs::{Plan, Summary};
 use crate::store::Pick;

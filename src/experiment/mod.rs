@@ -14,6 +14,7 @@ mod problem;
 pub mod same;
 pub mod schema;
 pub mod tables;
+mod unclosed;
 pub mod yaml;
 
 pub use claims::Claims;

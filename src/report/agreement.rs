@@ -6,7 +6,7 @@
 //! they agree; else the data do not say. Nothing agrees or differs on other data than the published, from one seed, or from
 //! fewer runs or other settings than declared.
 
-use super::scores::Results;
+use super::results::Results;
 use super::table::{Agreement, Entry};
 use crate::dataset::Kind;
 use crate::experiment::Tables;

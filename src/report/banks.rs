@@ -1,7 +1,7 @@
 //! What a reader should know of the SVM banks behind the numbers: machines that did not converge, sigmoids that held-out clips did
 //! not give.
 
-use super::scores::Results;
+use super::results::Results;
 use crate::score::quality::remarks;
 use crate::store::Error;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! How much of what was declared is there.
 
-use super::scores::Results;
+use super::results::Results;
 use crate::store::{Error, State};
 use serde::Serialize;
 use std::collections::HashSet;

@@ -2,9 +2,11 @@
 //! and which class is nearest to generated and to true features.
 
 use super::answer::place;
+use super::choose::Scope;
 use super::format::spreadsheet_safe;
 use super::ranks::tops;
-use super::scores::{Predicted, Results, Scope};
+use super::results::Results;
+use super::scores::Predicted;
 use crate::experiment::config::Control;
 use crate::experiment::fusion_expr::{Choice, Fusion, Term};
 use crate::experiment::{Part, TableId, Tables};

@@ -4,14 +4,17 @@
 //! have; [`super::resample`] says how they are drawn. What a row itself was chosen by, as in `aenet(lstm)`, stays as it was
 //! (ledger A13).
 
+use super::choose::{Scope, point};
 use super::claims::{About, Answer, Question, Source, Unanswered, shared_by_all};
-use super::resample::{Ready, Sample, Seed};
-use super::scores::{Fused, Results, Scope, point};
+use super::resample::{Claimed, Ready, Sample, Seed};
+use super::results::Results;
+use super::scores::Fused;
 use crate::experiment::claims::{Metric, Side};
 use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::Table;
 use crate::experiment::{TableId, Tables};
 use crate::store::Error;
+use compute::bootstrap::Statistic;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -119,7 +122,8 @@ impl<'a> Ours<'a> {
                     return Ok(Err("its rows have no seed in common yet".into()));
                 };
                 let pick = |rows: &[Vec<(Seed, usize)>]| rows.iter().map(|row| by_seed(row, &chosen)).collect();
-                let ready = Ready::Rows { left: pick(&left), right: pick(&right), relation: *relation, seeds };
+                let statistic = Statistic::Difference(pick(&left), pick(&right));
+                let ready = Ready { statistic, claimed: Claimed::Is(*relation), seeds };
                 Ok(Ok((ready, left_names, right_names)))
             }
             About::Classes { columns, depth, needed } => {
@@ -142,7 +146,9 @@ impl<'a> Ours<'a> {
                 let picked: Vec<Vec<usize>> = sides.iter().map(|side| by_seed(side, &chosen)).collect();
                 let columns =
                     picked.chunks(2).map(|two| two[0].iter().copied().zip(two[1].iter().copied()).collect()).collect();
-                Ok(Ok((Ready::Classes { columns, depth: *depth, needed: *needed, seeds }, Vec::new(), Vec::new())))
+                let statistic = Statistic::Shared { columns, depth: *depth };
+                let ready = Ready { statistic, claimed: Claimed::AtLeast(*needed), seeds };
+                Ok(Ok((ready, Vec::new(), Vec::new())))
             }
         }
     }
@@ -180,13 +186,14 @@ impl Source for Ours<'_> {
             .map(|prepared| {
                 let (ready, left, right) = prepared.as_ref().map_err(Clone::clone)?;
                 let spread = spreads.next();
-                let seeds = observed.seeds(ready.width());
-                Ok(match ready {
-                    Ready::Rows { left: l, right: r, .. } => {
+                let seeds = observed.seeds(ready.statistic.seeds());
+                Ok(match &ready.statistic {
+                    Statistic::Mean(_) => return Err("a mean is no comparison".into()),
+                    Statistic::Difference(l, r) => {
                         let ((a, value), (b, other)) = (observed.best(l, &seeds), observed.best(r, &seeds));
                         Answer { left: left[a].clone(), right: right[b].clone(), value, other, spread }
                     }
-                    Ready::Classes { columns, depth, .. } => {
+                    Statistic::Shared { columns, depth } => {
                         let lists: Vec<Vec<usize>> =
                             columns.iter().map(|c| observed.top(c, &seeds, *depth, classes)).collect();
                         let shared = shared_by_all(&lists);

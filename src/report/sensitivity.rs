@@ -9,7 +9,7 @@ use super::evaluate::evaluate_at;
 use super::format::signed;
 use super::measure::Measure;
 use super::paired::Ours;
-use super::scores::Results;
+use super::results::Results;
 use super::table::{EvaluatedTable, Row};
 use crate::experiment::claims::Metric;
 use crate::experiment::ledger::Alternative;

@@ -129,7 +129,7 @@ impl Source {
 /// Takes over tables row by row, then runs; the other store is looked at before anything of it is believed.
 async fn take(connection: &mut SqliteConnection) -> Result<Merged, sqlx::Error> {
     let mut t = connection.begin_with("BEGIN IMMEDIATE").await?;
-    super::write::count(&mut t).await?;
+    super::transaction::count(&mut t).await?;
     let mut merged = Merged::default();
     let theirs = tables(&mut Inspector::new(&mut t, "other")).await?;
     let ours = tables(&mut Inspector::new(&mut t, "main")).await?;

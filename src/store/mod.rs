@@ -5,8 +5,10 @@
 
 pub mod blob;
 mod check;
+mod claim;
 mod clock;
 mod compare;
+mod declare;
 mod describe;
 mod disk;
 mod error;
@@ -25,6 +27,7 @@ pub mod query;
 mod read;
 pub mod records;
 mod recount;
+mod results;
 mod row_hash;
 mod run_fields;
 mod run_hash;
@@ -32,13 +35,14 @@ mod sandbox;
 mod schema;
 mod select;
 mod sweep;
+mod transaction;
 mod variants;
 mod weights;
-mod write;
 
 pub use check::{Check, Damage};
 pub use clock::{now, seconds_of, timestamp};
 pub use compare::{Comparison, Difference, Parting, ScoreDifference, differences, parting, score_difference};
+pub use declare::DatasetKey;
 pub use describe::describe_schema;
 pub use disk::{Disk, disk};
 pub use error::Error;
@@ -55,7 +59,6 @@ pub use select::{Counts, Selection, Values};
 pub use sweep::{Superseded, Sweep};
 pub use variants::{Pick, PickError, Variant};
 pub use weights::KeptWeights;
-pub use write::DatasetKey;
 
 use files::{BUSY, beside, journal, options, plain, regular, runtime, wal};
 use presence::Presence;

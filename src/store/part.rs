@@ -34,7 +34,7 @@ impl Store {
             let mut connection = SqliteConnection::connect_with(&options(to).foreign_keys(true)).await?;
             sqlx::query("PRAGMA journal_mode = DELETE").fetch_all(&mut connection).await?;
             let mut t = connection.begin_with("BEGIN IMMEDIATE").await?;
-            super::write::count(&mut t).await?;
+            super::transaction::count(&mut t).await?;
             sqlx::query(DISOWN).bind(now()).execute(&mut *t).await?;
             t.commit().await?;
             Ok(connection)

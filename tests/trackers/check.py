@@ -1,8 +1,8 @@
 """Opens what `unmute export runs` writes with the programs it is for: check.py UNMUTE [RUNS.db].
 
 MLflow is asked three times: its client on the folder, its server over HTTP, and its client on the database that its own
-migration makes of the folder. TensorBoard is asked twice: its reader of event files, and its server. Everything is held
-against what the store itself says."""
+migration makes of the folder. TensorBoard is asked twice: its reader of event files, and its server. Of Weights & Biases it is
+the reader of offline runs that `wandb sync` uses. Everything is held against what the store itself says."""
 
 import json
 import math
@@ -179,6 +179,45 @@ def main():
         known = {p["name"] for p in parameters["hparamInfos"]}
         assert {"train.lr", "part.audio"} <= known, known
     print(f"tensorboard, its server: {len(tags)} runs with curves, {len(known)} parameters on the HPARAMS page")
+
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+    folder, points, noted = here / "wandb", 0, []
+    for _ in range(2):
+        call(unmute, "export", "runs", "--db", store, "--where", condition, "--format", "wandb-offline", "--out", folder)
+    places = list(folder.iterdir())
+    assert len(places) == len(truth), f"{len(places)} offline runs, not {len(truth)}"
+    for place in places:
+        file = DataStore()
+        file.open_for_scan(str(next(place.glob("run-*.wandb"))))
+        records = []
+        while (data := file.scan_data()) is not None:
+            records.append(Record.FromString(data))
+        kinds = [r.WhichOneof("record_type") for r in records]
+        assert kinds[:2] == ["header", "run"] and kinds[-2:] == ["summary", "exit"], kinds
+        assert [r.num for r in records] == list(range(1, len(records) + 1))
+        run = records[1].run
+        ours = truth[run.run_id]
+        config = {item.key: json.loads(item.value_json) for item in run.config.update}
+        assert config["part.kind"] == ours["kind"] and config["unmute.run"] == ours["id"] and run.run_group == ours["key"], run
+        assert config["train.epochs"] == ours["train.epochs"] and near(config["train.lr"], ours["train.lr"]), config
+        assert run.start_time.ToSeconds() > 1.6e9 and records[-1].exit.exit_code == 0
+        noted += [run.run_id] if list(run.tags) == ["good"] and "looked at by check.py" in run.notes else []
+        summary = {item.key: json.loads(item.value_json) for item in records[-2].summary.update}
+        assert near(summary["top1"], ours["top1"]), (summary, ours["top1"])
+        series = {}
+        for record in records[2:-2]:
+            row = {item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            assert row["_step"] == record.history.step.num
+            for key, value in row.items():
+                series.setdefault(key, []).append((row["_step"], value))
+        for key, expected in curves.get(ours["id"], {}).items():
+            got = series[key]
+            assert [s for s, _ in got] == [s for s, _ in expected], (key, got)
+            assert all(near(a, b) for (_, a), (_, b) in zip(got, expected)), (key, got, expected)
+            points += len(got)
+    assert noted == [some], noted
+    print(f"wandb, its reader of offline runs: {len(places)} runs, settings, final numbers and {points} points of curves agree")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ use crate::cli::Failure;
 use crate::report::charts::svg::{Plot, Series, anchor};
 use crate::report::evaluate::evaluate_at;
 use crate::report::format::{duration, mean_sd, number};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::report::table::{Entry, EvaluatedTable};
 use crate::store::{ExperimentRecord, RunRecord, State, Store, now, seconds_of};
 use crate::train::Epoch;

@@ -7,10 +7,11 @@ mod sentences;
 pub use change::{Change, Level, Verdict};
 
 use super::agreement::Terms;
+use super::choose::{Scope, point};
 use super::coverage::{Coverage, coverage};
 use super::evaluate::standing::standings;
 use super::resample::{Sample, interval};
-use super::scores::{Results, Scope, point};
+use super::results::Results;
 use super::table::Standing;
 use super::words;
 use crate::dataset::{Kind, Split};

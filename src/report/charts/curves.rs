@@ -3,7 +3,7 @@
 use super::svg::{Plot, Series, anchor};
 use crate::experiment::Part;
 use crate::experiment::config::Classifier;
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::store::{CellRecord, Curve, Error, Store};
 use crate::train::{Epoch, Measures};
 use serde_json::{Value, json};

@@ -4,8 +4,9 @@ use super::laid::{Collect, Laid, beside};
 use crate::experiment::claims::Metric;
 use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::{AccuracyRow, Published, Table};
+use crate::report::choose::Scope;
 use crate::report::measure::Measure;
-use crate::report::scores::{Results, Scope};
+use crate::report::results::Results;
 use crate::report::table::{Entry, Row};
 use crate::store::Error;
 

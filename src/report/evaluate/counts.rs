@@ -3,7 +3,7 @@
 use super::laid::{Laid, beside};
 use crate::experiment::tables::{Count, Published, Table};
 use crate::report::measure::Measure;
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::report::table::{Entry, Row};
 use crate::store::Error;
 

@@ -3,8 +3,10 @@
 use super::laid::Laid;
 use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::tables::{ImprovementColumn, Table};
+use crate::report::choose::Scope;
 use crate::report::measure::Measure;
-use crate::report::scores::{Fused, Results, Scope, right_by_class};
+use crate::report::results::Results;
+use crate::report::scores::{Fused, right_by_class};
 use crate::report::table::{Entry, Row};
 use crate::store::Error;
 use std::cmp::Ordering;

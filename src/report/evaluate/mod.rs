@@ -8,8 +8,9 @@ mod laid;
 pub(super) mod standing;
 
 use super::agreement::{self, Terms};
+use super::choose::{Scope, point};
 use super::resample::{Sample, interval};
-use super::scores::{Results, Scope, point};
+use super::results::Results;
 use super::table::EvaluatedTable;
 use crate::dataset::Split;
 use crate::experiment::Tables;

@@ -3,7 +3,7 @@
 use super::fact::plain;
 use crate::report::charts::svg::anchor;
 use crate::report::format::{bytes, duration};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::store::{CellRecord, Error, RunRecord, flatten};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

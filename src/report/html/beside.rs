@@ -3,7 +3,7 @@
 use crate::experiment::tables::TableKind;
 use crate::report::evaluate::evaluate_at;
 use crate::report::format::{mean_sd, signed};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::report::table::EvaluatedTable;
 use crate::store::{Error, ExperimentRecord, Store};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use crate::dataset::Kind;
 use crate::experiment::Part;
 use crate::report::coverage::coverage;
 use crate::report::format::{bytes, duration, number};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::store::{CellRecord, Error, ExperimentRecord, Mixed, RunRecord, Store, numerics_of};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,7 +5,7 @@ use crate::report::charts::heat;
 use crate::report::charts::svg::anchor;
 use crate::report::format::number;
 use crate::report::inside::{Look, TurnedClip, looks, nearest_csv, turned_csv};
-use crate::report::scores::Results;
+use crate::report::results::Results;
 use crate::report::words;
 use crate::store::Error;
 use serde_json::{Value, json};

@@ -18,7 +18,7 @@ use super::departures::Departures;
 use super::evaluate::evaluate_at;
 use super::format::number;
 use super::paired::Ours;
-use super::scores::Results;
+use super::results::Results;
 use super::sensitivity::movements;
 use crate::dataset::Kind;
 use crate::store::{Error, ExperimentRecord, RunRecord, Store};

@@ -1,9 +1,10 @@
-//! Runs for programs that show experiments: [`mod@mlflow`], [`mod@tensorboard`]. A format is one file behind one trait
+//! Runs for programs that show experiments: [`mod@mlflow`], [`mod@tensorboard`], [`mod@wandb`]. A format is one file behind one trait
 //! ([`Tracker`]).
 
 mod mlflow;
 mod tensorboard;
 mod tracker;
+mod wandb;
 
 pub use tracker::{Tracked, Tracker, tracked};
 
@@ -15,4 +16,9 @@ pub fn mlflow() -> Box<dyn Tracker> {
 /// TensorBoard's event files.
 pub fn tensorboard() -> Box<dyn Tracker> {
     Box::new(tensorboard::EventFiles)
+}
+
+/// Offline runs of Weights & Biases.
+pub fn wandb() -> Box<dyn Tracker> {
+    Box::new(wandb::OfflineRuns)
 }
