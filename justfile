@@ -145,7 +145,7 @@ bench-cuda *args: peers
     set -euo pipefail
     nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was timed; docs/cuda.md tells what is tested without one" >&2; exit 1; }
     cargo build --release --locked
-    # The last line names the program: "Executable benches/parts.rs (PATH)".
+    # The last line names the program: "Executable benches/parts/main.rs (PATH)".
     program() { grep -oE '\([^()]+\)$' | tail -1 | tr -d '()'; }
     parts=$(cargo bench --locked --bench parts --no-run 2>&1 | tee /dev/stderr | program)
     tests=$(cargo test --release --locked --test unmute --no-run 2>&1 | tee /dev/stderr | program)

@@ -239,7 +239,7 @@ class Comparison:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", required=True, help="the program of benches/parts.rs")
+    parser.add_argument("--parts", required=True, help="the program of benches/parts")
     parser.add_argument("--unmute", required=True, help="the unmute program")
     parser.add_argument("--python", default=sys.executable, help="a Python with requirements.txt")
     parser.add_argument("--data", help="CORSMAL's folder (clips.csv, features/); without it the grid is left out")
