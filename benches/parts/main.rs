@@ -12,12 +12,15 @@ mod generators;
 mod limit;
 mod on_gpu;
 
-use compute::matmul::{Mat, product};
-use generators::{autoencoder_step, lstm_step};
+use compute::matmul::{Mat, Packed, product};
+use compute::nn::packed_param::{GradFactors, Rows};
+use compute::nn::{AdamConfig, PackedParam, ParamState};
 use compute::rng::Rng;
 use compute::svm::{self, Problem, TrainingSet};
+use generators::{autoencoder_step, lstm_step};
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use unmute::dataset::{Dataset, Standardiser, View, synth};
@@ -39,6 +42,8 @@ type Run = fn(&mut Part) -> Outcome;
 /// A part's name, its default arguments, and what runs it.
 const PARTS: &[(&str, &str, Run)] = &[
     ("product", "m=2304 k=2048 n=2048 repeat=20", products),
+    ("product", "m=2304 k=2048 n=2048 packed=1 repeat=20", products),
+    ("gradient", "m=2048 k=2304 n=2048 repeat=20", gradient),
     ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
     ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
     ("lstm", "dims=1024 hidden=512 batch=32 frames=18 audio=384 classes=200 repeat=40", lstm_step),
@@ -128,7 +133,18 @@ fn main() -> Outcome {
     let part = |&(name, defaults, run): &(&'static str, &str, Run)| {
         let arguments = defaults.split(' ').filter_map(|a| a.split_once('='));
         let arguments = arguments.map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        (Part { name, arguments, seconds: Vec::new(), busy: Vec::new(), flops: 0.0, limits: Vec::new(), facts: Default::default() }, run)
+        (
+            Part {
+                name,
+                arguments,
+                seconds: Vec::new(),
+                busy: Vec::new(),
+                flops: 0.0,
+                limits: Vec::new(),
+                facts: Default::default(),
+            },
+            run,
+        )
     };
     let mut for_all: Vec<(String, String)> = Vec::new();
     // cargo itself adds --bench.
@@ -171,12 +187,34 @@ fn normal(n: usize, purpose: &str) -> Vec<f32> {
     (0..n).map(|_| stream.normal() as f32).collect()
 }
 
+/// A weight's gradient a^T b, of which Adam takes its step piece by piece.
+fn gradient(part: &mut Part) -> Outcome {
+    let [m, k, n] = [part.size("m")?, part.size("k")?, part.size("n")?];
+    let (a, b) = (Arc::new(normal(k * m, "a")), Rc::new(Packed::new(Mat::new(&normal(k * n, "b"), k, n))));
+    let mut weight = PackedParam::new(ParamState::fresh(normal(m * n, "w")), m, n);
+    let adam = AdamConfig { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: None };
+    part.flops = 2.0 * (m * k * n) as f64;
+    part.time(2, || {
+        weight.accumulate(GradFactors { x: Rows::Shared(a.clone()), dy: b.clone() });
+        weight.update(&adam, 1);
+        Ok(())
+    })
+}
+
 fn products(part: &mut Part) -> Outcome {
     let [m, k, n] = [part.size("m")?, part.size("k")?, part.size("n")?];
     let (a, b, mut out) = (normal(m * k, "a"), normal(k * n, "b"), vec![0.0; m * n]);
     // `ta=1` and `tb=1` store an operand transposed, as backward passes find it.
     let (ta, tb) = (part.arguments.contains_key("ta"), part.arguments.contains_key("tb"));
     part.flops = 2.0 * (m * k * n) as f64;
+    // `packed=1` is a product with a matrix that lies as products read it, as weights do.
+    if part.arguments.contains_key("packed") {
+        let b = Packed::new(if tb { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) });
+        return part.time(2, || {
+            b.product(black_box(&mut out), &a, false);
+            Ok(())
+        });
+    }
     part.time(2, || {
         let a = if ta { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
         let b = if tb { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
