@@ -12,7 +12,8 @@ use crate::experiment::TableId;
 use crate::experiment::claims::Metric;
 use compute::rng::Rng;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// Resamples, at least.
 const RESAMPLES: usize = 10_000;
@@ -37,7 +38,18 @@ pub(super) struct Sample {
     labels: Vec<usize>,
     /// One for each (row, metric, seed): whether each clip is right.
     columns: Vec<Vec<u8>>,
+    /// Where the column with a hash stands.
+    places: HashMap<[u8; 32], usize>,
     pub(super) index: BTreeMap<(TableId, String, Metric), Vec<(Seed, usize)>>,
+}
+
+/// Clips in the order of their classes, so that a class's are counted in one go, and the columns that are counted by class.
+struct ClassOrder {
+    clips: Vec<usize>,
+    /// Where each class's clips lie.
+    classes: Vec<Range<usize>>,
+    /// Columns in that order, by number.
+    columns: Vec<(usize, Vec<u8>)>,
 }
 
 /// A question made ready to be answered on any draw of clips and seeds.
@@ -54,7 +66,7 @@ pub(super) struct Draw {
     right: Vec<u32>,
     /// Clips drawn, by class.
     clips: Vec<u32>,
-    /// Right clips by column and class, of the columns that questions about classes need.
+    /// Right clips by column and class, of the columns that questions about classes need, in the order of their numbers.
     by_class: Vec<(usize, Vec<u32>)>,
     /// In [0, 1), one a seed; empty for the results as they are.
     seeds: Vec<f64>,
@@ -73,8 +85,9 @@ impl Sample {
         let mut out = Vec::new();
         for (seed, ranks) in &fused.seeds {
             let column = right(ranks);
-            // A row that stands in several tables is one column.
-            let place = self.columns.iter().position(|c| *c == column).unwrap_or(self.columns.len());
+            // A row that stands in several tables is one column. There are as many as rows and seeds, so they are found by their hash.
+            let hash = blake3::hash(&column);
+            let place = *self.places.entry(*hash.as_bytes()).or_insert(self.columns.len());
             if place == self.columns.len() {
                 self.columns.push(column);
             }
@@ -83,21 +96,26 @@ impl Sample {
         Ok(out)
     }
 
+    /// Clips by class, with these columns, in the order of their numbers.
+    fn class_order(&self, columns: &[usize]) -> ClassOrder {
+        let mut clips: Vec<usize> = (0..self.labels.len()).collect();
+        clips.sort_by_key(|clip| self.labels[*clip]);
+        let end = |class: usize| clips.partition_point(|clip| self.labels[*clip] < class);
+        let classes =
+            (0..self.labels.iter().max().map_or(0, |m| m + 1)).map(|class| end(class)..end(class + 1)).collect();
+        let sorted = |column: &usize| (*column, clips.iter().map(|clip| self.columns[*column][*clip]).collect());
+        ClassOrder { columns: columns.iter().map(sorted).collect(), classes, clips }
+    }
+
     /// Counts over clips, each taken so many times.
-    fn count(&self, times: &[u16], of_class: &[usize], seeds: Vec<f64>) -> Draw {
-        let classes = self.labels.iter().max().map_or(0, |m| m + 1);
-        let by_class = |of: &dyn Fn(usize) -> u32| {
-            let mut counts = vec![0; classes];
-            self.labels.iter().enumerate().for_each(|(clip, label)| counts[*label] += of(clip));
-            counts
-        };
+    fn count(&self, times: &[u16], order: &ClassOrder, seeds: Vec<f64>) -> Draw {
+        let sorted: Vec<u16> = order.clips.iter().map(|clip| times[*clip]).collect();
+        let of_classes = || order.classes.iter().cloned();
+        let by_class = |column: &[u8]| of_classes().map(|of| right(&column[of.clone()], &sorted[of])).collect();
         Draw {
             right: self.columns.iter().map(|column| right(column, times)).collect(),
-            clips: by_class(&|clip| u32::from(times[clip])),
-            by_class: of_class
-                .iter()
-                .map(|c| (*c, by_class(&|clip| u32::from(self.columns[*c][clip]) * u32::from(times[clip]))))
-                .collect(),
+            clips: of_classes().map(|of| sorted[of].iter().map(|times| u32::from(*times)).sum()).collect(),
+            by_class: order.columns.iter().map(|(number, column)| (*number, by_class(column))).collect(),
             seeds,
         }
     }
@@ -156,13 +174,18 @@ impl Draw {
         depth: usize,
         names: &[String],
     ) -> Vec<usize> {
-        let right = |column: usize, class: usize| {
-            self.by_class.iter().find(|(c, _)| *c == column).map_or(0.0, |(_, counts)| f64::from(counts[class]))
+        let none = vec![0; self.clips.len()];
+        let right = |column: usize| match self.by_class.binary_search_by_key(&column, |(number, _)| *number) {
+            Ok(at) => &self.by_class[at].1,
+            Err(_) => &none,
         };
-        let gain = |class: usize| -> f64 {
-            let sum: f64 = seeds.iter().map(|s| right(columns[*s].0, class) - right(columns[*s].1, class)).sum();
-            sum / f64::from(self.clips[class])
-        };
+        // Of whole numbers, so the order of adding does not matter.
+        let mut gains = vec![0i64; self.clips.len()];
+        for (of, over) in seeds.iter().map(|s| columns[*s]) {
+            let both = right(of).iter().zip(right(over));
+            gains.iter_mut().zip(both).for_each(|(gain, (of, over))| *gain += i64::from(*of) - i64::from(*over));
+        }
+        let gain = |class: usize| gains[class] as f64 / f64::from(self.clips[class]);
         let name = |class: usize| names.get(class).map_or("", String::as_str);
         let mut ranked: Vec<(f64, usize)> =
             (0..self.clips.len()).filter(|c| self.clips[*c] > 0).map(|c| (gain(c), c)).collect();
@@ -230,7 +253,8 @@ impl Sample {
         of_class.sort_unstable();
         of_class.dedup();
         let n = self.clips.len();
-        let observed = self.count(&vec![1; n], &of_class, Vec::new());
+        let order = self.class_order(&of_class);
+        let observed = self.count(&vec![1; n], &order, Vec::new());
         if n == 0 || ready.is_empty() {
             return (observed, vec![Vec::new(); ready.len()]);
         }
@@ -240,7 +264,7 @@ impl Sample {
             .map(|r| {
                 let mut stream = Rng::new(r as u64, "claims");
                 let seeds: Vec<f64> = (0..most).map(|_| stream.uniform()).collect();
-                let draw = self.count(&self.draw_clips(&mut stream), &of_class, seeds);
+                let draw = self.count(&self.draw_clips(&mut stream), &order, seeds);
                 ready.iter().map(|question| question.statistic(&draw, names)).collect()
             })
             .collect();
@@ -254,13 +278,13 @@ impl Sample {
         if self.clips.is_empty() || rows.is_empty() {
             return vec![Vec::new(); rows.len()];
         }
-        let most = rows.iter().map(Vec::len).max().unwrap_or(1);
+        let (most, order) = (rows.iter().map(Vec::len).max().unwrap_or(1), self.class_order(&[]));
         let drawn: Vec<Vec<f64>> = (0..RESAMPLES_LEVEL)
             .into_par_iter()
             .map(|r| {
                 let mut stream = Rng::new(r as u64, "levels");
                 let seeds: Vec<f64> = (0..most).map(|_| stream.uniform()).collect();
-                let draw = self.count(&self.draw_clips(&mut stream), &[], seeds);
+                let draw = self.count(&self.draw_clips(&mut stream), &order, seeds);
                 rows.iter().map(|row| draw.best(std::slice::from_ref(row), &draw.seeds(row.len())).1).collect()
             })
             .collect();
@@ -292,7 +316,7 @@ mod tests {
     fn sample(columns: Vec<Vec<u8>>) -> Sample {
         let n = columns[0].len();
         let clips = (0..n).map(|i| i.to_string()).collect();
-        Sample { clips, labels: (0..n).map(|i| i % 4).collect(), columns, index: BTreeMap::new() }
+        Sample { clips, labels: (0..n).map(|i| i % 4).collect(), columns, ..Sample::default() }
     }
 
     /// The intervals of rows' means.
