@@ -93,6 +93,11 @@ bench-growth *args:
     cargo build --release --locked
     python3 benches/growth.py --unmute {{ unmute }} {{ args }}
 
+# Seconds and peak memory of plan, ls, report and others in stores of thousands of runs: `just bench-many-runs --runs 2500,5000,10000`
+bench-many-runs *args:
+    cargo build --release --locked
+    python3 benches/many_runs.py --unmute {{ unmute }} {{ args }}
+
 # The virtual environment of the peers
 [private]
 peers:
