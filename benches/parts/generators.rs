@@ -22,6 +22,11 @@ pub fn lstm_step(part: &mut Part) -> Outcome {
     // before which the state is zero and nothing is multiplied.
     let of_gates = batch * 4 * h * (2 * t * dims + 3 * (t - 1) * h);
     part.flops = 2.0 * (of_gates + 3 * batch * heads(part, h, h)?) as f64;
+    // How it would be shared on a large machine, whatever this one is.
+    let large = rayon::ThreadPoolBuilder::new().num_threads(64).build()?;
+    for (what, tasks) in large.install(|| compute::nn::lstm::tasks(dims, [t, batch, h])) {
+        part.facts.insert(format!("tasks64_{what}"), tasks.into());
+    }
     generator_step(part, Architecture::Lstm, t * batch, t)
 }
 

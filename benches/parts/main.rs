@@ -30,7 +30,7 @@ use unmute::experiment::config::{Architecture, Classifier, Engine, Loss, Svm};
 use unmute::model::Sizes;
 use unmute::score::bank::Bank;
 use unmute::score::solver::OnCpu;
-use unmute::train::cell_trainer::{TrainedNetwork, adam};
+use unmute::train::cell_trainer::adam;
 use unmute::train::objective::Objective;
 use unmute::train::{Batch, Checkpoint, Epoch, Error, Listener, Task, Vision, train};
 

@@ -1,6 +1,6 @@
 //! Steps of a generator on a GPU, a cell alone.
 
-use super::generators::{Setup, steps};
+use super::generators::Setup;
 use super::{Outcome, Part};
 use compute::nn::{AdamConfig, ParamState};
 use std::hint::black_box;
@@ -27,7 +27,7 @@ fn dfdx_step(part: &mut Part, setup: &Setup, ordinal: usize, generator: Generato
     let device = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(|e| format!("{e:?}"))?;
     dfdx::tensor::Cache::enable_cache(&device);
     let network = unmute::train::reference::ReferenceNetwork::new(device, generator, network, setup.frames, 0)?;
-    steps(part, setup, Box::new(network))
+    super::generators::steps(part, setup, Box::new(network))
 }
 
 #[cfg(not(feature = "dfdx-cuda"))]

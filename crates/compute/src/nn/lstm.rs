@@ -98,6 +98,22 @@ fn task([_, batch, hidden]: [usize; 3], each: usize) -> [usize; 2] {
     matmul::task([batch, hidden], (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
 }
 
+/// How many tasks the threads of the current pool share in a step of training on `dims` numbers a frame: in the projection, in each frame
+/// forward and back, and in the gradients of W and U.
+pub fn tasks(dims: usize, sizes: [usize; 3]) -> [(&'static str, usize); 5] {
+    let [steps, batch, hidden] = sizes;
+    let count = |[rows, columns]: [usize; 2], [high, wide]: [usize; 2]| rows.div_ceil(high) * columns.div_ceil(wide);
+    let product = |[m, n]: [usize; 2], k: usize| count([m, n], matmul::task([m, n], Packed::wide(), m * n * k));
+    let rows = steps * batch;
+    [
+        ("projection", product([rows, 4 * hidden], dims)),
+        ("forward", count([batch, hidden], task(sizes, 4))),
+        ("back", count([batch, hidden], task(sizes, 1))),
+        ("dW", product([dims, 4 * hidden], rows)),
+        ("dU", product([hidden, 4 * hidden], rows)),
+    ]
+}
+
 /// Parts of a matrix (B, 4H or H), without their places.
 fn parts(matrix: &mut [f32], columns: usize, task: [usize; 2]) -> impl Iterator<Item = MatMut<'_>> {
     MatMut::whole(matrix, columns).parts(task).map(|(_, part)| part)
