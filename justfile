@@ -98,6 +98,11 @@ bench-growth *args:
     cargo build --release --locked
     python3 benches/growth.py --unmute {{ unmute }} {{ args }}
 
+# Seconds and peak memory of plan, ls, report and others in stores of thousands of runs: `just bench-many-runs --runs 2500,5000,10000`
+bench-many-runs *args:
+    cargo build --release --locked
+    python3 benches/many_runs.py --unmute {{ unmute }} {{ args }}
+
 # The virtual environment of the peers
 [private]
 peers:
@@ -150,7 +155,7 @@ bench-cuda *args: peers
     set -euo pipefail
     nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "no GPU answers here (nvidia-smi -L), so nothing was timed; docs/cuda.md tells what is tested without one" >&2; exit 1; }
     cargo build --release --locked
-    # The last line names the program: "Executable benches/parts.rs (PATH)".
+    # The last line names the program: "Executable benches/parts/main.rs (PATH)".
     program() { grep -oE '\([^()]+\)$' | tail -1 | tr -d '()'; }
     parts=$(cargo bench --locked --bench parts --no-run 2>&1 | tee /dev/stderr | program)
     tests=$(cargo test --release --locked --test unmute --no-run 2>&1 | tee /dev/stderr | program)

@@ -285,7 +285,7 @@ def device_name(device):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unmute", required=True, help="the program")
-    parser.add_argument("--parts", required=True, help="the program of benches/parts.rs, likewise")
+    parser.add_argument("--parts", required=True, help="the program of benches/parts, likewise")
     parser.add_argument("--tests", help="the test binary, likewise (cargo test --no-run names it)")
     parser.add_argument("--python", default=sys.executable, help="a Python with peers/requirements.txt")
     parser.add_argument("--experiment", default=HERE.parent / "experiments" / "icassp2019")

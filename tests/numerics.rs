@@ -347,13 +347,22 @@ fn the_fused_lstm_agrees_with_the_composite_one_on_random_inputs() {
     }
 }
 
-/// Threads share units; which ones does not matter.
+/// Threads share units and clips; which ones does not matter.
 #[test]
 fn the_fused_lstm_gives_the_same_bits_on_any_number_of_threads() {
     let (t, b, d, h) = (4, 24, 40, 200);
-    let outcome = || {
+    let outcome = |twins: bool| {
         let random = |n: usize, name: &str| normal(n, 0.2, &format!("threads {name}"));
-        let x = InputBatch::all(random(t * b * d, "x").into(), t * b);
+        let mut x = InputBatch::all(random(t * b * d, "x").into(), t * b);
+        if twins {
+            // Every other clip is the one before it, so that gradients of a step go to the same row.
+            let half: Vec<f32> = x.numbers.chunks(d).step_by(2).flatten().copied().collect();
+            x = InputBatch {
+                numbers: half.into(),
+                index: Some((0..t * b).map(|row| row as u32 / 2).collect::<Vec<_>>().into()),
+                ..x
+            };
+        }
         let params = [(d, "w"), (h, "u"), (1, "b")].map(|(n, name)| of_gates(&random(n * 4 * h, name), n));
         let params = params.each_ref();
         let twice = |h: &[f32]| h.iter().map(|h| 2.0 * h).collect();
@@ -361,11 +370,16 @@ fn the_fused_lstm_gives_the_same_bits_on_any_number_of_threads() {
         let without = lstm::forward(&x, t, params, false).last_state().to_vec();
         [h_t, dw, du, db, without]
     };
-    let on = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(outcome);
-    let one = on(1);
-    assert!(one[0] == one[4], "without a tape");
-    for threads in [2, 3, 7] {
-        assert!(on(threads) == one, "{threads} threads");
+    for twins in [false, true] {
+        let on = |threads: usize| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| outcome(twins))
+        };
+        let one = on(1);
+        assert!(one[0] == one[4], "without a tape");
+        // From 3 threads on there are fewer than two tasks of whole columns for each, and tasks share clips too.
+        for threads in [2, 3, 8, 16] {
+            assert!(on(threads) == one, "{threads} threads, twins: {twins}");
+        }
     }
 }
 

@@ -107,6 +107,8 @@ class Row:
     def __init__(self, name, unit, target=None, note=""):
         self.name, self.unit, self.target, self.note = name, unit, target, note
         self.ours, self.theirs = [], []
+        # Of the machine's FMA limit, ours; where operations are counted.
+        self.shares = []
 
     def cells(self):
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
@@ -118,6 +120,7 @@ class Row:
             self.shown(ours, self.ours),
             self.shown(theirs, self.theirs),
             f"{ratio:.2f} x",
+            f"{100 * statistics.median(self.shares):.0f} %" if self.shares else "",
             target,
             verdict,
             self.note,
@@ -164,6 +167,8 @@ class Comparison:
                 peer, *(f"--{k}={v}" for k, v in sizes.items()), "--repeat", repeat, narrow=narrow
             )
             row.ours.append(statistics.median(ours["seconds"]))
+            if ours.get("limits"):
+                row.shares.append(ours["flops"] / row.ours[-1] / statistics.median(ours["limits"]))
             row.theirs.append(next(v["median_s"] for k, v in theirs["timings"].items() if k.endswith("step")))
 
     def svm(self):
@@ -232,14 +237,14 @@ class Comparison:
         memory.theirs.append(peak)
 
     def table(self):
-        head = ["part", "ours", "theirs", "ratio", "target", "", "conditions"]
+        head = ["part", "ours", "theirs", "ratio", "ours of the FMA limit", "target", "", "conditions"]
         lines = [head, ["---"] * len(head), *(row.cells() for row in self.rows.values())]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", required=True, help="the program of benches/parts.rs")
+    parser.add_argument("--parts", required=True, help="the program of benches/parts")
     parser.add_argument("--unmute", required=True, help="the unmute program")
     parser.add_argument("--python", default=sys.executable, help="a Python with requirements.txt")
     parser.add_argument("--data", help="CORSMAL's folder (clips.csv, features/); without it the grid is left out")

@@ -6,12 +6,25 @@
 
 use crate::rng::Rng;
 use rayon::prelude::*;
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// Right and wrong clips, (columns, N), and what class each clip is of.
 #[derive(Default)]
 pub struct Columns {
     labels: Vec<usize>,
     columns: Vec<Vec<u8>>,
+    /// Where the column with a hash stands.
+    places: HashMap<[u8; 32], usize>,
+}
+
+/// Clips in the order of their classes, so that a class's are counted in one go, and the columns that are counted by class.
+struct ClassOrder {
+    clips: Vec<usize>,
+    /// Where each class's clips lie.
+    classes: Vec<Range<usize>>,
+    /// Columns in that order, by number.
+    columns: Vec<(usize, Vec<u8>)>,
 }
 
 /// A number that follows from right clips. Columns are named by their place, one for each seed.
@@ -36,7 +49,7 @@ pub struct Draw {
     right: Vec<u32>,
     /// Clips drawn, by class.
     clips: Vec<u32>,
-    /// Right clips by column and class, of the columns that statistics of classes need.
+    /// Right clips by column and class, of the columns that statistics of classes need, in the order of their numbers.
     by_class: Vec<(usize, Vec<u32>)>,
     /// In [0, 1), one a seed; empty for the results as they are.
     seeds: Vec<f64>,
@@ -45,7 +58,7 @@ pub struct Draw {
 impl Columns {
     /// No columns yet, of clips with these classes.
     pub fn new(labels: Vec<usize>) -> Columns {
-        Columns { labels, columns: Vec::new() }
+        Columns { labels, ..Columns::default() }
     }
 
     /// Clips.
@@ -55,7 +68,8 @@ impl Columns {
 
     /// Adds a column, 1 where a clip is right; gives its place. One that is there already is not added again.
     pub fn add(&mut self, column: Vec<u8>) -> usize {
-        let place = self.columns.iter().position(|c| *c == column).unwrap_or(self.columns.len());
+        // There are as many as rows and seeds, so they are found by their hash.
+        let place = *self.places.entry(*blake3::hash(&column).as_bytes()).or_insert(self.columns.len());
         if place == self.columns.len() {
             self.columns.push(column);
         }
@@ -64,7 +78,7 @@ impl Columns {
 
     /// The results as they are, for statistics of which these are the ones about classes.
     pub fn observed(&self, statistics: &[&Statistic]) -> Draw {
-        self.count(&vec![1; self.clips()], &of_class(statistics), Vec::new())
+        self.count(&vec![1; self.clips()], &self.class_order(&of_class(statistics)), Vec::new())
     }
 
     /// So many values of each statistic. The draws depend on their number and `purpose` alone, so that all statistics are of
@@ -80,35 +94,40 @@ impl Columns {
         if self.labels.is_empty() || statistics.is_empty() {
             return vec![Vec::new(); statistics.len()];
         }
-        let of_class = of_class(statistics);
+        let order = self.class_order(&of_class(statistics));
         let most = statistics.iter().map(|s| s.seeds()).max().unwrap_or(1);
         let drawn: Vec<Vec<f64>> = (0..resamples)
             .into_par_iter()
             .map(|r| {
                 let mut stream = Rng::new(r as u64, purpose);
                 let seeds: Vec<f64> = (0..most).map(|_| stream.uniform()).collect();
-                let draw = self.count(&self.draw_clips(&mut stream), &of_class, seeds);
+                let draw = self.count(&self.draw_clips(&mut stream), &order, seeds);
                 statistics.iter().map(|statistic| statistic.of(&draw, names)).collect()
             })
             .collect();
         (0..statistics.len()).map(|s| drawn.iter().map(|values| values[s]).collect()).collect()
     }
 
+    /// Clips by class, with these columns, in the order of their numbers.
+    fn class_order(&self, columns: &[usize]) -> ClassOrder {
+        let mut clips: Vec<usize> = (0..self.clips()).collect();
+        clips.sort_by_key(|clip| self.labels[*clip]);
+        let end = |class: usize| clips.partition_point(|clip| self.labels[*clip] < class);
+        let classes =
+            (0..self.labels.iter().max().map_or(0, |m| m + 1)).map(|class| end(class)..end(class + 1)).collect();
+        let sorted = |column: &usize| (*column, clips.iter().map(|clip| self.columns[*column][*clip]).collect());
+        ClassOrder { columns: columns.iter().map(sorted).collect(), classes, clips }
+    }
+
     /// Counts over clips, each taken so many times.
-    fn count(&self, times: &[u16], of_class: &[usize], seeds: Vec<f64>) -> Draw {
-        let classes = self.labels.iter().max().map_or(0, |m| m + 1);
-        let by_class = |of: &dyn Fn(usize) -> u32| {
-            let mut counts = vec![0; classes];
-            self.labels.iter().enumerate().for_each(|(clip, label)| counts[*label] += of(clip));
-            counts
-        };
+    fn count(&self, times: &[u16], order: &ClassOrder, seeds: Vec<f64>) -> Draw {
+        let sorted: Vec<u16> = order.clips.iter().map(|clip| times[*clip]).collect();
+        let of_classes = || order.classes.iter().cloned();
+        let by_class = |column: &[u8]| of_classes().map(|of| right(&column[of.clone()], &sorted[of])).collect();
         Draw {
             right: self.columns.iter().map(|column| right(column, times)).collect(),
-            clips: by_class(&|clip| u32::from(times[clip])),
-            by_class: of_class
-                .iter()
-                .map(|c| (*c, by_class(&|clip| u32::from(self.columns[*c][clip]) * u32::from(times[clip]))))
-                .collect(),
+            clips: of_classes().map(|of| sorted[of].iter().map(|times| u32::from(*times)).sum()).collect(),
+            by_class: order.columns.iter().map(|(number, column)| (*number, by_class(column))).collect(),
             seeds,
         }
     }
@@ -174,13 +193,18 @@ impl Draw {
 
     /// The classes with the highest gain, in order; equal ones in the order of `names`.
     pub fn top(&self, columns: &[(usize, usize)], seeds: &[usize], depth: usize, names: &[String]) -> Vec<usize> {
-        let right = |column: usize, class: usize| {
-            self.by_class.iter().find(|(c, _)| *c == column).map_or(0.0, |(_, counts)| f64::from(counts[class]))
+        let none = vec![0; self.clips.len()];
+        let right = |column: usize| match self.by_class.binary_search_by_key(&column, |(number, _)| *number) {
+            Ok(at) => &self.by_class[at].1,
+            Err(_) => &none,
         };
-        let gain = |class: usize| -> f64 {
-            let sum: f64 = seeds.iter().map(|s| right(columns[*s].0, class) - right(columns[*s].1, class)).sum();
-            sum / f64::from(self.clips[class])
-        };
+        // Of whole numbers, so the order of adding does not matter.
+        let mut gains = vec![0i64; self.clips.len()];
+        for (of, over) in seeds.iter().map(|s| columns[*s]) {
+            let both = right(of).iter().zip(right(over));
+            gains.iter_mut().zip(both).for_each(|(gain, (of, over))| *gain += i64::from(*of) - i64::from(*over));
+        }
+        let gain = |class: usize| gains[class] as f64 / f64::from(self.clips[class]);
         let name = |class: usize| names.get(class).map_or("", String::as_str);
         let mut ranked: Vec<(f64, usize)> =
             (0..self.clips.len()).filter(|c| self.clips[*c] > 0).map(|c| (gain(c), c)).collect();

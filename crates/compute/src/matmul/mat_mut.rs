@@ -22,16 +22,20 @@ impl<'a> MatMut<'a> {
         MatMut { first: matrix.as_mut_ptr(), by_row: columns, rows, columns, matrix: PhantomData }
     }
 
-    /// Its columns in chunks of so many; the last one may have fewer.
+    /// Its parts of so many rows and columns, each with its first row and column, those below one another first; the last ones may
+    /// have fewer.
     ///
     /// # Panics
     /// If that is none.
-    pub fn column_chunks(self, columns: usize) -> impl Iterator<Item = MatMut<'a>> {
-        let MatMut { by_row, rows, columns: all, .. } = self;
-        (0..all).step_by(columns).map(move |from| {
-            // SAFETY: inside the first row, if there is one.
-            let first = if rows == 0 { self.first } else { unsafe { self.first.add(from) } };
-            MatMut { first, by_row, rows, columns: columns.min(all - from), matrix: PhantomData }
+    pub fn parts(self, [rows, columns]: [usize; 2]) -> impl Iterator<Item = ([usize; 2], MatMut<'a>)> {
+        let MatMut { by_row, rows: all_rows, columns: all, .. } = self;
+        (0..all).step_by(columns).flat_map(move |column| {
+            (0..all_rows).step_by(rows).map(move |row| {
+                // SAFETY: inside a row that there is.
+                let first = unsafe { self.first.add(row * by_row + column) };
+                let (rows, columns) = (rows.min(all_rows - row), columns.min(all - column));
+                ([row, column], MatMut { first, by_row, rows, columns, matrix: PhantomData })
+            })
         })
     }
 
@@ -67,15 +71,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_all_columns_once() {
-        for (rows, columns, wide) in [(3, 10, 4), (1, 4, 4), (2, 3, 9), (0, 5, 2), (4, 0, 3)] {
+    fn parts_are_all_numbers_once() {
+        for (rows, columns, high, wide) in
+            [(3, 10, 2, 4), (1, 4, 3, 4), (5, 3, 1, 9), (0, 5, 2, 2), (4, 0, 2, 3), (7, 6, 3, 2)]
+        {
             let mut matrix = vec![0.0; rows * columns];
-            for (i, mut part) in MatMut::whole(&mut matrix, columns).column_chunks(wide).enumerate() {
+            for ([first, column], mut part) in MatMut::whole(&mut matrix, columns).parts([high, wide]) {
                 for row in 0..part.shape().0 {
-                    part.row(row).iter_mut().for_each(|v| *v += (row * 100 + i + 1) as f32);
+                    let number = |at: usize| ((first + row) * 100 + column + at + 1) as f32;
+                    part.row(row).iter_mut().enumerate().for_each(|(at, v)| *v += number(at));
                 }
             }
-            let want = (0..rows * columns).map(|at| (at / columns * 100 + at % columns / wide + 1) as f32);
+            let want = (0..rows * columns).map(|at| (at / columns * 100 + at % columns + 1) as f32);
             assert_eq!(matrix, want.collect::<Vec<_>>());
         }
     }

@@ -1,5 +1,6 @@
 //! The gemm crate's micro-kernels, which both its own products and those of [`super::Packed`] are made of.
 
+use super::blocking::Blocking;
 use crate::simd::{self, Level};
 use gemm_common::microkernel::MicroKernelFn;
 
@@ -39,6 +40,11 @@ impl Kernels {
     /// Rows of the highest tile.
     pub(super) fn highest(&self) -> usize {
         self.rows
+    }
+
+    /// How products with them are cut.
+    pub(super) fn blocking(&self) -> Blocking {
+        Blocking::of(self.wide(), self.rows)
     }
 
     /// Divides rows into tiles, (first row, height). A tile takes no less time than one of four rows does, so a short one that

@@ -4,6 +4,7 @@
 //! Products run on the threads of the current rayon pool. These share rows and columns, never the inner dimension, so a
 //! result does not depend on their number (tested below). Vectors are as wide as [`simd::level`] says.
 
+mod blocking;
 mod mat_mut;
 mod microkernel;
 mod packed;
@@ -12,8 +13,8 @@ mod products;
 use crate::simd::{self, Level};
 use gemm_common::Parallelism;
 pub use mat_mut::MatMut;
-pub use packed::{Packed, Panels};
-pub use products::chunk_len;
+pub use packed::{Packed, Panels, Places};
+pub use products::task;
 
 /// A row-major matrix, or the transpose of one.
 #[derive(Clone, Copy)]

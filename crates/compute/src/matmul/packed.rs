@@ -1,13 +1,11 @@
 //! Matrices laid out as the micro-kernels read them.
 
 use super::Mat;
+use super::blocking::DEPTH;
 use super::microkernel::kernels;
 use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
 use std::marker::PhantomData;
-
-/// Steps of the inner dimension that a tile adds up before it touches the result again.
-const DEPTH: usize = 1024;
 
 /// Blocks of the inner dimension are multiples of this, and so of every panel's width: a panel of a transpose lies in one block.
 const EVEN: usize = 64;
@@ -234,28 +232,68 @@ impl Packed {
         rows
     }
 
-    /// Its columns in chunks of so many, each of which can be written on a thread of its own.
+    /// Its parts of so many columns, each for so many of the rows that are put; those for the same columns come first. Each can be
+    /// written on a thread of its own.
     ///
     /// # Panics
-    /// If panels do not end where chunks do.
-    pub fn column_chunks(&mut self, columns: usize) -> impl Iterator<Item = Panels<'_>> {
+    /// If panels do not end where parts do, a row is none of this, or two parts could write the same row.
+    pub fn parts<'a>(
+        &'a mut self,
+        places: &'a Places,
+        [rows, columns]: [usize; 2],
+    ) -> impl Iterator<Item = Panels<'a>> {
         let (layout, k, n) = (self.layout(), self.k, self.n);
         assert!(columns > 0 && columns.is_multiple_of(layout.wide), "panels of {} columns", layout.wide);
+        assert!(places.end <= k, "a row of {k}");
+        assert!(places.different || rows >= places.rows.len(), "rows of their own");
         let numbers = self.numbers_mut().as_mut_ptr();
-        (0..n).step_by(columns).map(move |first| {
+        (0..n).step_by(columns).flat_map(move |first| {
             let columns = columns.min(n - first);
-            Panels { numbers, layout, k, first, columns, matrix: PhantomData }
+            places.rows.chunks(rows).map(move |rows| Panels {
+                numbers,
+                layout,
+                k,
+                first,
+                columns,
+                rows,
+                matrix: PhantomData,
+            })
         })
     }
 }
 
-/// Some columns of a packed matrix, others of which may be in use on other threads.
+/// Rows of a matrix to which rows of numbers go: each is put there, or added where the second is true.
+pub struct Places {
+    rows: Vec<(usize, bool)>,
+    /// Behind the last of them.
+    end: usize,
+    /// Whether no two are the same.
+    different: bool,
+}
+
+impl Places {
+    /// For these rows, in this order.
+    pub fn new(rows: Vec<(usize, bool)>) -> Places {
+        let mut sorted: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
+        sorted.sort_unstable();
+        let different = sorted.windows(2).all(|pair| pair[0] < pair[1]);
+        Places { end: sorted.last().map_or(0, |row| row + 1), rows, different }
+    }
+
+    /// Whether no two rows go to the same place, so that tasks can share them.
+    pub fn different(&self) -> bool {
+        self.different
+    }
+}
+
+/// Some columns of a packed matrix for some of the rows that are put, others of which may be in use on other threads.
 pub struct Panels<'a> {
     numbers: *mut f32,
     layout: Layout,
     k: usize,
     first: usize,
     columns: usize,
+    rows: &'a [(usize, bool)],
     matrix: PhantomData<&'a mut [f32]>,
 }
 
@@ -263,20 +301,21 @@ pub struct Panels<'a> {
 unsafe impl Send for Panels<'_> {}
 
 impl Panels<'_> {
-    /// Takes a row's numbers in these columns in, or adds them to what is there.
+    /// Takes the numbers of its `i`-th row in, as the [`Places`] have it.
     ///
     /// # Panics
-    /// If there is no such row, or its numbers are too few or too many.
+    /// If it has no such row, or the numbers are too few or too many.
     #[inline(always)]
-    pub fn put(&mut self, row: usize, numbers: &[f32], add: bool) {
-        assert!(row < self.k && numbers.len() == self.columns, "a row of {}, {} numbers", self.k, self.columns);
+    pub fn put(&mut self, i: usize, numbers: &[f32]) {
+        assert!(numbers.len() == self.columns, "{} numbers, not {}", self.columns, numbers.len());
+        let (row, add) = self.rows[i];
         let depth = depth(self.k);
         let first = row / depth * depth;
         let block = (first, depth.min(self.k - first));
         let panel = self.first / self.layout.wide;
         for (panel, numbers) in (panel..).zip(numbers.chunks(self.layout.wide)) {
             let (at, width) = self.layout.panel(block, panel);
-            // SAFETY: a row of one of these panels, which nobody else has.
+            // SAFETY: a row of one of these panels, which nobody else has; rows are the matrix's (asserted where the parts were made).
             let to =
                 unsafe { std::slice::from_raw_parts_mut(self.numbers.add(at + (row - first) * width), numbers.len()) };
             for (to, from) in to.chunks_mut(LANES).zip(numbers.chunks(LANES)) {
@@ -342,5 +381,41 @@ mod tests {
         let mut out = [1.0; 10];
         none.product(&mut out, &[], false);
         assert_eq!(out, [0.0; 10]);
+    }
+
+    #[test]
+    fn parts_take_in_what_a_matrix_takes_in() {
+        for (k, n) in [(7, 192), (1100, 70), (30, 64)] {
+            let rows = random(9 * n, 3);
+            let places = [4, 0, 6, 2, 1, 3, 5].map(|row| (row * k / 7, row % 2 == 0));
+            let mut want = Packed::zeros(k, n);
+            want.put(&rows[..7 * n], |row| places[row]);
+            let mut got = Packed::zeros(k, n);
+            let places = Places::new(places.to_vec());
+            for high in [2, 7, 9] {
+                let add = high > 2;
+                for (i, mut part) in got.parts(&places, [high, 64]).enumerate() {
+                    let (column, first) = (i / 7_usize.div_ceil(high) * 64, i % 7_usize.div_ceil(high) * high);
+                    for row in 0..high.min(7 - first) {
+                        part.put(row, &rows[(first + row) * n..][column..n.min(column + 64)]);
+                    }
+                }
+                if add {
+                    let again = |row: usize| (places.rows[row].0, places.rows[row].1);
+                    want.put(&rows[..7 * n], again);
+                }
+                assert!(got.to_rows() == want.to_rows(), "{k} x {n}, {high} rows");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "rows of their own")]
+    fn parts_do_not_share_rows() {
+        let places = Places::new(vec![(1, false), (0, false), (1, true)]);
+        assert!(!places.different());
+        let mut matrix = Packed::zeros(2, 64);
+        assert_eq!(matrix.parts(&places, [3, 64]).count(), 1);
+        let _ = matrix.parts(&places, [2, 64]);
     }
 }

@@ -1,20 +1,12 @@
 //! Products with matrices laid out as the micro-kernels read them.
 
+use super::blocking;
 use super::mat_mut::MatMut;
 use super::microkernel::{Kernels, Left, Tile, kernels};
 use super::packed::{Block, Layout, Packed, STRIP, blocks};
 use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Panels that stay in the second-level cache while rows go by.
-const GROUP: usize = 4;
-
-/// Rows of a left-hand side that go by before the next panels come.
-const ROWS: usize = 384;
-
-/// Rows of a sum of products that are made before they are handed out, where each is made in one go.
-const PIECE: usize = 48;
 
 /// Multiplications below which a second thread costs more than it gains.
 const FEW: usize = 1 << 20;
@@ -34,9 +26,11 @@ impl Packed {
         let (k, n, wide) = (self.rows(), self.columns(), kernels().wide());
         let m = out.len() / n.max(1);
         assert!(out.len() == m * n && a.len() == m * k, "a {m} x {k} matrix times {k} x {n}");
-        let chunk = chunk_len(n, wide, m * n * k);
-        let parts = MatMut::whole(out, n).column_chunks(chunk).enumerate().collect::<Vec<_>>();
-        parts.into_par_iter().for_each(|(i, mut out)| self.product_of(i * chunk, &mut out, a, add));
+        let parts = MatMut::whole(out, n).parts(task([m, n], wide, m * n * k)).collect::<Vec<_>>();
+        parts.into_par_iter().for_each(|([row, column], mut out)| {
+            let rows = row..row + out.shape().0;
+            self.product_of(column, &mut out, &a[rows.start * k..rows.end * k], add);
+        });
     }
 
     /// Some columns of a product, from `first` on, on this thread: out = a b, or out += a b where `add`, with those columns of
@@ -56,10 +50,11 @@ impl Packed {
             return;
         }
         let panels = first / layout.wide..(first + n).div_ceil(layout.wide);
-        for rows in (0..m).step_by(ROWS) {
-            let some = ROWS.min(m - rows);
+        let blocking = kernels.blocking();
+        for rows in (0..m).step_by(blocking.rows) {
+            let some = blocking.rows.min(m - rows);
             for block in blocks(k) {
-                for group in groups(panels.clone()) {
+                for group in groups(panels.clone(), blocking.group) {
                     for (row, height) in kernels.tiles(some) {
                         let row = rows + row;
                         let rows = &a[row * k + block.0..(row + height - 1) * k + block.0 + block.1];
@@ -113,53 +108,60 @@ impl Packed {
             })
         });
         let terms: Vec<Term> = terms.collect();
-        let most = if terms.len() > 1 { ROWS } else { PIECE };
-        let pieces =
-            tiles.chunk_by(|a, b| a.0 == b.0).flat_map(|tiles| tiles.chunks((most / kernels.highest()).max(1)));
-        let pieces: Vec<&[OfBlock]> = pieces.collect();
+        let blocking = kernels.blocking();
+        let [rows, columns] = task([m, n], layout.wide, terms.iter().map(|term| m * n * term.block.1).sum());
+        // Strips of rows stay in a cache while groups of panels go by; a piece of a strip is handed out at a time. Sums of several
+        // terms are pieces as long as strips, so that a term's panels are read once for each.
+        let strip = rows.min(blocking.rows).div_ceil(kernels.highest());
+        let piece = if terms.len() > 1 { strip } else { strip.min(blocking.piece.div_ceil(kernels.highest())) };
+        let strips: Vec<&[OfBlock]> = tiles.chunk_by(|a, b| a.0 == b.0).flat_map(|tiles| tiles.chunks(strip)).collect();
         let results = of.each_mut().map(|of| Shared(of.numbers_mut().as_mut_ptr()));
-        let chunk = chunk_len(n, layout.wide, terms.iter().map(|term| m * n * term.block.1).sum());
-        let chunks = (0..n).step_by(chunk).map(|first| first / layout.wide..n.min(first + chunk).div_ceil(layout.wide));
-        chunks.collect::<Vec<_>>().into_par_iter().for_each(|panels| {
+        let chunks = (0..n).step_by(columns);
+        let chunks = chunks.map(|first| first / layout.wide..n.min(first + columns).div_ceil(layout.wide));
+        let of_task = strips.len().div_ceil(m.div_ceil(rows));
+        let tasks = chunks.flat_map(|panels| strips.chunks(of_task).map(move |strips| (panels.clone(), strips)));
+        tasks.collect::<Vec<_>>().into_par_iter().for_each(|(panels, strips)| {
             let results = &results;
-            let mut sum = Scratch::zeros(most * layout.wide * GROUP.min(panels.len()));
-            for group in groups(panels) {
-                for tiles in &pieces {
-                    let (of_result, first) = (tiles[0].0, tiles[0].1);
-                    let rows: usize = tiles.iter().map(|(.., height)| height).sum();
-                    // Where rows of a panel of the results lie: all of them together.
-                    let place = |panel: usize, row: usize, rows: usize| {
-                        let (at, width) = layout.panel(of_result, panel);
-                        (at + (row - of_result.0) * width, rows * width)
-                    };
-                    let mut rest = &mut sum[..];
-                    let of_panels = group.clone().map(|panel| {
-                        let (here, after) = std::mem::take(&mut rest).split_at_mut(place(panel, first, rows).1);
-                        rest = after;
-                        (panel, here)
-                    });
-                    let mut of_panels: Vec<(usize, &mut [f32])> = of_panels.collect();
-                    if terms.is_empty() {
-                        of_panels.iter_mut().for_each(|(_, sum)| sum.fill(0.0));
-                    }
-                    for (i, term) in terms.iter().enumerate() {
-                        for &(_, row, height) in *tiles {
-                            for (panel, sum) in &mut of_panels {
-                                if i + 1 == terms.len() {
-                                    let (at, len) = place(*panel, row, height);
-                                    results.iter().for_each(|of| fetch(of.0.wrapping_add(at), len));
-                                }
-                                term.add_to(sum, [row - first, *panel], [row, height], i > 0);
+            let mut sum = Scratch::zeros(piece * kernels.highest() * layout.wide * blocking.group.min(panels.len()));
+            let pieces = strips.iter().flat_map(|strip| {
+                let groups = groups(panels.clone(), blocking.group);
+                groups.flat_map(move |group| strip.chunks(piece).map(move |tiles| (group.clone(), tiles)))
+            });
+            for (group, tiles) in pieces {
+                let (of_result, first) = (tiles[0].0, tiles[0].1);
+                let rows: usize = tiles.iter().map(|(.., height)| height).sum();
+                // Where rows of a panel of the results lie: all of them together.
+                let place = |panel: usize, row: usize, rows: usize| {
+                    let (at, width) = layout.panel(of_result, panel);
+                    (at + (row - of_result.0) * width, rows * width)
+                };
+                let mut rest = &mut sum[..];
+                let of_panels = group.clone().map(|panel| {
+                    let (here, after) = std::mem::take(&mut rest).split_at_mut(place(panel, first, rows).1);
+                    rest = after;
+                    (panel, here)
+                });
+                let mut of_panels: Vec<(usize, &mut [f32])> = of_panels.collect();
+                if terms.is_empty() {
+                    of_panels.iter_mut().for_each(|(_, sum)| sum.fill(0.0));
+                }
+                for (i, term) in terms.iter().enumerate() {
+                    for &(_, row, height) in tiles {
+                        for (panel, sum) in &mut of_panels {
+                            if i + 1 == terms.len() {
+                                let (at, len) = place(*panel, row, height);
+                                results.iter().for_each(|of| fetch(of.0.wrapping_add(at), len));
                             }
+                            term.add_to(sum, [row - first, *panel], [row, height], i > 0);
                         }
                     }
-                    for (panel, sum) in of_panels {
-                        let (at, len) = place(panel, first, rows);
-                        // SAFETY: the matrices are borrowed mutably, and no other task or piece has these rows of this panel.
-                        let parts =
-                            results.each_ref().map(|of| unsafe { std::slice::from_raw_parts_mut(of.0.add(at), len) });
-                        with(parts, sum);
-                    }
+                }
+                for (panel, sum) in of_panels {
+                    let (at, len) = place(panel, first, rows);
+                    // SAFETY: the matrices are borrowed mutably, and no other task or piece has these rows of this panel.
+                    let parts =
+                        results.each_ref().map(|of| unsafe { std::slice::from_raw_parts_mut(of.0.add(at), len) });
+                    with(parts, sum);
                 }
             }
         });
@@ -194,12 +196,10 @@ impl Term<'_> {
     }
 }
 
-/// How many columns a task takes where tasks share `n`: a multiple of `even`, and a few tasks for each thread, so that one that is held up
-/// holds up little.
-pub fn chunk_len(n: usize, even: usize, multiplications: usize) -> usize {
+/// How many rows and columns of a matrix a task takes where tasks share it, columns in multiples of `even`; see [`blocking::task`].
+pub fn task(shape: [usize; 2], even: usize, multiplications: usize) -> [usize; 2] {
     let threads = if multiplications < FEW { 1 } else { rayon::current_num_threads() };
-    let shares = if threads == 1 { 1 } else { 4 * threads };
-    n.div_ceil(shares).next_multiple_of(even).max(even)
+    blocking::task(shape, [kernels().highest(), even], threads)
 }
 
 /// Asks for numbers that will soon be needed, so that they come while something else is computed. Any address will do.
@@ -215,10 +215,10 @@ fn fetch(numbers: *const f32, len: usize) {
     let _ = (numbers, len);
 }
 
-/// Panels as rows go by them: groups of them.
-fn groups(panels: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+/// Panels as rows go by them: groups of so many.
+fn groups(panels: Range<usize>, group: usize) -> impl Iterator<Item = Range<usize>> {
     let end = panels.end;
-    panels.step_by(GROUP).map(move |first| first..(first + GROUP).min(end))
+    panels.step_by(group).map(move |first| first..(first + group).min(end))
 }
 
 /// The transpose of a (K, M) matrix in tiles of rows, block after block of K: tile after tile, in each of them the numbers of
@@ -236,7 +236,8 @@ fn by_tiles(a: &[f32], tiles: &[OfBlock], [k, m]: [usize; 2]) -> Scratch {
             here = others;
         }
         // A chunk of tiles a task; a few steps at a time, so that what is read stays in the cache.
-        of_tiles.par_chunks_mut(32).for_each(|tiles| {
+        let chunk = of_tiles.len().div_ceil(4 * rayon::current_num_threads()).clamp(4, 32);
+        of_tiles.par_chunks_mut(chunk).for_each(|tiles| {
             for strip in (0..deep).step_by(STRIP) {
                 for (tile, row, height) in tiles.iter_mut() {
                     let tile = &mut tile[strip * *height..deep.min(strip + STRIP) * *height];
@@ -303,7 +304,7 @@ mod tests {
                 };
                 let one = run(1);
                 assert!(apart(&one, &want) < near(k), "{m} x {k} x {n}: {}", apart(&one, &want));
-                assert!([2, 5].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
+                assert!([2, 5, 16].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
             }
         }
     }
@@ -342,7 +343,7 @@ mod tests {
             };
             let one = run(1);
             assert!(apart(&one, &want) < near(k), "{m} x {k} x {n}: {}", apart(&one, &want));
-            assert!([2, 5].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
+            assert!([2, 5, 16].into_iter().all(|threads| run(threads) == one), "{m} x {k} x {n}");
         }
     }
 }

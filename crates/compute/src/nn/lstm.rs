@@ -13,7 +13,7 @@ use super::linear;
 use super::lstm_cell::{BLOCK, Backward, Forward, GateInputs};
 use super::packed_param::{GradFactors, PackedParam, Rows};
 use crate::buffer_pool::Scratch;
-use crate::matmul::{MatMut, Packed, chunk_len};
+use crate::matmul::{self, MatMut, Packed, Panels, Places};
 use rayon::prelude::*;
 use std::rc::Rc;
 
@@ -92,13 +92,35 @@ fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mu
     }
 }
 
-/// Units that a task has in a step: whole blocks of gates, and whole panels of that product which makes `each` numbers of a unit.
-fn units([_, batch, hidden]: [usize; 3], each: usize) -> usize {
-    chunk_len(hidden, (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
+/// Clips and units that a task has in a step: whole blocks of gates, and whole panels of that product which makes `each` numbers of a
+/// unit.
+fn task([_, batch, hidden]: [usize; 3], each: usize) -> [usize; 2] {
+    matmul::task([batch, hidden], (Packed::wide() / each).max(BLOCK), batch * hidden * 4 * hidden)
+}
+
+/// How many tasks the threads of the current pool share in a step of training on `dims` numbers a frame: in the projection, in each frame
+/// forward and back, and in the gradients of W and U.
+pub fn tasks(dims: usize, sizes: [usize; 3]) -> [(&'static str, usize); 5] {
+    let [steps, batch, hidden] = sizes;
+    let count = |[rows, columns]: [usize; 2], [high, wide]: [usize; 2]| rows.div_ceil(high) * columns.div_ceil(wide);
+    let product = |[m, n]: [usize; 2], k: usize| count([m, n], matmul::task([m, n], Packed::wide(), m * n * k));
+    let rows = steps * batch;
+    [
+        ("projection", product([rows, 4 * hidden], dims)),
+        ("forward", count([batch, hidden], task(sizes, 4))),
+        ("back", count([batch, hidden], task(sizes, 1))),
+        ("dW", product([dims, 4 * hidden], rows)),
+        ("dU", product([hidden, 4 * hidden], rows)),
+    ]
+}
+
+/// Parts of a matrix (B, 4H or H), without their places.
+fn parts(matrix: &mut [f32], columns: usize, task: [usize; 2]) -> impl Iterator<Item = MatMut<'_>> {
+    MatMut::whole(matrix, columns).parts(task).map(|(_, part)| part)
 }
 
 fn run_steps(inputs: &GateInputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
-    let ([steps, batch, hidden], units) = (sizes, units(sizes, 4));
+    let ([steps, batch, hidden], [clips, units]) = (sizes, task(sizes, 4));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let (kept, states) = if all { (steps, steps + 1) } else { (1, 2) };
     let mut trace = Trace {
@@ -115,15 +137,17 @@ fn run_steps(inputs: &GateInputs, u: &Packed, sizes: [usize; 3], all: bool) -> T
         let (c_before, c) = step_of(&mut trace.c, t, step, all);
         let tanh_c = &mut trace.tanh_c[at * step..(at + 1) * step];
         let gates = &mut trace.gates[at * wide..(at + 1) * wide];
-        let gates = MatMut::whole(gates, 4 * hidden).column_chunks(4 * units);
-        let [c, tanh_c, h] = [c, tanh_c, h].map(|states| MatMut::whole(states, hidden).column_chunks(units));
-        let parts = gates.zip(c).zip(tanh_c.zip(h)).enumerate().collect::<Vec<_>>();
-        parts.into_par_iter().for_each(|(i, ((mut gates, c), (tanh_c, h)))| {
+        let gates = MatMut::whole(gates, 4 * hidden).parts([clips, 4 * units]);
+        let [c, tanh_c, h] = [c, tanh_c, h].map(|states| parts(states, hidden, [clips, units]));
+        let tasks = gates.zip(c).zip(tanh_c.zip(h)).collect::<Vec<_>>();
+        tasks.into_par_iter().for_each(|((([clip, column], mut gates), c), (tanh_c, h))| {
+            let clips = gates.shape().0;
+            let of_clips = clip * hidden..(clip + clips) * hidden;
             match t {
-                0 => (0..batch).for_each(|clip| gates.row(clip).fill(0.0)),
-                _ => u.product_of(4 * i * units, &mut gates, h_before, false),
+                0 => (0..clips).for_each(|clip| gates.row(clip).fill(0.0)),
+                _ => u.product_of(column, &mut gates, &h_before[of_clips.clone()], false),
             }
-            Forward { gates, c, tanh_c, h }.run(inputs, t * batch, c_before, i * units);
+            Forward { gates, c, tanh_c, h }.run(inputs, t * batch + clip, &c_before[of_clips], column / 4);
         });
     }
     trace
@@ -139,8 +163,11 @@ struct GateGradients {
     h: Scratch,
 }
 
+/// A task of a step back: gates with their first clip and column, gradients of the states, and where those of the gates go.
+type Task<'a> = ((([usize; 2], MatMut<'a>), (MatMut<'a>, MatMut<'a>)), Panels<'a>, Option<Panels<'a>>);
+
 fn run_back(trace: Trace, mut dh: Scratch, u: &Packed, x: &InputBatch, sizes: [usize; 3]) -> GateGradients {
-    let ([steps, batch, hidden], units) = (sizes, units(sizes, 1));
+    let ([steps, batch, hidden], [some_clips, units]) = (sizes, task(sizes, 1));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let Trace { mut gates, c, tanh_c, h } = trace;
     let u = u.transposed();
@@ -150,22 +177,32 @@ fn run_back(trace: Trace, mut dh: Scratch, u: &Packed, x: &InputBatch, sizes: [u
     let mut of_h_u = Packed::take((steps - 1) * batch, 4 * hidden);
     for t in (0..steps).rev() {
         let (now, after) = gates.split_at_mut((t + 1) * wide);
-        let now = MatMut::whole(&mut now[t * wide..], 4 * hidden).column_chunks(4 * units);
-        let [dh, dc] = [&mut dh, &mut dc].map(|states| MatMut::whole(states, hidden).column_chunks(units));
-        let packed = of_x_w.column_chunks(4 * units).zip(of_h_u.column_chunks(4 * units));
-        let parts = now.zip(dh.zip(dc)).zip(packed).enumerate().collect::<Vec<_>>();
-        let rows = x.distinct_rows(t * batch..(t + 1) * batch, &mut seen);
+        let of_x = Places::new(x.distinct_rows(t * batch..(t + 1) * batch, &mut seen));
+        // Clips whose gradients are added up are all one task's.
+        let clips = if of_x.different() { some_clips } else { batch };
+        let [dh, dc] = [&mut dh, &mut dc].map(|states| parts(states, hidden, [clips, units]));
+        // What comes before the first step is zero, and its gradient needs no packing.
+        let of_h = Places::new(
+            (t * batch..(t + 1) * batch).filter_map(|row| Some((row.checked_sub(batch)?, false))).collect(),
+        );
+        let mut of_h = of_h_u.parts(&of_h, [clips, 4 * units]);
+        let now = MatMut::whole(&mut now[t * wide..], 4 * hidden).parts([clips, 4 * units]);
+        let packed = of_x_w.parts(&of_x, [clips, 4 * units]);
+        let tasks = now.zip(dh.zip(dc)).zip(packed).map(|(part, of_x)| (part, of_x, of_h.next())).collect::<Vec<_>>();
         let [c_before, tanh_c] = [&c, &tanh_c].map(|states| &states[t * step..(t + 1) * step]);
-        parts.into_par_iter().for_each(|(i, ((gates, (mut dh, dc)), (mut of_x_w, mut of_h_u)))| {
+        tasks.into_par_iter().for_each(|((([clip, column], gates), (mut dh, dc)), mut of_x, mut of_h): Task| {
+            let clips = dh.shape().0;
+            let first = column / 4;
             if t + 1 < steps {
-                u.product_of(i * units, &mut dh, &after[..wide], false);
+                let of_clips = clip * 4 * hidden..(clip + clips) * 4 * hidden;
+                u.product_of(first, &mut dh, &after[..wide][of_clips], false);
             }
+            let [c_before, tanh_c] = [c_before, tanh_c].map(|states| &states[clip * hidden..(clip + clips) * hidden]);
             // They are packed while they are in the cache.
-            Backward { gates, dh, dc }.run(c_before, tanh_c, [i * units, hidden], |clip, gradients| {
-                let (row, add) = rows[clip];
-                of_x_w.put(row, gradients, add);
-                if t > 0 {
-                    of_h_u.put((t - 1) * batch + clip, gradients, false);
+            Backward { gates, dh, dc }.run(c_before, tanh_c, [first, hidden], |clip, gradients| {
+                of_x.put(clip, gradients);
+                if let Some(of_h) = &mut of_h {
+                    of_h.put(clip, gradients);
                 }
             });
         });

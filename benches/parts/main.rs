@@ -1,18 +1,26 @@
 //! Times the parts that cost: `cargo bench --bench parts -- [PART [KEY=VALUE...]]...`.
 //!
 //! Without a part, all of them at the sizes of docs/benchmarks.md. `repeat=N` sets how often a part is timed, `json=1`
-//! prints one line of JSON for each instead of a row. benches/peers/compare.py reads that and times the peers in turn.
+//! prints one line of JSON for each instead of a row. benches/peers/compare.py reads that and times the peers in turn. Where the operations of
+//! a part can be counted, the FMA limit of the machine ([`limit`]) is measured before each repetition, and the part's share of it is printed.
 //! `device=cuda` or `device=cuda:N` trains generators on a GPU, in a program built with the feature `cuda`, and `engine=dfdx` by
 //! dfdx's own operations.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use compute::matmul::{Mat, product};
-use compute::nn::InputBatch;
+mod generators;
+mod limit;
+mod on_gpu;
+
+use compute::matmul::{Mat, Packed, product};
+use compute::nn::packed_param::{GradFactors, Rows};
+use compute::nn::{AdamConfig, PackedParam, ParamState};
 use compute::rng::Rng;
 use compute::svm::{self, Problem, TrainingSet};
+use generators::{autoencoder_step, lstm_step};
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use unmute::dataset::{Dataset, Standardiser, View, synth};
@@ -22,7 +30,7 @@ use unmute::experiment::config::{Architecture, Classifier, Engine, Loss, Svm};
 use unmute::model::Sizes;
 use unmute::score::bank::Bank;
 use unmute::score::solver::OnCpu;
-use unmute::train::cell_trainer::{TrainedNetwork, adam};
+use unmute::train::cell_trainer::adam;
 use unmute::train::objective::Objective;
 use unmute::train::{Batch, Checkpoint, Epoch, Error, Listener, Task, Vision, train};
 
@@ -34,8 +42,11 @@ type Run = fn(&mut Part) -> Outcome;
 /// A part's name, its default arguments, and what runs it.
 const PARTS: &[(&str, &str, Run)] = &[
     ("product", "m=2304 k=2048 n=2048 repeat=20", products),
+    ("product", "m=2304 k=2048 n=2048 packed=1 repeat=20", products),
+    ("gradient", "m=2048 k=2304 n=2048 repeat=20", gradient),
     ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
     ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
+    ("lstm", "dims=1024 hidden=512 batch=32 frames=18 audio=384 classes=200 repeat=40", lstm_step),
     ("autoencoder", "dims=2048 batch=128 audio=384 classes=200 repeat=100", autoencoder_step),
     ("feeding", "clips=3000 batch=128 hidden=512 repeat=3", feeding),
     ("svm", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=3", svm_bank),
@@ -52,6 +63,8 @@ struct Part {
     busy: Vec<f64>,
     /// Operations of one repetition, where counting them says something.
     flops: f64,
+    /// The FMA limit before each repetition of a part with counted operations, FLOP/s.
+    limits: Vec<f64>,
     facts: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -71,6 +84,9 @@ impl Part {
             body()?;
         }
         for _ in 0..self.size("repeat")? {
+            if self.flops > 0.0 && self.arguments.get("device").is_none_or(|device| device == "cpu") {
+                self.limits.push(limit::measure());
+            }
             let (start, busy) = (Instant::now(), busy());
             body()?;
             self.seconds.push(start.elapsed().as_secs_f64());
@@ -87,7 +103,7 @@ impl Part {
         if self.arguments.contains_key("json") {
             let line = serde_json::json!({
                 "part": self.name, "arguments": self.arguments, "threads": rayon::current_num_threads(),
-                "seconds": self.seconds, "busy": self.busy, "facts": self.facts,
+                "seconds": self.seconds, "busy": self.busy, "flops": self.flops, "limits": self.limits, "facts": self.facts,
             });
             println!("{line}");
             return;
@@ -96,11 +112,19 @@ impl Part {
         self.busy.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (self.seconds.first(), self.seconds.last()) else { return };
         let median = self.seconds[self.seconds.len() / 2];
-        let rate = if self.flops > 0.0 { format!("{:7.1} GFLOP/s", self.flops / median / 1e9) } else { String::new() };
+        let mut rate = String::new();
+        if self.flops > 0.0 {
+            rate = format!("{:7.1} GFLOP/s", self.flops / median / 1e9);
+        }
+        if !self.limits.is_empty() {
+            self.limits.sort_by(f64::total_cmp);
+            let limit = self.limits[self.limits.len() / 2];
+            rate += &format!(", {:5.1} % of {:.1}", 100.0 * self.flops / median / limit, limit / 1e9);
+        }
         let facts: String = self.facts.iter().map(|(k, v)| format!(" {k}={v}")).collect();
         let times = [*min, median, *max].map(|s| format!("{:10.3}", 1e3 * s)).join(" ");
         let busy = self.busy.get(self.busy.len() / 2).map(|busy| format!("{:10.3} ms busy", 1e3 * busy));
-        println!("{:<12} {times} ms {:18} {rate:>16}  {}{facts}", self.name, busy.unwrap_or_default(), settings(self));
+        println!("{:<12} {times} ms {:18} {rate:>32}  {}{facts}", self.name, busy.unwrap_or_default(), settings(self));
     }
 }
 
@@ -109,7 +133,18 @@ fn main() -> Outcome {
     let part = |&(name, defaults, run): &(&'static str, &str, Run)| {
         let arguments = defaults.split(' ').filter_map(|a| a.split_once('='));
         let arguments = arguments.map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        (Part { name, arguments, seconds: Vec::new(), busy: Vec::new(), flops: 0.0, facts: Default::default() }, run)
+        (
+            Part {
+                name,
+                arguments,
+                seconds: Vec::new(),
+                busy: Vec::new(),
+                flops: 0.0,
+                limits: Vec::new(),
+                facts: Default::default(),
+            },
+            run,
+        )
     };
     let mut for_all: Vec<(String, String)> = Vec::new();
     // cargo itself adds --bench.
@@ -152,175 +187,40 @@ fn normal(n: usize, purpose: &str) -> Vec<f32> {
     (0..n).map(|_| stream.normal() as f32).collect()
 }
 
+/// A weight's gradient a^T b, of which Adam takes its step piece by piece.
+fn gradient(part: &mut Part) -> Outcome {
+    let [m, k, n] = [part.size("m")?, part.size("k")?, part.size("n")?];
+    let (a, b) = (Arc::new(normal(k * m, "a")), Rc::new(Packed::new(Mat::new(&normal(k * n, "b"), k, n))));
+    let mut weight = PackedParam::new(ParamState::fresh(normal(m * n, "w")), m, n);
+    let adam = AdamConfig { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: None };
+    part.flops = 2.0 * (m * k * n) as f64;
+    part.time(2, || {
+        weight.accumulate(GradFactors { x: Rows::Shared(a.clone()), dy: b.clone() });
+        weight.update(&adam, 1);
+        Ok(())
+    })
+}
+
 fn products(part: &mut Part) -> Outcome {
     let [m, k, n] = [part.size("m")?, part.size("k")?, part.size("n")?];
     let (a, b, mut out) = (normal(m * k, "a"), normal(k * n, "b"), vec![0.0; m * n]);
     // `ta=1` and `tb=1` store an operand transposed, as backward passes find it.
     let (ta, tb) = (part.arguments.contains_key("ta"), part.arguments.contains_key("tb"));
     part.flops = 2.0 * (m * k * n) as f64;
+    // `packed=1` is a product with a matrix that lies as products read it, as weights do.
+    if part.arguments.contains_key("packed") {
+        let b = Packed::new(if tb { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) });
+        return part.time(2, || {
+            b.product(black_box(&mut out), &a, false);
+            Ok(())
+        });
+    }
     part.time(2, || {
         let a = if ta { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
         let b = if tb { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
         product(black_box(&mut out), a, b, 1.0, false);
         Ok(())
     })
-}
-
-fn lstm_step(part: &mut Part) -> Outcome {
-    let (t, h) = (part.size("frames")?, part.size("hidden")?);
-    let (dims, batch) = (part.size("dims")?, part.size("batch")?);
-    // Projection and its weight gradient; recurrent product, its input's and its weight's gradient.
-    part.flops = 2.0 * (t * batch * 4 * h) as f64 * (2 * dims + 3 * h) as f64;
-    generator_step(part, Architecture::Lstm, t * batch, t)
-}
-
-fn autoencoder_step(part: &mut Part) -> Outcome {
-    let batch = part.size("batch")?;
-    generator_step(part, Architecture::Autoencoder, batch, 18)
-}
-
-/// A generator's network with a batch for it.
-struct Setup {
-    config: Config,
-    architecture: Architecture,
-    loss: Loss,
-    sizes: Sizes,
-    frames: usize,
-    batch: Batch,
-}
-
-/// Forward, losses, backward and Adam on one made-up batch, on the device of `device=` by the engine of `engine=`.
-fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, frames: usize) -> Outcome {
-    let mut config: Config = serde_json::from_value(serde_json::json!({ "name": "bench", "grid": {} }))?;
-    if architecture == Architecture::Lstm {
-        config.lstm.hidden = part.size("hidden")?;
-    }
-    let word = |key: &str, default| part.arguments.get(key).map_or(default, String::as_str);
-    config.train.engine = Engine::of_word(word("engine", "fused")).ok_or("engine=fused|dfdx")?;
-    let loss = Loss::of_word(word("loss", "l2")).ok_or_else(|| format!("loss={}", Loss::words().join("|")))?;
-    let device = word("device", "cpu").to_string();
-    let sizes =
-        Sizes { frames, visual: part.size("dims")?, audio: part.size("audio")?, classes: part.size("classes")? };
-    let clips = part.size("batch")?;
-    let batch = Batch {
-        x: InputBatch::all(Arc::new(normal(rows * sizes.visual, "x")), rows),
-        labels: (0..clips).map(|i| i % sizes.classes).collect(),
-        target: normal(clips * sizes.audio, "target"),
-    };
-    let setup = Setup { config, architecture, loss, sizes, frames, batch };
-    match device.as_str() {
-        "cpu" => {
-            let generator = setup.config.generator(architecture);
-            let network = generator.describe().network(sizes);
-            let engine = setup.config.train.engine;
-            steps(part, &setup, cpu::engine(engine, &generator, &network, frames, 0)?)
-        }
-        name => on_gpu::step(part, &setup, name),
-    }
-}
-
-/// Steps of a network.
-fn steps(part: &mut Part, setup: &Setup, mut network: Box<dyn TrainedNetwork>) -> Outcome {
-    let train = &setup.config.train;
-    let objective = Objective { loss: setup.loss, classifier: Classifier::With, train };
-    let adam = adam(train);
-    part.time(3, || {
-        black_box(network.step(&adam, &objective, &setup.batch)?.loss);
-        Ok(())
-    })
-}
-
-mod on_gpu {
-    use super::{Outcome, Part, Setup, adam, black_box};
-    use compute::nn::{AdamConfig, ParamState};
-    use std::rc::Rc;
-    use unmute::device::choice::choose;
-    use unmute::experiment::config::Engine;
-    use unmute::gpu::api::Buffer;
-    use unmute::gpu::batched_params::BatchedParams;
-    use unmute::gpu::detect::find;
-    use unmute::gpu::driver::Driver;
-    use unmute::gpu::kernels::adam::Adam;
-    use unmute::gpu::losses::{Generated, Labels};
-    use unmute::gpu::network::{BackwardTape, Network, Pass};
-    use unmute::gpu::probe::Wanted;
-    use unmute::model::Network as Described;
-    use unmute::model::generator::Generator;
-    use unmute::model::loss::GpuLoss;
-    use unmute::train::trainer::SavedParam;
-
-    /// Steps of dfdx's on its own CUDA.
-    #[cfg(feature = "dfdx-cuda")]
-    fn dfdx_step(part: &mut Part, setup: &Setup, ordinal: usize, generator: Generator, network: &Described) -> Outcome {
-        let device = dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(|e| format!("{e:?}"))?;
-        dfdx::tensor::Cache::enable_cache(&device);
-        let network = unmute::train::reference::ReferenceNetwork::new(device, generator, network, setup.frames, 0)?;
-        super::steps(part, setup, Box::new(network))
-    }
-
-    #[cfg(not(feature = "dfdx-cuda"))]
-    fn dfdx_step(_: &mut Part, _: &Setup, _: usize, _: Generator, _: &Described) -> Outcome {
-        Err("engine=dfdx on a GPU: this program was built without the feature dfdx-cuda".into())
-    }
-
-    /// Steps on a GPU, a cell alone. Each reads its loss, as those of the peers do.
-    pub fn step(part: &mut Part, setup: &Setup, name: &str) -> Outcome {
-        let wanted = Wanted::parse(name).ok_or_else(|| format!("device={name}: should be cpu, cuda or cuda:N"))?;
-        let ordinal = choose(wanted, &find(wanted))?.gpu.ok_or("no GPU was chosen")?;
-        let Setup { config, loss, sizes, frames, batch, .. } = setup;
-        let generator = config.generator(setup.architecture);
-        let network = generator.describe().network(*sizes);
-        if config.train.engine == Engine::Dfdx {
-            return dfdx_step(part, setup, ordinal, generator, &network);
-        }
-        let (clips, driver) = (batch.labels.len(), Driver::open(ordinal)?);
-        let trunk = generator.describe().fused().ok_or("no kernels for this generator")?;
-        let form = loss.on_gpu(&config.train.loss_settings(), sizes.audio).ok_or("no kernels for this loss")?;
-        let fresh = network.params.into_iter().map(|p| SavedParam {
-            state: ParamState::fresh(p.initial(0)),
-            name: p.name,
-            shape: p.shape,
-        });
-        let params = BatchedParams::new(&driver, &[&fresh.collect::<Vec<_>>()], 0)?;
-        let network = Network::new(params, &trunk, *frames, std::slice::from_ref(&(0..1)))?;
-        let AdamConfig { lr, betas: [beta1, beta2], eps, .. } = adam(&config.train);
-        let adam = Adam { lr, beta1, beta2, eps, decay: 0.0 };
-        let engine = &*driver;
-        let one = Buffer::of(engine, &[1.0f32])?;
-        let (cls, rec) = (Buffer::<Driver>::zeros(engine, 1)?, Buffer::<Driver>::zeros(engine, 1)?);
-        let share = 1.0 / clips as f32;
-        part.time(3, || {
-            // The batch comes from the host, as it does where features are not kept on the GPU.
-            let x = Rc::new(Buffer::of(engine, &batch.x.numbers)?);
-            let target = Buffer::of(engine, &batch.target)?;
-            let labels = Labels::new(engine, &batch.labels, sizes.classes)?;
-            let mut pass = Pass::recorded(&network, 0..1, clips, false);
-            let trunks = pass.trunks(x)?;
-            let (logits, audio) = (pass.logits(&trunks)?, pass.audio(&trunks, &network.branches[0])?);
-            let said = labels.of(1, 0..clips, logits.value.all())?;
-            let sums = said.log_sums(engine)?;
-            said.losses(engine, sums.all(), cls.all())?;
-            said.gradient(engine, sums.all(), one.all(), share, logits.gradient.all())?;
-            let made = Generated::new([1, clips, sizes.audio], audio.value.all(), target.all())?;
-            match form {
-                GpuLoss::Kl(block) => {
-                    let made = made.blocks(block)?;
-                    let sums = made.log_sums(engine)?;
-                    made.divergences(engine, &sums, rec.all())?;
-                    made.kl_gradient(engine, &sums, one.all(), share, audio.gradient.all())?;
-                }
-                GpuLoss::L2Mean | GpuLoss::L2Sum => {
-                    let scale = if form == GpuLoss::L2Mean { share / sizes.audio as f32 } else { share };
-                    made.squares(engine, rec.all())?;
-                    made.l2_gradient(engine, one.all(), scale, audio.gradient.all())?;
-                }
-            }
-            pass.tape.map_or(Ok(()), BackwardTape::backward)?;
-            network.params.update(&adam)?;
-            black_box((cls.all().read(engine)?, rec.all().read(engine)?));
-            Ok(())
-        })
-    }
 }
 
 /// Notes when the first and the last step of an epoch are due.
