@@ -67,7 +67,7 @@ pub struct AccuracyRow {
     /// Headings above it, outermost first.
     #[serde(default)]
     pub group: Vec<String>,
-    /// What is added up: `rgb+flow+vggish(lstm)`; see [`Fusion`].
+    /// What is added up: `rgb+flow+vggish(lstm)`; see [`Fusion`](crate::experiment::fusion_expr::Fusion).
     pub fuse: String,
     /// Not a row of the paper, but a control: set apart.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Generators that train side by side on an engine, as one program: [`Trainer`] for G cells whose batches, networks and steps
+//! Generators that train side by side on an engine, as one program: [`Trainer`](crate::train::Trainer) for G cells whose batches, networks and steps
 //! are the same; see [`crate::runs::grouping`] for what they may differ in.
 //!
 //! A step gathers its batch, runs the networks of all cells, and reads nothing back: what is measured goes to a log on the
