@@ -51,6 +51,7 @@ def measure(unmute, data, folder, runs):
         "ls": ["ls", "--db", db],
         "ls --sort -top1": ["ls", "--db", db, "--sort", "-top1"],
         "export tables": ["export", "tables", EXPERIMENT, "--db", db],
+        "claims": ["claims", EXPERIMENT, "--db", db],
         "report": ["report", EXPERIMENT, "--db", db, "--out", folder / f"out{runs}"],
     }.items():
         figures[name] = run([unmute, *command])[:2]
