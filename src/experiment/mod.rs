@@ -10,7 +10,7 @@ pub mod grid;
 pub mod layers;
 pub mod ledger;
 mod limits;
-mod problem;
+pub(crate) mod problem;
 pub mod same;
 pub mod schema;
 pub mod tables;

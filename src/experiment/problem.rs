@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Letters of a message, of a help, and of the line that is shown, at most: what is longer is a value that nobody reads.
-const MESSAGE: usize = 400;
+pub(crate) const MESSAGE: usize = 400;
 const LINE: usize = 120;
 
 /// A message about a place in a YAML file.
@@ -26,9 +26,9 @@ pub struct Problem {
 
 /// The line that a problem is in, or a piece of it, and what is meant in it.
 #[derive(Clone, Debug)]
-struct Excerpt {
-    text: String,
-    marked: Range<usize>,
+pub(crate) struct Excerpt {
+    pub(crate) text: String,
+    pub(crate) marked: Range<usize>,
 }
 
 impl Problem {
@@ -102,7 +102,7 @@ impl std::fmt::Display for Problem {
 
 impl Excerpt {
     /// What is marked of a line, with what fits of the letters around it.
-    fn around(line: &str, marked: Range<usize>) -> Excerpt {
+    pub(crate) fn around(line: &str, marked: Range<usize>) -> Excerpt {
         if line.chars().count() <= LINE {
             return Excerpt { text: line.into(), marked };
         }
@@ -120,7 +120,7 @@ impl Excerpt {
 }
 
 /// The first letters of a text that is too long, and how many there are.
-pub(super) fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     let letters = text.chars().count();
     if letters <= most {
         return text.into();

@@ -2,11 +2,12 @@
 
 use super::run_fields::{Name, Names, words};
 use crate::experiment::grid::external;
+use crate::experiment::problem::{Excerpt, MESSAGE, shortened};
 use std::ops::Range;
 
 /// What is wrong with a condition, and where.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{message}\n  {text}\n  {}", marks(.text, .at))]
+#[error("{}\n{}", shortened(.message, MESSAGE), pointed(.text, .at))]
 pub struct Problem {
     /// What is wrong.
     pub message: String,
@@ -14,10 +15,17 @@ pub struct Problem {
     at: Range<usize>,
 }
 
-fn marks(text: &str, at: &Range<usize>) -> String {
-    let before = text.get(..at.start).unwrap_or("").chars().count();
-    let length = text.get(at.clone()).unwrap_or("").chars().count().max(1);
-    format!("{}{}", " ".repeat(before), "^".repeat(length))
+/// The line that is meant, or what fits of it, with marks below.
+fn pointed(text: &str, at: &Range<usize>) -> String {
+    let start = text.floor_char_boundary(at.start.min(text.len()));
+    let from = text[..start].rfind('\n').map_or(0, |before| before + 1);
+    let line = text[from..].lines().next().unwrap_or("");
+    let start = (start - from).min(line.len());
+    let end = line.floor_char_boundary(at.end.saturating_sub(from).clamp(start, line.len()));
+    let Excerpt { text, marked } = Excerpt::around(line, start..end);
+    let before = text[..marked.start].chars().count();
+    let length = text[marked].chars().count().max(1);
+    format!("  {text}\n  {}{}", " ".repeat(before), "^".repeat(length))
 }
 
 /// A parameter of an SQL statement.
@@ -299,6 +307,17 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(told(&"(".repeat(100_000)).contains("nested too deeply"));
+        // However long it is, and on however many lines, the message is short.
+        for long in ["'", "generatr=", "seed=", "seed=1 and", "é", "(seed=1 "] {
+            for (before, after) in [(0, 9_000), (9_000, 0), (9_000, 9_000)] {
+                let text = format!("{}{long}\n{}", "seed=1 or ".repeat(before / 10), "x ".repeat(after / 2));
+                if let Err(problem) = parse(&text) {
+                    let told = problem.to_string();
+                    assert!(told.len() < 900 && told.lines().count() <= 3 && told.contains('^'), "{told}");
+                }
+            }
+        }
+        assert!(told(&"y".repeat(9_000)).len() < 900);
     }
 
     /// Whatever is typed behind `--where` is a condition that SQLite understands, or a message that points into it.
