@@ -143,7 +143,14 @@ fn network_stores(command: &Command) -> Result<(), Failure> {
 /// it to the system, and to RAYON_NUM_THREADS.
 fn share(asked: Option<usize>, variable: impl Fn(&str) -> Option<String>, available: usize) -> usize {
     let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<usize>().ok()).filter(|n| *n > 0);
-    match (asked, number("RAYON_NUM_THREADS"), number("SLURM_CPUS_PER_TASK")) {
+    // A job that asks for no cores by number has those that it was given on the node, and its tasks there share them ("2(x3)").
+    let tasks = || {
+        let tasks = variable("SLURM_TASKS_PER_NODE").unwrap_or_default();
+        let digits = tasks.find(|c: char| !c.is_ascii_digit()).unwrap_or(tasks.len());
+        tasks[..digits].parse::<usize>().unwrap_or(1).max(1)
+    };
+    let given = || number("SLURM_CPUS_PER_TASK").or_else(|| Some((number("SLURM_CPUS_ON_NODE")? / tasks()).max(1)));
+    match (asked, number("RAYON_NUM_THREADS"), given()) {
         (Some(asked), ..) => asked,
         (None, None, Some(cores)) => cores.min(available),
         _ => 0,
@@ -202,5 +209,10 @@ mod tests {
         assert_eq!(of(None, &[cores, ("RAYON_NUM_THREADS", "2")]), 0, "which rayon reads itself");
         assert_eq!(of(Some(5), &[cores, ("RAYON_NUM_THREADS", "2")]), 5);
         assert_eq!(of(None, &[("SLURM_CPUS_PER_TASK", "none")]), 0);
+        let node = ("SLURM_CPUS_ON_NODE", "6");
+        assert_eq!(of(None, &[node]), 6);
+        assert_eq!(of(None, &[node, cores]), 3);
+        assert_eq!(of(None, &[node, ("SLURM_TASKS_PER_NODE", "2(x3)")]), 3);
+        assert_eq!(of(None, &[node, ("SLURM_TASKS_PER_NODE", "8,1")]), 1);
     }
 }

@@ -51,8 +51,8 @@ pub(super) struct RunArgs {
     /// SIGUSR1). By default what the queue system leaves: 20 in a Slurm job, the job's last minutes after SIGUSR1, else 7
     #[arg(long, value_name = "S")]
     pub grace: Option<f64>,
-    /// Threads in all; by default as many as this process may use, and no more than SLURM_CPUS_PER_TASK or
-    /// RAYON_NUM_THREADS where they are set
+    /// Threads in all; by default as many as this process may use, and in a Slurm job no more than it was given
+    /// (SLURM_CPUS_PER_TASK, or its share of SLURM_CPUS_ON_NODE); RAYON_NUM_THREADS where it is set
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// Use a store on a network file system all the same; one machine at a time

@@ -114,7 +114,7 @@ pub fn run(options: &FlowOptions, stop: &AtomicBool, watch: &(dyn Fn(Event) + Sy
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = rayon::current_num_threads();
     let workers = options.workers.unwrap_or(threads).clamp(1, todo.len().max(1));
     std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
     if let Some(error) = fatal.into_inner().unwrap_or_else(|e| e.into_inner()) {

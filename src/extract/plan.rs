@@ -112,7 +112,7 @@ impl Job {
         nets.iter().try_for_each(|net| stats.check(net))?;
         super::flow_folder::check(options.flow.as_deref(), &nets)?;
         let runtime = Runtime::find(&options.runtime, options.device)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = rayon::current_num_threads();
         let workers = options.workers.unwrap_or(threads).max(1).min(list.clips.len());
         // On a GPU one network of each kind serves all workers in turn.
         let slots = if options.device == Device::Cpu { workers } else { 1 };

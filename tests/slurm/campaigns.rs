@@ -58,6 +58,8 @@ fn an_array_makes_what_one_process_makes() {
         FROM (SELECT kind, record, json_extract(record, '$.threads') AS threads FROM run JOIN environment e ON e.id = environment_id)";
     for run in place.query("runs.db", sql) {
         assert!(run["node"].is_string() && run["numerics"].is_string(), "{run}");
+        // A node of the test has one core, however many this machine has.
+        assert_eq!(run["threads"], 1, "{run}");
         assert_eq!(run["job"] == array.as_str(), run["kind"] == "generator", "{run}");
     }
     let page = place.read("runs.db.slurm/tiny.html");
