@@ -1,5 +1,6 @@
 //! Lists as people keep them: comma-separated lines under a header, read so that nothing changes its meaning in silence.
 
+use crate::brief::shortened;
 use csv::StringRecord;
 
 /// What is wrong with a list: the line, 0 where it is about the whole file, and what.
@@ -32,7 +33,7 @@ impl Header {
     }
 
     fn found(&self) -> String {
-        self.0.iter().collect::<Vec<_>>().join(",")
+        shortened(&self.0.iter().collect::<Vec<_>>().join(","), 400)
     }
 
     /// A known column stands once, and nothing looks like one that is not there.
@@ -45,7 +46,7 @@ impl Header {
             if let Some(alike) = alike
                 && self.column(name).is_none()
             {
-                return Err((1, format!("column {alike:?} should be called {name:?}")));
+                return Err((1, format!("column {:?} should be called {name:?}", shortened(alike, 100))));
             }
         }
         Ok(())

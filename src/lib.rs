@@ -27,6 +27,7 @@ pub mod train;
 #[path = "../tests/support/fuzz.rs"]
 mod fuzz;
 
+pub mod brief;
 pub mod csv_lines;
 pub mod files;
 pub mod python;

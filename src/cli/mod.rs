@@ -60,6 +60,7 @@ mod watch_args;
 pub use args::Cli;
 pub use outcome::{Exit, Failure};
 
+use crate::brief::in_brief;
 use args::Command;
 use outcome::{print, print_json, print_text};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +78,7 @@ pub fn run(cli: Cli) -> i32 {
         before(panic);
     }));
     if let Err(failure) = threads(&cli.command).and_then(|()| network_stores(&cli.command)) {
-        progress::insist(&format!("error: {}", failure.message));
+        progress::insist(&format!("error: {}", in_brief(&failure.message)));
         return failure.exit as i32;
     }
     let result = match cli.command {
@@ -118,7 +119,7 @@ pub fn run(cli: Cli) -> i32 {
         }
         Ok(exit) => exit as i32,
         Err(failure) => {
-            progress::insist(&format!("error: {}", failure.message));
+            progress::insist(&format!("error: {}", in_brief(&failure.message)));
             failure.exit as i32
         }
     }

@@ -1,7 +1,7 @@
 //! Numbers of `experiment.yaml` that make no sense, or that no machine has room or time for.
 
 use super::config::{Config, StopMetric};
-use super::problem::shortened;
+use crate::brief::shortened;
 use crate::model::Architecture;
 use serde_json::Value;
 

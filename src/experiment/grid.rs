@@ -3,8 +3,8 @@
 use super::config::{Architecture, Classifier, Config, Control, Loss};
 use super::layers::{Layers, plain};
 use super::problem::Problem;
-use super::problem::shortened;
 use super::same::{normal, same};
+use crate::brief::shortened;
 use crate::dataset::Manifest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::layers::Layers;
 use super::problem::Problem;
-use super::problem::shortened;
 use super::same::same;
+use crate::brief::shortened;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};

@@ -1,5 +1,6 @@
 //! A message about a place in a YAML file, with the line that it is about.
 
+use crate::brief::shortened;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -117,16 +118,6 @@ impl Excerpt {
         let close = if marked.start + kept.len() < line.len() { "..." } else { "" };
         Excerpt { text: format!("{open}{before}{kept}{close}"), marked: start..end }
     }
-}
-
-/// The first letters of a text that is too long, and how many there are.
-pub(crate) fn shortened(text: &str, most: usize) -> String {
-    let letters = text.chars().count();
-    if letters <= most {
-        return text.into();
-    }
-    let begin: String = text.chars().take(most).collect();
-    format!("{begin}... ({letters} letters)")
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! `generator=lstm and (top1>30 or seed=0)`: conditions on runs, as a tree and as SQL.
 
 use super::run_fields::{Name, Names, words};
+use crate::brief::shortened;
 use crate::experiment::grid::external;
-use crate::experiment::problem::{Excerpt, MESSAGE, shortened};
+use crate::experiment::problem::{Excerpt, MESSAGE};
 use std::ops::Range;
 
 /// What is wrong with a condition, and where.

@@ -1,6 +1,6 @@
 //! A number as a paper prints it.
 
-use crate::experiment::problem::shortened;
+use crate::brief::shortened;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

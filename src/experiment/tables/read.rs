@@ -3,10 +3,11 @@
 
 use super::published::Published;
 use super::table::Tables;
+use crate::brief::shortened;
 use crate::experiment::fusion_expr::Fusion;
 use crate::experiment::grid::AXES;
 use crate::experiment::layers::Layers;
-use crate::experiment::problem::{Problem, shortened};
+use crate::experiment::problem::Problem;
 use crate::experiment::same::same;
 use std::collections::BTreeMap;
 

@@ -267,7 +267,11 @@ impl std::str::FromStr for Preset {
     fn from_str(name: &str) -> Result<Preset, String> {
         Preset::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
             let names = Preset::ALL.map(|p| p.name().to_string());
-            format!("no preset is called {name:?}{}", crate::suggest::nearest(name, &names))
+            format!(
+                "no preset is called {:?}{}",
+                crate::brief::shortened(name, 100),
+                crate::suggest::nearest(name, &names)
+            )
         })
     }
 }

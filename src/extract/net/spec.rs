@@ -1,6 +1,7 @@
 //! `--net NAME=PRESET[,key=value...]:FILE.onnx[#output]`: a network of the user's and what it is fed with.
 
 use super::preset::{Input, Preset};
+use crate::brief::shortened;
 use std::path::PathBuf;
 
 /// A network as it is called for.
@@ -21,17 +22,18 @@ pub struct NetSpec {
 impl NetSpec {
     /// Takes a `--net` apart; says how one is written.
     pub fn parse(text: &str) -> Result<NetSpec, String> {
+        let shown = shortened(text, 200);
         let form = || {
-            format!("--net {text}: should be NAME=PRESET[,key=value...]:FILE.onnx, such as vggish=vggish:vggish.onnx")
+            format!("--net {shown}: should be NAME=PRESET[,key=value...]:FILE.onnx, such as vggish=vggish:vggish.onnx")
         };
         let (name, rest) = text.split_once('=').ok_or_else(form)?;
         let (preset, file) = rest.split_once(':').ok_or_else(form)?;
         if file.is_empty() {
             return Err(form());
         }
-        check_name(name).map_err(|e| format!("--net {text}: {e}"))?;
+        check_name(name).map_err(|e| format!("--net {shown}: {e}"))?;
         let mut words = preset.split(',');
-        let preset = words.next().unwrap_or_default().parse().map_err(|e| format!("--net {text}: {e}"))?;
+        let preset = words.next().unwrap_or_default().parse().map_err(|e| format!("--net {shown}: {e}"))?;
         let keys = words
             .map(|word| word.split_once('=').map(|(k, v)| (k.to_string(), v.to_string())).ok_or_else(form))
             .collect::<Result<_, _>>()?;
@@ -41,7 +43,7 @@ impl NetSpec {
             _ => (file, None),
         };
         if output.as_deref() == Some("") {
-            return Err(format!("--net {text}: the name of an output should follow #"));
+            return Err(format!("--net {shown}: the name of an output should follow #"));
         }
         Ok(NetSpec { name: name.into(), preset, keys, file: file.into(), output })
     }
@@ -77,7 +79,7 @@ impl NetSpec {
 fn check_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {
-        return Err(format!("the name {name:?} should be letters, digits and '-' only, such as rgb"));
+        return Err(format!("the name {:?} should be letters, digits and '-' only, such as rgb", shortened(name, 100)));
     }
     Ok(())
 }
