@@ -82,7 +82,8 @@ impl Cluster {
 
     /// A call of the program on this cluster's login node.
     pub fn call(&self, place: &Place, words: &str) -> crate::support::call::Call {
-        place.call(words).env("SLURM_CONF", &self.conf()).env("PATH", &path())
+        // How many threads a job has is what Slurm gives it.
+        place.call(words).env("SLURM_CONF", &self.conf()).env("PATH", &path()).env("RAYON_NUM_THREADS", "")
     }
 
     /// Waits until something holds.
