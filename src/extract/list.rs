@@ -1,6 +1,7 @@
 //! Which videos there are, and what their clips are called.
 
 use super::error::{Error, io};
+use crate::brief::shortened;
 use crate::csv_lines::{self, Header};
 use crate::files;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -92,6 +93,7 @@ impl List {
         let bad = |(line, message)| Error::Clips { path: file.into(), line, message };
         let text = files::read_text(file, LARGEST_FILE).map_err(|e| bad((0, crate::explain_io(&e))))?;
         let mut seen: HashMap<String, u64> = HashMap::new();
+        let mut unnamed: HashMap<String, u64> = HashMap::new();
         let begin = |header: &Header| {
             let path = header.need("path", "clip,path,label,split")?;
             let columns = [Some(path), header.column("clip"), header.column("label"), header.column("split")];
@@ -107,16 +109,28 @@ impl List {
             let split = match field(3) {
                 s if s.is_empty() => "train".to_string(),
                 s if ["train", "val", "test"].contains(&s.as_str()) => s,
-                other => return Err((line, format!("split {other:?} should be train, val or test"))),
+                other => return Err((line, format!("split {:?} should be train, val or test", shortened(&other, 100)))),
             };
             let clip = field(1);
             if !clip.is_empty() && (clip != plain(&clip) || clip.len() > LONGEST) {
-                return Err((line, format!("clip {clip:?} is no name for a file; {:?} would be", plain(&clip))));
+                let (given, fit) = (shortened(&clip, 100), shortened(&plain(&clip), 100));
+                return Err((line, format!("clip {given:?} is no name for a file; {fit:?} would be")));
             }
             if !clip.is_empty()
                 && let Some(first) = seen.insert(clip.clone(), line)
             {
-                return Err((line, format!("clip {clip:?} stands twice, first on line {first}")));
+                return Err((line, format!("clip {:?} stands twice, first on line {first}", shortened(&clip, 100))));
+            }
+            if clip.is_empty()
+                && let Some(first) = unnamed.insert(shown.clone(), line)
+            {
+                return Err((
+                    line,
+                    format!(
+                        "{:?} stands twice, first on line {first}; leave one out, or give each a name in a column `clip`",
+                        shortened(&shown, 200)
+                    ),
+                ));
             }
             let label = Some(field(2)).filter(|l| !l.is_empty()).unwrap_or_else(|| UNLABELLED.into());
             list.clips.push(Clip { name: clip, path: dir.join(&shown), shown, label, split });
@@ -149,14 +163,14 @@ impl List {
             let long = || plain(&clip.shown.replace(['/', '\\'], "-"));
             let mut name = if count[&key(&short)] == 1 { short } else { long() };
             if name.len() > LONGEST || !taken.insert(key(&name)) {
-                // Cut, or the same after all: the path's hash makes it unique.
-                let hash = blake3::hash(clip.shown.as_bytes()).to_hex();
-                let mut end = name.len().min(LONGEST - 13);
-                while !name.is_char_boundary(end) {
-                    end -= 1;
+                // Cut, or the same after all: the path's hash makes it unique, or the hash's hash, should somebody have given that name.
+                let begin = name[..name.floor_char_boundary(LONGEST - 13)].to_string();
+                let mut hash = blake3::hash(clip.shown.as_bytes());
+                name = format!("{begin}-{}", &hash.to_hex()[..12]);
+                while !taken.insert(key(&name)) {
+                    hash = blake3::hash(hash.as_bytes());
+                    name = format!("{begin}-{}", &hash.to_hex()[..12]);
                 }
-                name = format!("{}-{}", &name[..end], &hash[..12]);
-                taken.insert(key(&name));
             }
             clip.name = name;
         }
@@ -268,12 +282,20 @@ mod tests {
         assert_eq!(list.clips[0].path, Path::new("videos/a/x 1.mp4"));
         assert_eq!((list.clips[1].name.as_str(), list.clips[1].path.as_path()), ("y", Path::new("/b/y.mp4")));
         assert_eq!(list.clips[1].split, "train");
+        // One video may be two clips, if they are called so; and a name that somebody gave is nobody else's.
+        let list = read("path,clip\na.mp4,one\na.mp4,two\n").unwrap();
+        assert_eq!((list.clips[0].name.as_str(), list.clips[1].name.as_str()), ("one", "two"));
+        let taken = format!("a-x-{}", &blake3::hash(b"a/x.mp4").to_hex()[..12]);
+        let list = read(&format!("path,clip\na/x.mp4,\nb/x.mp4,\nc.mp4,a-x\nd.mp4,{taken}\n")).unwrap();
+        let names: HashSet<&str> = list.clips.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
         for (text, why) in [
             ("clip,label\n", "path"),
             ("path\n", "no clips"),
             ("path,split\na,dev\n", "should be train"),
             ("path,clip\na,x\nb,x\n", "twice"),
             ("path,clip\na,x/y\n", "no name"),
+            ("path\na/x.mp4\nb/x.mp4\na/x.mp4\n", "\"a/x.mp4\" stands twice, first on line 2"),
             ("path,label,label\na,x,y\n", "\"label\" stands twice"),
             ("Path\na\n", "\"Path\" should be called \"path\""),
             ("path;label\na;x\n", "separated by \";\""),
