@@ -190,8 +190,8 @@ fn digest(checkpoint: &Checkpoint, behind: Option<(&str, &str)>) -> String {
 
 /// The epoch of a checkpoint, of which only the head is read; the rest may turn out not to be whole.
 pub fn epoch(path: &Path) -> Option<usize> {
-    /// More than the names and shapes of any network take.
-    const MOST: u64 = 1 << 20;
+    /// A head holds the curve so far, some 180 letters an epoch; more than this no reader of safetensors takes.
+    const MOST: u64 = 100_000_000;
     use std::io::Read;
     let mut file = crate::files::open(path).ok()?;
     let mut size = [0; 8];
@@ -228,9 +228,15 @@ mod tests {
         let whole = Saved { checkpoint, epochs: epochs.clone(), attempt: 2 };
         save(&path, &whole).unwrap();
         assert_eq!(load(&path).unwrap(), whole, "with the best epoch so far");
-        let whole = Saved { checkpoint: of(3, None), epochs, attempt: 2 };
+        let whole = Saved { checkpoint: of(3, None), epochs: epochs.clone(), attempt: 2 };
         save(&path, &whole).unwrap();
         assert_eq!(load(&path).unwrap(), whole);
+        // A long curve makes a long head.
+        let long: Vec<Epoch> = (1..=20_000).map(|epoch| Epoch { epoch, train: measures, val: measures }).collect();
+        let whole = Saved { checkpoint: of(20_000, None), epochs: long, attempt: 1 };
+        save(&path, &whole).unwrap();
+        assert!(epoch(&path) == Some(20_000) && load(&path).unwrap() == whole);
+        save(&path, &Saved { checkpoint: of(3, None), epochs: epochs.clone(), attempt: 2 }).unwrap();
         let unknown = Measures { feature_error: f64::NAN, ..measures };
         let back = epochs_of(&epochs_text(&[Epoch { epoch: 7, train: unknown, val: measures }])).unwrap();
         assert!(back[0].epoch == 7 && back[0].train.feature_error.is_nan() && back[0].val == measures);
