@@ -109,7 +109,9 @@ impl List {
             let split = match field(3) {
                 s if s.is_empty() => "train".to_string(),
                 s if ["train", "val", "test"].contains(&s.as_str()) => s,
-                other => return Err((line, format!("split {:?} should be train, val or test", shortened(&other, 100)))),
+                other => {
+                    return Err((line, format!("split {:?} should be train, val or test", shortened(&other, 100))));
+                }
             };
             let clip = field(1);
             if !clip.is_empty() && (clip != plain(&clip) || clip.len() > LONGEST) {
