@@ -33,6 +33,12 @@ impl Published {
         if decimals.len() > 15 || whole.len() > 20 || (first.is_empty() && decimals.is_empty()) {
             return None;
         }
+        // With more digits than these a number would be rounded, and written otherwise than it was read.
+        let figures =
+            whole.bytes().chain(decimals.bytes()).filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
+        if figures > 15 {
+            return None;
+        }
         let value: f64 = format!("0{}.{decimals}0", whole.replace(',', "")).parse().ok()?;
         Some(Published { value: sign * value, decimals: decimals.len() })
     }
