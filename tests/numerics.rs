@@ -111,7 +111,7 @@ fn references() -> Vec<Reference> {
     let dims =
         |fixture: &Value, names: &[&str]| names.iter().map(|d| size(&fixture["dims"][d])).collect::<Vec<usize>>();
     let lstm = fixture::read("lstm.json");
-    let settings = Lstm { hidden: dims(&lstm, &["h"])[0] };
+    let settings = Lstm { hidden: dims(&lstm, &["h"])[0], ..Lstm::default() };
     let (frames, names) = (dims(&lstm, &["t"])[0], [("lstm.w", "w"), ("lstm.u", "u"), ("lstm.b", "b")]);
     let lstm = Reference::new(lstm, Generator::Lstm, settings, frames, &names, ["h_t"; 2]);
 
@@ -274,7 +274,7 @@ fn small() -> Vec<Generator> {
     let autoencoder = Autoencoder { encoder: vec![14, 9], decoder: vec![13], ..Autoencoder::default() };
     let (mlp, transformer) = (Mlp { width: 13 }, Transformer { layers: 2, heads: 2, width: 8 });
     vec![
-        Generator::Lstm(Lstm { hidden: 11 }),
+        Generator::Lstm(Lstm { hidden: 11, ..Lstm::default() }),
         Generator::Autoencoder(autoencoder),
         Generator::Mlp(mlp),
         Generator::Transformer(transformer),
@@ -367,7 +367,7 @@ fn the_fused_lstm_gives_the_same_bits_on_any_number_of_threads() {
         let params = params.each_ref();
         let twice = |h: &[f32]| h.iter().map(|h| 2.0 * h).collect();
         let [h_t, dw, du, db] = fused_lstm(&x, t, params, twice);
-        let without = lstm::forward(&x, t, params, false).last_state().to_vec();
+        let without = lstm::forward(&x, t, params, None).last_state().to_vec();
         [h_t, dw, du, db, without]
     };
     for twins in [false, true] {

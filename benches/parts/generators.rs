@@ -9,6 +9,7 @@ use unmute::experiment::Config;
 use unmute::experiment::config::{Architecture, Classifier, Engine, Loss};
 use unmute::model::Sizes;
 use unmute::model::generator::autoencoder::Autoencoder;
+use unmute::model::generator::lstm::Precision;
 use unmute::train::Batch;
 use unmute::train::cell_trainer::{TrainedNetwork, adam};
 use unmute::train::objective::Objective;
@@ -62,6 +63,7 @@ fn generator_step(part: &mut Part, architecture: Architecture, rows: usize, fram
         config.lstm.hidden = part.size("hidden")?;
     }
     let word = |key: &str, default| part.arguments.get(key).map_or(default, String::as_str);
+    config.lstm.precision = Precision::of_word(word("precision", "f32")).ok_or("precision=f32|bf16")?;
     config.train.engine = Engine::of_word(word("engine", "fused")).ok_or("engine=fused|dfdx")?;
     let loss = Loss::of_word(word("loss", "l2")).ok_or_else(|| format!("loss={}", Loss::words().join("|")))?;
     let device = word("device", "cpu").to_string();

@@ -1,8 +1,10 @@
 //! The FMA limit of the machine: multiply-adds from registers alone, on all threads of the pool at once.
 //!
 //! Nothing that multiplies can be faster, so a part's operations a second are a share of it. The loop uses the vectors that products
-//! use, [`simd::level`], and as many chains of dependent multiply-adds as hide their latency on any processor so far.
+//! use, [`simd::level`], and as many chains of dependent multiply-adds as hide their latency on any processor so far. Where a part multiplies
+//! pairs of bfloat16 and the processor has instructions for that, these are what is measured.
 
+use compute::matmul::bf16;
 use compute::simd::{self, Level};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -17,15 +19,15 @@ const CHAINS: usize = 12;
 const STEPS: usize = 20_000;
 
 /// Floating-point operations a second, two for each multiply-add, the sum over the threads of the pool.
-pub fn measure() -> f64 {
-    rayon::broadcast(|_| rate()).into_iter().sum()
+pub fn measure(of_pairs: bool) -> f64 {
+    rayon::broadcast(|_| rate(of_pairs && bf16::in_hardware())).into_iter().sum()
 }
 
 /// Those of this thread.
-fn rate() -> f64 {
+fn rate(of_pairs: bool) -> f64 {
     let (start, mut turns) = (Instant::now(), 0);
     let lanes = loop {
-        let lanes = turn();
+        let lanes = if of_pairs { turn_of_pairs() } else { turn() };
         turns += 1;
         if start.elapsed() >= WHILE {
             break lanes;
@@ -50,6 +52,17 @@ fn turn() -> usize {
     }
 }
 
+/// One turn of pairs; the number of their lanes.
+fn turn_of_pairs() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: asked for where the machine has them.
+    unsafe {
+        avx512_of_pairs()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    turn()
+}
+
 /// chain = chain factor + term, [`STEPS`] times, where both have been hidden from the compiler. The chains tend to 1 from numbers of
 /// their own, so that none is denormal and no two are the same.
 macro_rules! chains {
@@ -71,6 +84,16 @@ fn avx512() -> usize {
     use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_set1_ps};
     chains!(|v| _mm512_set1_ps(v), |c, f, t| _mm512_fmadd_ps(c, f, t));
     16
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn avx512_of_pairs() -> usize {
+    use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps, _mm512_set1_ps};
+    // SAFETY: any bits are pairs.
+    let pairs = |v: __m512| unsafe { std::mem::transmute::<__m512, __m512bh>(v) };
+    chains!(|v| _mm512_set1_ps(v), |c, f, t| _mm512_dpbf16_ps(c, pairs(f), pairs(t)));
+    32
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,7 @@
 //! prints one line of JSON for each instead of a row. benches/peers/compare.py reads that and times the peers in turn. Where the operations of
 //! a part can be counted, the FMA limit of the machine ([`limit`]) is measured before each repetition, and the part's share of it is printed.
 //! `device=cuda` or `device=cuda:N` trains generators on a GPU, in a program built with the feature `cuda`, and `engine=dfdx` by
-//! dfdx's own operations.
+//! dfdx's own operations. `precision=bf16` has an LSTM's products multiply bfloat16 numbers.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -47,6 +47,8 @@ const PARTS: &[(&str, &str, Run)] = &[
     ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 repeat=20", lstm_step),
     ("lstm", "dims=1024 hidden=256 batch=128 frames=18 audio=384 classes=200 repeat=40", lstm_step),
     ("lstm", "dims=1024 hidden=512 batch=32 frames=18 audio=384 classes=200 repeat=40", lstm_step),
+    ("lstm", "dims=2048 hidden=512 batch=128 frames=18 audio=384 classes=200 precision=bf16 repeat=20", lstm_step),
+    ("lstm", "dims=1024 hidden=512 batch=32 frames=18 audio=384 classes=200 precision=bf16 repeat=40", lstm_step),
     ("autoencoder", "dims=2048 batch=128 audio=384 classes=200 repeat=100", autoencoder_step),
     ("feeding", "clips=3000 batch=128 hidden=512 repeat=3", feeding),
     ("svm", "clips=20000 dims=1024 classes=100 c=0.01 tolerance=0.001 repeat=3", svm_bank),
@@ -85,7 +87,7 @@ impl Part {
         }
         for _ in 0..self.size("repeat")? {
             if self.flops > 0.0 && self.arguments.get("device").is_none_or(|device| device == "cpu") {
-                self.limits.push(limit::measure());
+                self.limits.push(limit::measure(self.arguments.get("precision").is_some_and(|of| of == "bf16")));
             }
             let (start, busy) = (Instant::now(), busy());
             body()?;
@@ -195,7 +197,7 @@ fn gradient(part: &mut Part) -> Outcome {
     let adam = AdamConfig { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decay: None };
     part.flops = 2.0 * (m * k * n) as f64;
     part.time(2, || {
-        weight.accumulate(GradFactors { x: Rows::Shared(a.clone()), dy: b.clone() });
+        weight.accumulate(GradFactors::Whole { x: Rows::Shared(a.clone()), dy: b.clone() });
         weight.update(&adam, 1);
         Ok(())
     })

@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 STEPS = {
     "LSTM step 2048 -> 512": ("lstm", "lstm-step", {"dims": 2048, "hidden": 512}, 1.3),
+    "LSTM step 2048 -> 512, bf16": ("lstm", "lstm-step", {"dims": 2048, "hidden": 512, "precision": "bf16"}, None),
     "LSTM step 1024 -> 256": ("lstm", "lstm-step", {"dims": 1024, "hidden": 256}, 1.3),
     "autoencoder step": ("autoencoder", "ae-step", {"dims": 2048}, None),
 }
@@ -157,7 +158,7 @@ class Comparison:
 
     def steps(self, narrow=False):
         for name, (part, peer, sizes, target) in STEPS.items():
-            if narrow and part != "lstm":
+            if narrow and (part != "lstm" or "precision" in sizes):
                 continue
             suffix = ", no AVX-512" if narrow else ""
             row = self.row(name + suffix, "ms", None if narrow else target, note="batch 128, T 18" if part == "lstm" else "batch 128")
@@ -194,8 +195,14 @@ class Comparison:
         data.unlink()
 
     def grid(self):
+        self.grids("f32")
+        if self.args.bf16:
+            self.grids("bf16")
+
+    def grids(self, precision):
         args = self.args
         settings = ["seeds=[0,1,2]", f"train.epochs={args.epochs}", "lstm.hidden=512", "tsn.epochs=30"]
+        settings.append(f"lstm.precision={precision}")
         sets = [part for setting in settings for part in ("--set", setting)]
         db, data, out = self.folder / "runs.db", self.folder / "data", self.folder / "report"
         env = {"RAYON_NUM_THREADS": str(args.threads)}
@@ -215,7 +222,7 @@ class Comparison:
         seeds = 3 if args.full else 1
         theirs, took, peak = self.peer(
             "grid", args.data, "--seeds", seeds, "--epochs", args.epochs, "--hidden", 512, "--batch", 32,
-            "--head-epochs", 30, "--svm-c", 0.01, "--jobs", args.threads,
+            "--head-epochs", 30, "--svm-c", 0.01, "--jobs", args.threads, "--precision", precision,
         )  # fmt: skip
         stages = theirs["timings"]
         per_seed = sum(v["total_s"] for k, v in stages.items() if k.startswith(("train ", "head ")))
@@ -226,9 +233,12 @@ class Comparison:
             f"8 cells, 3 seeds, {args.epochs} epochs with val measured after each, hidden 512, batch 32, {how}; "
             f"without its val measures theirs is {whole - val:.0f} s"
         )
-        grid = self.row("whole grid", "s", 2, note=note)
+        suffix = "" if precision == "f32" else f", {precision}"
+        grid = self.row("whole grid" + suffix, "s", 2, note=note)
         grid.ours.append(sum(seconds))
         grid.theirs.append(whole)
+        if suffix:
+            return
         load = self.row("import of features", "s", None, note="684 clips, 2,052 files; theirs is read at every start")
         load.ours.append(seconds[0])
         load.theirs.append(stages["load"]["total_s"])
@@ -253,6 +263,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
     parser.add_argument("--epochs", type=int, default=30, help="of the grid")
     parser.add_argument("--full", action="store_true", help="train all three seeds of the peer's grid")
+    parser.add_argument("--bf16", action="store_true", help="the grid once more with an LSTM's products in bfloat16, on both sides")
     parser.add_argument("--only", default="steps,narrow,svm,grid", help="which of steps, narrow, svm, grid")
     args = parser.parse_args()
     refuse_without_gpu(args.device)

@@ -269,6 +269,14 @@ def make_generator(kind, width, args, audio, classes):
     return AutoencoderGenerator(width, args.ae_widths, audio, classes)
 
 
+def train_forward(model, x, args):
+    """Logits and features for a step; with `--precision bf16` an LSTM runs as autocast has it, products of bfloat16 numbers."""
+    rounded = args.precision == "bf16" and isinstance(model, LstmGenerator)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=rounded):
+        logits, r = model(x)
+    return logits.float(), r.float()
+
+
 def generator_loss(logits, r, labels, target, loss, classifier):
     if loss == "l2":
         value = F.mse_loss(r, target)
@@ -318,7 +326,7 @@ def train_generator(clips, kind, loss, classifier, seed, args, timings):
             model.train()
             for batch in heard[torch.randperm(len(heard), device=device)].split(args.batch):
                 optimiser.zero_grad()
-                logits, r = model(model.draw(rows(vision, batch, device)))
+                logits, r = train_forward(model, model.draw(rows(vision, batch, device)), args)
                 generator_loss(logits, r, labels[batch], rows(target, batch, device), loss, classifier).backward()
                 optimiser.step()
             with timings.stage("val measures"):
@@ -609,7 +617,7 @@ def run_step(args, timings, kind):
 
     def step():
         optimiser.zero_grad()
-        logits, r = model(x)
+        logits, r = train_forward(model, x, args)
         value = generator_loss(logits, r, labels, target, args.loss, args.classifier == "with")
         value.backward()
         optimiser.step()
@@ -652,6 +660,7 @@ def main():
         p.add_argument("--hidden", type=int, default=256, help="of the LSTM")
         p.add_argument("--ae-widths", type=widths, default=(512, 256, 512), help="encoder, latent, decoder")
         p.add_argument("--lr", type=float, default=1e-3)
+        p.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of an LSTM's products in training")
 
     def batch(p):
         p.add_argument("--batch", type=int, default=128)

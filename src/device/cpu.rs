@@ -83,6 +83,10 @@ pub fn engine(
     seed: u64,
 ) -> Result<Box<dyn TrainedNetwork>, Error> {
     Ok(match (engine, generator.describe().fused()) {
+        (Engine::Dfdx, Some(trunk)) if trunk.is_rounded() => {
+            let message = "lstm.precision: bf16 is the fused engine's: dfdx's operations are f32 throughout";
+            return Err(Error::Unsupported(message.into()));
+        }
         (Engine::Fused, Some(trunk)) => Box::new(FusedNetwork::new(trunk, network, frames, seed)),
         _ => Box::new(ReferenceNetwork::new(cached(), generator.clone(), network, frames, seed)?),
     })

@@ -1,9 +1,7 @@
 //! A GPU: our own kernels, many cells side by side; the reference engine on dfdx's own CUDA.
 
 use super::api::{Device, HAS_DFDX_CUDA, NO_DFDX};
-#[cfg(not(feature = "dfdx-cuda"))]
-use super::cpu;
-use super::cpu::cells;
+use super::cpu::{self, cells};
 use crate::experiment::config::Engine;
 use crate::gpu::batched_trainer::{BatchedTrainer, free_bytes, side_by_side};
 use crate::gpu::driver::Driver;
@@ -86,14 +84,20 @@ impl Dfdx {
 fn has_kernels(task: &Task) -> bool {
     let settings = task.config.train.loss_settings();
     task.config.train.engine == Engine::Fused
-        && task.generator.describe().fused().is_some()
+        && task.generator.describe().fused().is_some_and(|trunk| !trunk.is_rounded())
         && task.loss.on_gpu(&settings, 1).is_some()
+}
+
+/// Whether it trains with rounded factors, which the CPU alone does.
+fn is_rounded(task: &Task) -> bool {
+    task.generator.describe().fused().is_some_and(|trunk| trunk.is_rounded())
 }
 
 /// What of a task has no kernels.
 fn what(task: &Task) -> String {
     match task.generator.describe().fused() {
         None => format!("the generator {}", task.generator.architecture()),
+        Some(trunk) if trunk.is_rounded() => "lstm.precision: bf16".into(),
         Some(_) => format!("the loss {}", task.loss),
     }
 }
@@ -104,7 +108,8 @@ impl Device for OnGpu {
             return side_by_side(tasks, free_bytes(&*self.driver)?);
         }
         let batch = tasks.first().map_or(1, |task| task.config.train.batch);
-        let on_cpu = tasks.iter().filter(|task| !HAS_DFDX_CUDA && task.config.train.engine == Engine::Fused);
+        let on_cpu = tasks.iter().filter(|task| task.config.train.engine == Engine::Fused);
+        let on_cpu = on_cpu.filter(|task| !HAS_DFDX_CUDA || is_rounded(task));
         let words = on_cpu.map(|task| format!("trained on the CPU: the GPU has no kernels for {}", what(task)));
         Ok(MemoryPlan { features: Features::Resident, cells: tasks.len(), part: batch, words: words.collect() })
     }
@@ -119,6 +124,9 @@ impl Device for OnGpu {
             true => Ok(Box::new(BatchedTrainer::new(self.driver.clone(), tasks, from, &plan)?)),
             false => cells(tasks, from, |task| {
                 let engine = task.config.train.engine;
+                if is_rounded(task) {
+                    return cpu::network(task);
+                }
                 if engine == Engine::Dfdx && !HAS_DFDX_CUDA {
                     return Err(Error::Unsupported(NO_DFDX.into()));
                 }

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_decision_that_does_not_hold_here_says_so() {
         let mut ledger = read("keys: [lstm.hidden, train.lr]").unwrap();
-        let written = Config { lstm: crate::model::generator::lstm::Lstm { hidden: 512 }, ..config() };
+        let written = Config { lstm: crate::model::generator::lstm::Lstm::default(), ..config() };
         ledger.written_for(&serde_json::to_value(written).unwrap());
         ledger.hold_against(&config());
         let told = ledger.ledger[0].told();

@@ -33,7 +33,7 @@ impl Candidate<'_> {
         // What has no kernels of its own is trained alone. What an autoencoder sees of a val clip is decided after training,
         // and no part of its trunk.
         let trunk = config.generator(*generator).describe().fused()?;
-        if t.engine == Engine::Dfdx || loss.on_gpu(&t.loss_settings(), 1).is_none() {
+        if t.engine == Engine::Dfdx || trunk.is_rounded() || loss.on_gpu(&t.loss_settings(), 1).is_none() {
             return None;
         }
         let adam = [t.lr, t.beta1, t.beta2, t.eps];

@@ -217,7 +217,7 @@ pub fn gradient<E: GpuApi>(engine: &E, network: &Network<E>, name: &str) -> Vec<
 /// Holds a pass of every generator and loss that the kernels know against both engines of the CPU.
 pub fn generators_are_the_cpus<E: GpuApi + 'static>(engine: &Rc<E>, sizes: Sizes, clips: usize, tolerance: f64) {
     let autoencoder = Autoencoder { encoder: vec![64, 24], decoder: vec![64], ..Autoencoder::default() };
-    let generators = [Generator::Lstm(Lstm { hidden: 48 }), Generator::Autoencoder(autoencoder)];
+    let generators = [Generator::Lstm(Lstm { hidden: 48, ..Lstm::default() }), Generator::Autoencoder(autoencoder)];
     for generator in generators {
         let rows = rows_of(&generator, sizes, clips);
         let labels: Vec<usize> = (0..clips).map(|clip| clip % sizes.classes).collect();
@@ -260,7 +260,7 @@ fn outputs_and_gradients_of_generators_are_the_cpus() {
 fn a_training_follows_the_cpus() {
     let Some(engine) = host::engine() else { return };
     let sizes = Sizes { frames: 6, visual: 12, audio: 5, classes: 3 };
-    let (generator, clips) = (Generator::Lstm(Lstm { hidden: 16 }), 8);
+    let (generator, clips) = (Generator::Lstm(Lstm { hidden: 16, ..Lstm::default() }), 8);
     let start: Vec<SavedParam> = generator
         .describe()
         .network(sizes)
@@ -308,7 +308,7 @@ fn a_training_follows_the_cpus() {
 fn a_network_for_forward_passes_computes_what_the_cpus_does() {
     let Some(engine) = host::engine() else { return };
     let sizes = Sizes { frames: 6, visual: 10, audio: 7, classes: 4 };
-    let lstm = Generator::Lstm(Lstm { hidden: 9 });
+    let lstm = Generator::Lstm(Lstm { hidden: 9, ..Lstm::default() });
     let autoencoder =
         Generator::Autoencoder(Autoencoder { encoder: vec![12, 8], decoder: vec![12], ..Autoencoder::default() });
     for generator in [lstm, autoencoder] {

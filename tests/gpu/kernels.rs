@@ -89,7 +89,7 @@ impl Before {
         a = side_by_side(&a, s.hidden);
         let forward =
             lstm_cell::Forward { gates: MatMut::whole(&mut a, 4 * s.hidden), c: on_c, tanh_c: on_tanh, h: on_h };
-        forward.run(&inputs, 0, &self.c_before[cell * s.state..][..one], 0);
+        forward.run(&inputs, 0, &self.c_before[cell * s.state..][..one], 0, |_, _| ());
         [one_after_another(&a, s.hidden), c, tanh_c, h]
     }
 }

@@ -2,6 +2,7 @@
 
 use super::numbers::matrix;
 use compute::buffer_pool::Scratch;
+use compute::nn::lstm::Precision;
 use compute::nn::packed_param::Rows;
 use compute::nn::{InputBatch, PackedParam, ParamState, linear, lstm};
 use dfdx::prelude::*;
@@ -32,7 +33,18 @@ pub fn fused_lstm(
     params: [&PackedParam; 3],
     dh: impl Fn(&[f32]) -> Vec<f32>,
 ) -> [Vec<f32>; 4] {
-    let pass = lstm::forward(x, steps, params, true);
+    lstm_in(Precision::F32, x, steps, params, dh)
+}
+
+/// [`fused_lstm`] with products of this precision.
+pub fn lstm_in(
+    precision: Precision,
+    x: &InputBatch,
+    steps: usize,
+    params: [&PackedParam; 3],
+    dh: impl Fn(&[f32]) -> Vec<f32>,
+) -> [Vec<f32>; 4] {
+    let pass = lstm::forward(x, steps, params, Some(precision));
     let h = pass.last_state().to_vec();
     pass.backward(scratch(&dh(&h)), x, params);
     let [dw, du, db] = params.map(PackedParam::take_gradient);
@@ -46,7 +58,7 @@ pub fn composite_lstm(x: &[f32], steps: usize, params: [&[f32]; 3], hidden: usiz
     let params = Params(named.map(|(name, matrix)| (name.to_string(), matrix.clone())).into());
     let (batch, width) = (dh.len() / hidden, w.shape().0);
     let x = matrix(x.to_vec(), steps * batch, width);
-    let (h, _) = Lstm { hidden }.trunk(&params, x.leaky_trace(), steps).unwrap();
+    let (h, _) = Lstm { hidden, ..Lstm::default() }.trunk(&params, x.leaky_trace(), steps).unwrap();
     let values = h.as_vec();
     let grads = (h * matrix(dh.to_vec(), batch, hidden)).sum::<Rank0, _>().backward();
     [values, grads.get(&w).as_vec(), grads.get(&u).as_vec(), grads.get(&b).as_vec()]

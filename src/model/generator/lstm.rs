@@ -6,9 +6,28 @@
 use super::super::network::{Init, Network, Sees, Sizes};
 use super::super::tensor::{DeviceError, Matrix, affine, fork, slice};
 use super::{Describe, Forward, FusedTrunk, Params, Taped, Trunk};
+use crate::words;
 use dfdx::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+words!(
+    /// What products of the layer multiply in training.
+    Precision {
+        /// f32 numbers.
+        F32 = "f32",
+        /// Numbers rounded to bfloat16, added up in f32: on processors with AVX512-BF16 twice as many at once. Parameters, moments, gates and
+        /// states stay f32, and what is measured or generated is computed in f32.
+        Bf16 = "bf16",
+    }
+);
+
+impl Precision {
+    /// The default is left out of what is hashed and stored: it changes nothing for runs from before there was a choice.
+    fn is_f32(&self) -> bool {
+        *self == Precision::F32
+    }
+}
 
 /// The LSTM generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,11 +36,14 @@ pub struct Lstm {
     /// H, width of the hidden state.
     #[schemars(range(min = 1))]
     pub hidden: usize,
+    /// What products of the layer multiply in training.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl Default for Lstm {
     fn default() -> Self {
-        Lstm { hidden: 512 }
+        Lstm { hidden: 512, precision: Precision::F32 }
     }
 }
 
@@ -39,6 +61,11 @@ impl Describe for Lstm {
         net.param("lstm.b", (1, 4 * hidden), bound);
         // Gates, cell state, its tanh and hidden state of each step, and what the way back needs beside them.
         let kept = hidden * (7 * steps + 6) + steps * hidden / 8;
+        // The input rounded for the way forward and for the way back, and the gradients of the gates.
+        let kept = match self.precision {
+            Precision::F32 => kept,
+            Precision::Bf16 => kept + steps * sizes.visual + 5 * steps * hidden,
+        };
         let projection =
             net.stage("LSTM", format!("{hidden}, {steps} steps"), &[0], steps * sizes.visual * 4 * hidden, kept);
         let state = net.stage("last state", format!("x: {hidden}"), &[projection], steps * hidden * 4 * hidden, 0);
@@ -46,7 +73,7 @@ impl Describe for Lstm {
     }
 
     fn fused(&self) -> Option<FusedTrunk> {
-        Some(FusedTrunk::Lstm { hidden: self.hidden })
+        Some(FusedTrunk::Lstm { hidden: self.hidden, precision: self.precision })
     }
 }
 

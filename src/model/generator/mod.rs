@@ -29,6 +29,8 @@ pub enum FusedTrunk {
     Lstm {
         /// H.
         hidden: usize,
+        /// What its products multiply in training.
+        precision: lstm::Precision,
     },
     /// Affine layers with ReLU; the classifier reads the encoder's last, the feature's head the decoder's.
     Autoencoder {
@@ -37,6 +39,13 @@ pub enum FusedTrunk {
         /// Widths.
         decoder: Vec<usize>,
     },
+}
+
+impl FusedTrunk {
+    /// Whether its training rounds the factors of products, which the CPU's fused engine alone does.
+    pub fn is_rounded(&self) -> bool {
+        matches!(self, FusedTrunk::Lstm { precision: lstm::Precision::Bf16, .. })
+    }
 }
 
 /// What a generator says of itself; implemented by its settings, a section of `experiment.yaml` of the generator's name.

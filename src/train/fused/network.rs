@@ -7,11 +7,12 @@ use super::super::heads::{Head, HeadNetwork};
 use super::super::objective::{Objective, total_loss};
 use super::super::trainer::SavedParam;
 use super::ops::{affine, affine_of_input, lstm_layer};
-use crate::model::generator::{FusedTrunk, Output};
+use crate::model::generator::{FusedTrunk, Output, lstm};
 use crate::model::loss::cross_entropy;
 use crate::model::network::Network;
 use crate::model::tensor::{DeviceError, Matrix, matrix, numbers, one_hot, relu, value};
 use compute::buffer_pool::Scratch;
+use compute::nn::lstm::Precision;
 use compute::nn::{AdamConfig, InputBatch, PackedParam, ParamState};
 use dfdx::prelude::*;
 use std::collections::HashMap;
@@ -36,7 +37,7 @@ impl FusedNetwork {
             let (state, (rows, cols)) = (ParamState::fresh(param.initial(seed)), param.shape);
             let packed = match &trunk {
                 // Everything that an LSTM has goes to its gates.
-                FusedTrunk::Lstm { hidden } if param.name.starts_with("lstm.") => {
+                FusedTrunk::Lstm { hidden, .. } if param.name.starts_with("lstm.") => {
                     PackedParam::of_gates(state, rows, *hidden)
                 }
                 _ => PackedParam::new(state, rows, cols),
@@ -65,9 +66,13 @@ impl FusedNetwork {
     /// Runs a batch.
     pub fn forward<T: Tape<f32, Cpu> + 'static>(&self, x: &InputBatch, tape: T) -> Result<Output<Cpu, T>, Error> {
         let (for_classes, for_audio) = match &self.trunk {
-            FusedTrunk::Lstm { .. } => {
+            FusedTrunk::Lstm { precision, .. } => {
                 let params = [self.param("lstm.w")?, self.param("lstm.u")?, self.param("lstm.b")?];
-                let (h, tape) = lstm_layer(&self.device, x, tape, self.frames, params)?.split_tape();
+                let precision = match precision {
+                    lstm::Precision::F32 => Precision::F32,
+                    lstm::Precision::Bf16 => Precision::Bf16,
+                };
+                let (h, tape) = lstm_layer(&self.device, x, tape, (self.frames, precision), params)?.split_tape();
                 (h.retaped::<T>(), h.put_tape(tape))
             }
             FusedTrunk::Autoencoder { encoder, decoder } => {

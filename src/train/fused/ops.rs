@@ -2,6 +2,7 @@
 
 use crate::model::tensor::{DeviceError, Matrix, matrix, numbers};
 use compute::buffer_pool::Scratch;
+use compute::nn::lstm::Precision;
 use compute::nn::packed_param::Rows;
 use compute::nn::{InputBatch, PackedParam, linear, lstm};
 use dfdx::prelude::*;
@@ -56,16 +57,16 @@ pub fn affine_of_input<T: Tape<f32, Cpu> + 'static>(
 }
 
 /// h_T of an LSTM, (B, H), from a network's input, (T B, D), time-major, which gets no gradient. Without a tape no more than a
-/// step is kept.
+/// step is kept, and it is computed in f32.
 pub fn lstm_layer<T: Tape<f32, Cpu> + 'static>(
     device: &Cpu,
     x: &InputBatch,
     mut tape: T,
-    steps: usize,
+    (steps, precision): (usize, Precision),
     [w, u, b]: [&PackedParam; 3],
 ) -> Result<Matrix<Cpu, T>, DeviceError> {
     let (batch, hidden) = (x.rows / steps, u.shape().0);
-    let pass = lstm::forward(x, steps, [w, u, b], T::OWNS_TAPE);
+    let pass = lstm::forward(x, steps, [w, u, b], T::OWNS_TAPE.then_some(precision));
     let h = matrix(device, pass.last_state(), batch, hidden)?;
     if T::OWNS_TAPE {
         let (x, w, u, b, out) = (x.clone(), w.clone(), u.clone(), b.clone(), h.ghost());

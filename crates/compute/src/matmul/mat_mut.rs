@@ -4,20 +4,20 @@ use super::microkernel::Tile;
 use std::marker::PhantomData;
 
 /// A rectangle of a row-major matrix, other parts of which may be in use on other threads.
-pub struct MatMut<'a> {
-    first: *mut f32,
+pub struct MatMut<'a, N = f32> {
+    first: *mut N,
     by_row: usize,
     rows: usize,
     columns: usize,
-    matrix: PhantomData<&'a mut [f32]>,
+    matrix: PhantomData<&'a mut [N]>,
 }
 
 // SAFETY: as the slice that it is a part of; no two rectangles share a number.
-unsafe impl Send for MatMut<'_> {}
+unsafe impl<N: Send> Send for MatMut<'_, N> {}
 
-impl<'a> MatMut<'a> {
+impl<'a, N> MatMut<'a, N> {
     /// All of a matrix.
-    pub fn whole(matrix: &'a mut [f32], columns: usize) -> MatMut<'a> {
+    pub fn whole(matrix: &'a mut [N], columns: usize) -> MatMut<'a, N> {
         let rows = matrix.len() / columns.max(1);
         MatMut { first: matrix.as_mut_ptr(), by_row: columns, rows, columns, matrix: PhantomData }
     }
@@ -27,7 +27,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     /// If that is none.
-    pub fn parts(self, [rows, columns]: [usize; 2]) -> impl Iterator<Item = ([usize; 2], MatMut<'a>)> {
+    pub fn parts(self, [rows, columns]: [usize; 2]) -> impl Iterator<Item = ([usize; 2], MatMut<'a, N>)> {
         let MatMut { by_row, rows: all_rows, columns: all, .. } = self;
         (0..all).step_by(columns).flat_map(move |column| {
             (0..all_rows).step_by(rows).map(move |row| {
@@ -49,12 +49,14 @@ impl<'a> MatMut<'a> {
     /// # Panics
     /// If there is no such row.
     #[inline(always)]
-    pub fn row(&mut self, row: usize) -> &mut [f32] {
+    pub fn row(&mut self, row: usize) -> &mut [N] {
         assert!(row < self.rows, "a row of {}", self.rows);
         // SAFETY: the row is one of the matrix, which is borrowed mutably, and these columns are nobody else's.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.by_row), self.columns) }
     }
+}
 
+impl MatMut<'_> {
     /// A part of it, for a micro-kernel.
     ///
     /// # Panics

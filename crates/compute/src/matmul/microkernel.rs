@@ -5,7 +5,7 @@ use crate::simd::{self, Level};
 use gemm_common::microkernel::MicroKernelFn;
 
 /// Micro-kernels of one kind of vectors: a tile of up to `rows` rows and `vectors` vectors of `lanes` columns.
-pub(super) struct Kernels {
+pub struct Kernels {
     /// Numbers in a vector.
     pub(super) lanes: usize,
     vectors: usize,
@@ -16,15 +16,15 @@ pub(super) struct Kernels {
 
 /// Numbers that a tile reads one row after another: number (r, l) lies at `r * by_row + l * by_step`.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    pub(super) numbers: &'a [f32],
+pub struct Left<'a, N> {
+    pub(super) numbers: &'a [N],
     pub(super) by_row: usize,
     pub(super) by_step: usize,
 }
 
 /// A tile of a result: `columns` of `rows` rows, `by_row` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub struct Tile {
     pub(super) out: *mut f32,
     pub(super) by_row: usize,
     pub(super) rows: usize,
@@ -64,7 +64,7 @@ impl Kernels {
     /// # Safety
     /// The tile can be written, and nobody else touches it.
     #[inline]
-    pub(super) unsafe fn run(&self, tile: Tile, left: Left, panel: &[f32], [deep, width]: [usize; 2], add: bool) {
+    pub(super) unsafe fn run(&self, tile: Tile, left: Left<f32>, panel: &[f32], [deep, width]: [usize; 2], add: bool) {
         let Tile { out, by_row, rows, columns } = tile;
         assert!(panel.len() == deep * width && columns <= width && deep > 0);
         assert!(left.numbers.len() > (rows - 1) * left.by_row + (deep - 1) * left.by_step);

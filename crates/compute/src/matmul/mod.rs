@@ -4,9 +4,11 @@
 //! Products run on the threads of the current rayon pool. These share rows and columns, never the inner dimension, so a
 //! result does not depend on their number (tested below). Vectors are as wide as [`simd::level`] says.
 
+pub mod bf16;
 mod blocking;
 mod mat_mut;
 mod microkernel;
+mod number;
 mod packed;
 mod products;
 
@@ -14,7 +16,7 @@ use crate::simd::{self, Level};
 use gemm_common::Parallelism;
 pub use mat_mut::MatMut;
 pub use packed::{Packed, Panels, Places};
-pub use products::task;
+pub use products::{Factors, task};
 
 /// A row-major matrix, or the transpose of one.
 #[derive(Clone, Copy)]

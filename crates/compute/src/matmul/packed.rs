@@ -3,6 +3,7 @@
 use super::Mat;
 use super::blocking::DEPTH;
 use super::microkernel::kernels;
+use super::number::Number;
 use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -19,12 +20,15 @@ pub(super) const STRIP: usize = 16;
 /// A (K, N) matrix laid out as micro-kernels read the right-hand side of a product: block after block of the inner dimension
 /// K, in each of them panel after panel of columns, in each of them row after row. The last panel's rows end in zeros where
 /// N is no multiple of a vector.
-pub struct Packed {
+///
+/// Of [pairs](super::bf16), K is how many there are along the inner dimension, half of its numbers.
+pub struct Packed<T = f32> {
     numbers: Scratch,
     /// Where `numbers` begins, so that vectors do not straddle cache lines.
     from: usize,
     k: usize,
     n: usize,
+    kind: PhantomData<T>,
 }
 
 /// A block of the inner dimension: its first row and its number of rows.
@@ -57,16 +61,91 @@ pub(super) fn blocks(k: usize) -> impl Iterator<Item = Block> + Clone {
     (0..k).step_by(depth.max(1)).map(move |first| (first, depth.min(k - first)))
 }
 
-impl Packed {
+/// What a row has in a panel, of the numbers of K rows.
+#[inline(always)]
+pub(super) fn row_of_panel(numbers: &[f32], layout: Layout, [k, row]: [usize; 2], panel: usize) -> &[f32] {
+    let depth = depth(k);
+    let first = row / depth * depth;
+    let (at, width) = layout.panel((first, depth.min(k - first)), panel);
+    &numbers[at + (row - first) * width..][..width]
+}
+
+impl<T: Number> Packed<T> {
     /// K rows of N numbers of any value: whoever takes them [puts](Packed::put) every row before reading one.
-    pub fn take(k: usize, n: usize) -> Packed {
+    pub fn take(k: usize, n: usize) -> Packed<T> {
         let padded = n.next_multiple_of(kernels().lanes);
         let mut numbers = Scratch::take(k * padded + 16);
         if padded > n {
             numbers.fill(0.0);
         }
         let from = numbers.as_ptr().align_offset(64).min(16);
-        Packed { numbers, from, k, n }
+        Packed { numbers, from, k, n, kind: PhantomData }
+    }
+
+    /// Hands out every chunk of up to `panels` panels of every block: block, first panel, numbers, and their width where it
+    /// is one panel.
+    pub(super) fn fill(&mut self, panels: usize, task: impl Fn(Block, usize, &mut [T], usize) + Sync) {
+        let (k, wide, padded) = (self.k, kernels().wide(), self.padded());
+        let mut rest = self.numbers_mut();
+        for block in blocks(k) {
+            let (here, after) = std::mem::take(&mut rest).split_at_mut(block.1 * padded);
+            let chunks = here.par_chunks_mut((block.1 * wide * panels).max(1)).enumerate();
+            chunks.for_each(|(i, numbers)| {
+                let width = numbers.len() / block.1;
+                task(block, i * panels, numbers, width);
+            });
+            rest = after;
+        }
+    }
+
+    /// (K, N).
+    pub fn shape(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
+    /// K.
+    pub fn rows(&self) -> usize {
+        self.k
+    }
+
+    /// N.
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+
+    /// N with the zeros behind it.
+    fn padded(&self) -> usize {
+        self.n.next_multiple_of(kernels().lanes)
+    }
+
+    /// All of its numbers with the zeros between them: those of matrices of one shape lie alike, and a matrix of one row
+    /// begins with that row.
+    pub fn numbers(&self) -> &[T] {
+        bytemuck::cast_slice(&self.numbers[self.from..self.from + self.k * self.padded()])
+    }
+
+    /// [`Packed::numbers`], to be changed; zeros behind columns may become any number.
+    pub fn numbers_mut(&mut self) -> &mut [T] {
+        let end = self.from + self.k * self.padded();
+        bytemuck::cast_slice_mut(&mut self.numbers[self.from..end])
+    }
+
+    /// A block's panel and the width of its rows.
+    pub(super) fn panel(&self, block: Block, panel: usize) -> (&[T], usize) {
+        let layout = self.layout();
+        let (at, width) = layout.panel(block, panel);
+        (&self.numbers()[at..][..width * block.1], width)
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        Layout { wide: kernels().wide(), padded: self.padded() }
+    }
+}
+
+impl Packed {
+    /// Columns of a panel, a divisor of [`EVEN`].
+    pub fn wide() -> usize {
+        kernels().wide()
     }
 
     /// K rows of N zeros.
@@ -149,70 +228,6 @@ impl Packed {
             }
         });
         packed
-    }
-
-    /// Hands out every chunk of up to `panels` panels of every block: block, first panel, numbers, and their width where it
-    /// is one panel.
-    fn fill(&mut self, panels: usize, task: impl Fn(Block, usize, &mut [f32], usize) + Sync) {
-        let (k, wide, padded) = (self.k, kernels().wide(), self.padded());
-        let mut rest = self.numbers_mut();
-        for block in blocks(k) {
-            let (here, after) = std::mem::take(&mut rest).split_at_mut(block.1 * padded);
-            let chunks = here.par_chunks_mut((block.1 * wide * panels).max(1)).enumerate();
-            chunks.for_each(|(i, numbers)| {
-                let width = numbers.len() / block.1;
-                task(block, i * panels, numbers, width);
-            });
-            rest = after;
-        }
-    }
-
-    /// Columns of a panel, a divisor of [`EVEN`].
-    pub fn wide() -> usize {
-        kernels().wide()
-    }
-
-    /// (K, N).
-    pub fn shape(&self) -> (usize, usize) {
-        (self.k, self.n)
-    }
-
-    /// K.
-    pub fn rows(&self) -> usize {
-        self.k
-    }
-
-    /// N.
-    pub fn columns(&self) -> usize {
-        self.n
-    }
-
-    /// N with the zeros behind it.
-    fn padded(&self) -> usize {
-        self.n.next_multiple_of(kernels().lanes)
-    }
-
-    /// All of its numbers with the zeros between them: those of matrices of one shape lie alike, and a matrix of one row
-    /// begins with that row.
-    pub fn numbers(&self) -> &[f32] {
-        &self.numbers[self.from..self.from + self.k * self.padded()]
-    }
-
-    /// [`Packed::numbers`], to be changed; zeros behind columns may become any number.
-    pub fn numbers_mut(&mut self) -> &mut [f32] {
-        let end = self.from + self.k * self.padded();
-        &mut self.numbers[self.from..end]
-    }
-
-    /// A block's panel and the width of its rows.
-    fn panel(&self, block: Block, panel: usize) -> (&[f32], usize) {
-        let layout = self.layout();
-        let (at, width) = layout.panel(block, panel);
-        (&self.numbers()[at..][..width * block.1], width)
-    }
-
-    pub(super) fn layout(&self) -> Layout {
-        Layout { wide: kernels().wide(), padded: self.padded() }
     }
 
     /// The matrix, row after row.

@@ -3,6 +3,7 @@
 use super::blocking;
 use super::mat_mut::MatMut;
 use super::microkernel::{Kernels, Left, Tile, kernels};
+use super::number::Number;
 use super::packed::{Block, Layout, Packed, STRIP, blocks};
 use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
@@ -17,12 +18,12 @@ struct Shared(*mut f32);
 // SAFETY: every task writes to numbers of its own.
 unsafe impl Sync for Shared {}
 
-impl Packed {
+impl<T: Number> Packed<T> {
     /// out = a b, or out += a b where `add`, with this as b; a (M, K) and out (M, N), row-major.
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn product(&self, out: &mut [f32], a: &[f32], add: bool) {
+    pub fn product(&self, out: &mut [f32], a: &[T], add: bool) {
         let (k, n, wide) = (self.rows(), self.columns(), kernels().wide());
         let m = out.len() / n.max(1);
         assert!(out.len() == m * n && a.len() == m * k, "a {m} x {k} matrix times {k} x {n}");
@@ -38,7 +39,7 @@ impl Packed {
     ///
     /// # Panics
     /// If the shapes do not fit, or no panel begins at the first column.
-    pub fn product_of(&self, first: usize, out: &mut MatMut, a: &[f32], add: bool) {
+    pub fn product_of(&self, first: usize, out: &mut MatMut, a: &[T], add: bool) {
         let (kernels, layout, numbers, k) = (kernels(), self.layout(), self.numbers(), self.rows());
         let (m, n) = out.shape();
         assert!(a.len() == m * k && first + n <= self.columns(), "a {m} x {k} matrix times {k} x {n}");
@@ -65,28 +66,29 @@ impl Packed {
                             let column = panel * layout.wide - first;
                             let tile = out.tile([row, column], [height, width.min(n - column)]);
                             // SAFETY: the tile is one of `out`'s, which is borrowed mutably.
-                            unsafe { kernels.run(tile, left, right, [block.1, width], add || block.0 > 0) };
+                            unsafe { T::run(kernels, tile, left, right, [block.1, width], add || block.0 > 0) };
                         }
                     }
                 }
             }
         }
     }
+}
 
-    /// The sum of a^T b over pairs of a (K, M), row-major, and b (K, N), piece by piece: `with` is given a piece of the sum and the
-    /// same piece of the numbers of each of `of`, (M, N), to which it belongs. A zero where there are no pairs.
+impl Packed {
+    /// The sum of a^T b over factors a (K, M), row-major, and b (K, N), piece by piece: `with` is given a piece of the sum and the
+    /// same piece of the numbers of each of `of`, (M, N), to which it belongs. A zero where there are no factors.
     ///
     /// # Panics
     /// If the shapes do not fit.
     pub fn transposed_products<const N: usize>(
-        pairs: &[(&[f32], &Packed)],
+        factors: &[Factors],
         mut of: [&mut Packed; N],
         with: impl Fn([&mut [f32]; N], &[f32]) + Sync,
     ) {
         let Some((m, n)) = of.first().map(|of| of.shape()) else { return };
         assert!(of.iter().all(|of| of.shape() == (m, n)), "matrices of one shape");
-        let fits = |(a, b): &(&[f32], &Packed)| a.len() == b.rows() * m && b.columns() == n;
-        assert!(pairs.iter().all(fits), "{m} x K matrices times K x {n}");
+        assert!(factors.iter().all(|factors| factors.fit([m, n])), "{m} x K matrices times K x {n}");
         if m == 0 || n == 0 {
             return;
         }
@@ -95,14 +97,13 @@ impl Packed {
         let tiles =
             blocks(m).flat_map(|block| kernels.tiles(block.1).map(move |(row, height)| (block, block.0 + row, height)));
         let tiles: Vec<OfBlock> = tiles.collect();
-        let lefts: Vec<Scratch> = pairs.iter().map(|(a, b)| by_tiles(a, &tiles, [b.rows(), m])).collect();
+        let lefts: Vec<Scratch> = factors.iter().map(|factors| factors.left_by_tiles(&tiles, m)).collect();
         // What is added up: blocks of the inner dimensions, in their order.
-        let terms = pairs.iter().zip(&lefts).flat_map(|((_, b), left)| {
-            let b = *b;
-            blocks(b.rows()).map(move |block| Term {
+        let terms = factors.iter().zip(&lefts).flat_map(|(factors, left)| {
+            blocks(factors.inner()).map(move |block| Term {
                 kernels,
                 layout,
-                b: b.numbers(),
+                b: factors,
                 left: &left[block.0 * m..],
                 block,
             })
@@ -168,6 +169,39 @@ impl Packed {
     }
 }
 
+/// What a product of a transpose is made of: a (K, M), row-major, and b (K, N).
+pub enum Factors<'a> {
+    /// Numbers as they are.
+    Whole(&'a [f32], &'a Packed),
+    /// Pairs of rounded ones, of two rows each.
+    Rounded(&'a [u32], &'a Packed<u32>),
+}
+
+impl Factors<'_> {
+    fn fit(&self, [m, n]: [usize; 2]) -> bool {
+        match self {
+            Factors::Whole(a, b) => a.len() == b.rows() * m && b.columns() == n,
+            Factors::Rounded(a, b) => a.len() == b.rows() * m && b.columns() == n,
+        }
+    }
+
+    /// K.
+    fn inner(&self) -> usize {
+        match self {
+            Factors::Whole(_, b) => b.rows(),
+            Factors::Rounded(_, b) => b.rows(),
+        }
+    }
+
+    /// The left one [by tiles](by_tiles), as the words of memory that it is.
+    fn left_by_tiles(&self, tiles: &[OfBlock], m: usize) -> Scratch {
+        match self {
+            Factors::Whole(a, b) => by_tiles(a, tiles, [b.rows(), m]),
+            Factors::Rounded(a, b) => by_tiles(bytemuck::cast_slice(a), tiles, [b.rows(), m]),
+        }
+    }
+}
+
 /// A tile of rows of a result: the block in which it lies, its first row and its height.
 type OfBlock = (Block, usize, usize);
 
@@ -175,7 +209,7 @@ type OfBlock = (Block, usize, usize);
 struct Term<'a> {
     kernels: &'static Kernels,
     layout: Layout,
-    b: &'a [f32],
+    b: &'a Factors<'a>,
     /// a's part in it, [by tiles](by_tiles).
     left: &'a [f32],
     block: Block,
@@ -187,12 +221,23 @@ impl Term<'_> {
     fn add_to(&self, rows: &mut [f32], [at, panel]: [usize; 2], [row, height]: [usize; 2], add: bool) {
         let deep = self.block.1;
         let (from, width) = self.layout.panel(self.block, panel);
-        let right = &self.b[from..from + width * deep];
-        let left = Left { numbers: &self.left[row * deep..][..height * deep], by_row: 1, by_step: height };
+        let left = &self.left[row * deep..][..height * deep];
         let rows = &mut rows[at * width..(at + height) * width];
         let tile = Tile { out: rows.as_mut_ptr(), by_row: width, rows: height, columns: width };
+        let (right, size) = (from..from + width * deep, [deep, width]);
         // SAFETY: the tile is all of these rows, which are borrowed mutably.
-        unsafe { self.kernels.run(tile, left, right, [deep, width], add) };
+        unsafe {
+            match self.b {
+                Factors::Whole(_, b) => {
+                    let left = Left { numbers: left, by_row: 1, by_step: height };
+                    f32::run(self.kernels, tile, left, &b.numbers()[right], size, add);
+                }
+                Factors::Rounded(_, b) => {
+                    let left = Left { numbers: bytemuck::cast_slice(left), by_row: 1, by_step: height };
+                    u32::run(self.kernels, tile, left, &b.numbers()[right], size, add);
+                }
+            }
+        };
     }
 }
 
@@ -334,7 +379,7 @@ mod tests {
             let parts = parts.map(|k| {
                 (&a[k.start * m..k.end * m], Packed::new(Mat::new(&b.data[k.start * n..k.end * n], k.len(), n)))
             });
-            let pairs = parts.each_ref().map(|(a, b)| (*a, b));
+            let pairs = parts.each_ref().map(|(a, b)| Factors::Whole(a, b));
             let run = |threads: usize| {
                 let mut out = Packed::new(Mat::new(&start, m, n));
                 let add = |[out]: [&mut [f32]; 1], sum: &[f32]| out.iter_mut().zip(sum).for_each(|(o, s)| *o += s);

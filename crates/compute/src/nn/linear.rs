@@ -4,6 +4,7 @@
 
 use super::packed_param::{GradFactors, PackedParam, Rows};
 use crate::buffer_pool::Scratch;
+use crate::matmul::bf16::Pairs;
 use crate::matmul::{Mat, Packed};
 use std::rc::Rc;
 
@@ -18,8 +19,16 @@ pub fn forward(x: &[f32], w: &PackedParam, b: &PackedParam, [n, e]: [usize; 2]) 
 pub fn backward(x: Rows, dy: Packed, w: &PackedParam, b: &PackedParam) {
     let ones = Scratch::repeat(&[1.0], dy.rows());
     let dy = Rc::new(dy);
-    w.accumulate(GradFactors { x, dy: dy.clone() });
-    b.accumulate(GradFactors { x: Rows::all(ones), dy });
+    w.accumulate(GradFactors::Whole { x, dy: dy.clone() });
+    b.accumulate(GradFactors::Whole { x: Rows::all(ones), dy });
+}
+
+/// [`backward`] with rounded factors of so many rows: x [two rows together](Pairs::across).
+pub fn backward_rounded(x: Pairs, dy: Packed<u32>, rows: usize, w: &PackedParam, b: &PackedParam) {
+    let ones = Pairs::across(&Scratch::repeat(&[1.0], rows), 1);
+    let dy = Rc::new(dy);
+    w.accumulate(GradFactors::Rounded { x, dy: dy.clone() });
+    b.accumulate(GradFactors::Rounded { x: ones, dy });
 }
 
 /// dx = dy W^T, added to `dx`; dy (N, E).

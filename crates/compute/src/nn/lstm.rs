@@ -13,40 +13,96 @@ use super::linear;
 use super::lstm_cell::{BLOCK, Backward, Forward, GateInputs};
 use super::packed_param::{GradFactors, PackedParam, Rows};
 use crate::buffer_pool::Scratch;
+use crate::matmul::bf16::{self, Pairs, pairs};
 use crate::matmul::{self, MatMut, Packed, Panels, Places};
 use rayon::prelude::*;
 use std::rc::Rc;
+
+/// What the products of a training step are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Both factors of each product rounded to [bfloat16](crate::matmul::bf16), and added up in f32. Parameters, moments, gates and states are f32
+    /// as ever.
+    Bf16,
+}
 
 /// A forward pass, with what its backward pass needs.
 pub struct Pass {
     trace: Trace,
     /// [steps, batch, hidden].
     sizes: [usize; 3],
-    /// Whether all steps were kept.
-    kept: bool,
+    /// What the backward pass computes with, where all steps were kept.
+    kept: Option<Precision>,
 }
 
-/// Runs the layer. With `keep`, all that the backward pass needs is kept, otherwise no more than a step.
+/// Runs the layer. Where a backward pass will follow, in the precision that is given, all that it needs is kept, otherwise no
+/// more than a step, and it runs in f32.
 ///
 /// # Panics
 /// If the parameters are not [of gates](PackedParam::of_gates).
-pub fn forward(x: &InputBatch, steps: usize, [w, u, b]: [&PackedParam; 3], keep: bool) -> Pass {
+pub fn forward(x: &InputBatch, steps: usize, [w, u, b]: [&PackedParam; 3], keep: Option<Precision>) -> Pass {
     assert!([w, u, b].iter().all(|p| p.is_of_gates()), "parameters of gates");
     let hidden = u.shape().0;
     let sizes = [steps, x.rows / steps, hidden];
     let mut projected = Scratch::take(x.distinct() * 4 * hidden);
-    w.value().product(&mut projected, &x.numbers, false);
-    let (u, b) = (u.value(), b.value());
+    let (w, u, b) = (w.value(), u.value(), b.value());
+    let rounded;
+    let u = match keep {
+        Some(Precision::Bf16) => {
+            Packed::rounded(&w).product(&mut projected, &Pairs::along(&x.numbers, x.cols), false);
+            rounded = Packed::rounded(&u);
+            Right::Rounded(&rounded)
+        }
+        Some(Precision::F32) | None => {
+            w.product(&mut projected, &x.numbers, false);
+            Right::Whole(&u)
+        }
+    };
     let bias = &b.numbers()[..4 * hidden];
     let inputs = GateInputs { projected: &projected, index: x.index.as_ref().map(|index| &index[..]), bias };
-    Pass { trace: run_steps(&inputs, &u, sizes, keep), sizes, kept: keep }
+    Pass { trace: run_steps(&inputs, &u, sizes, keep.is_some()), sizes, kept: keep }
+}
+
+/// The right-hand side of a product in the time loop.
+enum Right<'a> {
+    Whole(&'a Packed),
+    Rounded(&'a Packed<u32>),
+}
+
+impl Right<'_> {
+    fn is_rounded(&self) -> bool {
+        matches!(self, Right::Rounded(_))
+    }
+
+    /// Some columns of the product with clips, of which there are rows or, where this is rounded, their pairs.
+    fn product_of(
+        &self,
+        first: usize,
+        out: &mut MatMut,
+        clips: std::ops::Range<usize>,
+        (rows, pairs): (&[f32], &[u32]),
+    ) {
+        match self {
+            Right::Whole(right) => {
+                let k = right.rows();
+                right.product_of(first, out, &rows[clips.start * k..clips.end * k], false);
+            }
+            Right::Rounded(right) => {
+                let k = right.rows();
+                right.product_of(first, out, &pairs[clips.start * k..clips.end * k], false);
+            }
+        }
+    }
 }
 
 impl Pass {
     /// h_T, (B, H), row-major.
     pub fn last_state(&self) -> &[f32] {
         let [steps, batch, hidden] = self.sizes;
-        let last = if self.kept { steps } else { steps % 2 };
+        let last = if self.kept.is_some() { steps } else { steps % 2 };
         &self.trace.h[last * batch * hidden..][..batch * hidden]
     }
 
@@ -55,13 +111,27 @@ impl Pass {
     /// # Panics
     /// If the steps were not kept.
     pub fn backward(self, dh: Scratch, x: &InputBatch, [w, u, b]: [&PackedParam; 3]) {
-        assert!(self.kept, "the steps were kept");
+        assert!(self.kept.is_some(), "the steps were kept");
         let [steps, batch, hidden] = self.sizes;
-        let GateGradients { of_x_w, of_h_u, h } = run_back(self.trace, dh, &u.value(), x, self.sizes);
         // h_{t-1} meets a_t: all steps in one product. h_0 = 0 adds nothing and is left out.
-        let x_of_u = Rows::Made(h, batch * hidden..steps * batch * hidden);
-        u.accumulate(GradFactors { x: x_of_u, dy: Rc::new(of_h_u) });
-        linear::backward(Rows::Shared(x.numbers.clone()), of_x_w, w, b);
+        let of_u = batch * hidden..steps * batch * hidden;
+        match self.kept {
+            Some(Precision::Bf16) => {
+                let Trace { gates, h, .. } = run_back_rounded(self.trace, dh, &u.value(), self.sizes);
+                let of_h_u = Packed::of_rows(&gates[batch * 4 * hidden..], 4 * hidden);
+                u.accumulate(GradFactors::Rounded { x: Pairs::across(&h[of_u], hidden), dy: Rc::new(of_h_u) });
+                let of_x_w = match &x.index {
+                    None => Packed::of_rows(&gates, 4 * hidden),
+                    Some(_) => Packed::rounded(&x.sum_rows(&gates, 4 * hidden)),
+                };
+                linear::backward_rounded(Pairs::across(&x.numbers, x.cols), of_x_w, x.distinct(), w, b);
+            }
+            Some(Precision::F32) | None => {
+                let GateGradients { of_x_w, of_h_u, h } = run_back(self.trace, dh, &u.value(), x, self.sizes);
+                u.accumulate(GradFactors::Whole { x: Rows::Made(h, of_u), dy: Rc::new(of_h_u) });
+                linear::backward(Rows::Shared(x.numbers.clone()), of_x_w, w, b);
+            }
+        }
     }
 }
 
@@ -92,6 +162,12 @@ fn step_of(states: &mut [f32], t: usize, step: usize, all: bool) -> (&[f32], &mu
     }
 }
 
+/// Two halves of so many pairs that take turns: what the step before `t` made, and what this one makes. None where there are none.
+fn in_turn(rounded: &mut [u32], t: usize, half: usize) -> (&[u32], &mut [u32]) {
+    let (even, odd) = rounded.split_at_mut(half.min(rounded.len()));
+    if t.is_multiple_of(2) { (odd, even) } else { (even, odd) }
+}
+
 /// Clips and units that a task has in a step: whole blocks of gates, and whole panels of that product which makes `each` numbers of a
 /// unit.
 fn task([_, batch, hidden]: [usize; 3], each: usize) -> [usize; 2] {
@@ -119,7 +195,7 @@ fn parts(matrix: &mut [f32], columns: usize, task: [usize; 2]) -> impl Iterator<
     MatMut::whole(matrix, columns).parts(task).map(|(_, part)| part)
 }
 
-fn run_steps(inputs: &GateInputs, u: &Packed, sizes: [usize; 3], all: bool) -> Trace {
+fn run_steps(inputs: &GateInputs, u: &Right, sizes: [usize; 3], all: bool) -> Trace {
     let ([steps, batch, hidden], [clips, units]) = (sizes, task(sizes, 4));
     let (step, wide) = (batch * hidden, batch * 4 * hidden);
     let (kept, states) = if all { (steps, steps + 1) } else { (1, 2) };
@@ -131,6 +207,9 @@ fn run_steps(inputs: &GateInputs, u: &Packed, sizes: [usize; 3], all: bool) -> T
     };
     trace.c[..step].fill(0.0);
     trace.h[..step].fill(0.0);
+    // Of h_{t-1} and of h_t, by turns.
+    let of_pairs = batch * pairs(hidden);
+    let mut rounded = Pairs::take(if u.is_rounded() { 2 * of_pairs } else { 0 });
     for t in 0..steps {
         let at = if all { t } else { 0 };
         let (h_before, h) = step_of(&mut trace.h, t, step, all);
@@ -139,15 +218,21 @@ fn run_steps(inputs: &GateInputs, u: &Packed, sizes: [usize; 3], all: bool) -> T
         let gates = &mut trace.gates[at * wide..(at + 1) * wide];
         let gates = MatMut::whole(gates, 4 * hidden).parts([clips, 4 * units]);
         let [c, tanh_c, h] = [c, tanh_c, h].map(|states| parts(states, hidden, [clips, units]));
-        let tasks = gates.zip(c).zip(tanh_c.zip(h)).collect::<Vec<_>>();
-        tasks.into_par_iter().for_each(|((([clip, column], mut gates), c), (tanh_c, h))| {
-            let clips = gates.shape().0;
-            let of_clips = clip * hidden..(clip + clips) * hidden;
+        let (pairs_before, pairs_now) = in_turn(&mut rounded, t, of_pairs);
+        let mut pairs_now = MatMut::whole(pairs_now, pairs(hidden)).parts([clips, units / 2]).map(|(_, part)| part);
+        let tasks = gates.zip(c).zip(tanh_c.zip(h)).map(|part| (part, pairs_now.next())).collect::<Vec<_>>();
+        tasks.into_par_iter().for_each(|(((([clip, column], mut gates), c), (tanh_c, h)), mut pairs)| {
+            let clips = clip..clip + gates.shape().0;
+            let c_before = &c_before[clip * hidden..clips.end * hidden];
             match t {
-                0 => (0..clips).for_each(|clip| gates.row(clip).fill(0.0)),
-                _ => u.product_of(column, &mut gates, &h_before[of_clips.clone()], false),
+                0 => (0..clips.len()).for_each(|clip| gates.row(clip).fill(0.0)),
+                _ => u.product_of(column, &mut gates, clips, (h_before, pairs_before)),
             }
-            Forward { gates, c, tanh_c, h }.run(inputs, t * batch + clip, &c_before[of_clips], column / 4);
+            Forward { gates, c, tanh_c, h }.run(inputs, t * batch + clip, c_before, column / 4, |clip, h| {
+                if let Some(pairs) = &mut pairs {
+                    bf16::round(h, pairs.row(clip));
+                }
+            });
         });
     }
     trace
@@ -208,4 +293,32 @@ fn run_back(trace: Trace, mut dh: Scratch, u: &Packed, x: &InputBatch, sizes: [u
         });
     }
     GateGradients { of_x_w, of_h_u, h }
+}
+
+/// The way back with rounded factors. The gates of the trace become gradients before their nonlinearities, of all steps.
+fn run_back_rounded(mut trace: Trace, mut dh: Scratch, u: &Packed, sizes: [usize; 3]) -> Trace {
+    let ([steps, batch, hidden], task) = (sizes, task(sizes, 1));
+    let (step, wide, of_pairs) = (batch * hidden, batch * 4 * hidden, batch * 2 * hidden);
+    let u = Packed::transpose_of(u);
+    let mut dc = Scratch::zeros(step);
+    let mut rounded = Pairs::take(2 * of_pairs);
+    for t in (0..steps).rev() {
+        let gates = MatMut::whole(&mut trace.gates[t * wide..(t + 1) * wide], 4 * hidden).parts([task[0], 4 * task[1]]);
+        let [dh, dc] = [&mut dh, &mut dc].map(|states| parts(states, hidden, task));
+        let (after, now) = in_turn(&mut rounded, t, of_pairs);
+        let now = MatMut::whole(now, 2 * hidden).parts([task[0], 2 * task[1]]);
+        let tasks = gates.zip(now).zip(dh.zip(dc)).collect::<Vec<_>>();
+        let [c_before, tanh_c] = [&trace.c, &trace.tanh_c].map(|states| &states[t * step..(t + 1) * step]);
+        tasks.into_par_iter().for_each(|((([clip, column], gates), (_, mut now)), (mut dh, dc))| {
+            let (clips, first) = (clip..clip + dh.shape().0, column / 4);
+            if t + 1 < steps {
+                u.product_of(first, &mut dh, &after[clips.start * 2 * hidden..clips.end * 2 * hidden], false);
+            }
+            let [c_before, tanh_c] = [c_before, tanh_c].map(|states| &states[clips.start * hidden..clips.end * hidden]);
+            Backward { gates, dh, dc }.run(c_before, tanh_c, [first, hidden], |clip, gradients| {
+                bf16::round(gradients, now.row(clip));
+            });
+        });
+    }
+    trace
 }

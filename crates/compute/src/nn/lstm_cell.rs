@@ -180,17 +180,17 @@ fn blocks(units: usize, mut of: impl FnMut(usize, usize)) {
 
 impl Forward<'_> {
     /// The units from `first` on: i, f, o = sigmoid, g = tanh, c = f c_prev + i g, h = o tanh(c). `row` is that of the first clip
-    /// in the inputs, `c_prev` (B, H) has all units.
-    pub fn run(self, inputs: &GateInputs, row: usize, c_prev: &[f32], first: usize) {
+    /// in the inputs, `c_prev` (B, H) has all units. `done` is given each clip and its part of h.
+    pub fn run(self, inputs: &GateInputs, row: usize, c_prev: &[f32], first: usize, done: impl FnMut(usize, &[f32])) {
         match simd::level() {
-            Level::Scalar => self.lanes::<8, false>(inputs, row, c_prev, first),
+            Level::Scalar => self.lanes::<8, false>(inputs, row, c_prev, first, done),
             Level::Neon | Level::Avx2 => simd::vectorise(
                 #[inline(always)]
-                || self.lanes::<8, true>(inputs, row, c_prev, first),
+                || self.lanes::<8, true>(inputs, row, c_prev, first, done),
             ),
             Level::Avx512 => simd::vectorise(
                 #[inline(always)]
-                || self.lanes::<16, true>(inputs, row, c_prev, first),
+                || self.lanes::<16, true>(inputs, row, c_prev, first, done),
             ),
         }
     }
@@ -202,6 +202,7 @@ impl Forward<'_> {
         row: usize,
         c_prev: &[f32],
         first: usize,
+        mut done: impl FnMut(usize, &[f32]),
     ) {
         let hidden = inputs.bias.len() / 4;
         let (clips, units) = self.c.shape();
@@ -236,6 +237,7 @@ impl Forward<'_> {
                     }
                 },
             );
+            done(clip, h);
         }
     }
 }

@@ -6,7 +6,8 @@
 use super::adam::{Adam, AdamConfig};
 use super::lstm_cell::gate_column;
 use crate::buffer_pool::Scratch;
-use crate::matmul::{Mat, Packed};
+use crate::matmul::bf16::Pairs;
+use crate::matmul::{Factors, Mat, Packed};
 use std::cell::{Ref, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
@@ -47,12 +48,22 @@ struct Numbers {
     reached: bool,
 }
 
-/// The factors of a gradient x^T dy: x (K, rows), row-major, and dy (K, columns).
-pub struct GradFactors {
-    /// x.
-    pub x: Rows,
-    /// dy, its columns in the order of the parameter's.
-    pub dy: Rc<Packed>,
+/// The factors of a gradient x^T dy: x (K, rows), row-major, and dy (K, columns), its columns in the order of the parameter's.
+pub enum GradFactors {
+    /// As they are.
+    Whole {
+        /// x.
+        x: Rows,
+        /// dy.
+        dy: Rc<Packed>,
+    },
+    /// Rounded.
+    Rounded {
+        /// x, [two rows together](Pairs::across).
+        x: Pairs,
+        /// dy.
+        dy: Rc<Packed<u32>>,
+    },
 }
 
 /// Numbers, row after row.
@@ -112,8 +123,11 @@ fn reordered(numbers: &[f32], cols: usize, places: impl Fn(usize) -> (usize, usi
 
 /// The sum of gradients, piece by piece; see [`Packed::transposed_products`].
 fn sum<const N: usize>(gradient: &[GradFactors], of: [&mut Packed; N], with: impl Fn([&mut [f32]; N], &[f32]) + Sync) {
-    let pairs: Vec<(&[f32], &Packed)> = gradient.iter().map(|outer| (outer.x.numbers(), &*outer.dy)).collect();
-    Packed::transposed_products(&pairs, of, with);
+    let factors = gradient.iter().map(|factors| match factors {
+        GradFactors::Whole { x, dy } => Factors::Whole(x.numbers(), dy),
+        GradFactors::Rounded { x, dy } => Factors::Rounded(x, dy),
+    });
+    Packed::transposed_products(&factors.collect::<Vec<_>>(), of, with);
 }
 
 impl PackedParam {

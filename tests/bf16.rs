@@ -1,0 +1,84 @@
+//! Training with products of bfloat16 numbers: against PyTorch's rounding, against f32, and what a run of it says.
+
+use crate::support::fixture::{self, cases, doubles, floats, size};
+use crate::support::layers::{fused_lstm, lstm_in, of_gates};
+use crate::support::numbers::{assert_close, normal, on_threads};
+use compute::nn::lstm::{self, Precision};
+use compute::nn::{InputBatch, PackedParam};
+
+/// f32 sums against float64 ones; a state that lies between two bfloat16 numbers may go to the other one, which is rare.
+const TOLERANCE: f64 = 2e-5;
+
+#[test]
+fn the_rounded_lstm_gives_what_pytorch_gives_with_rounded_factors() {
+    for case in cases(&fixture::read("lstm_bf16.json")) {
+        let [t, d, h] = ["t", "d", "h"].map(|name| size(&case["dims"][name]));
+        let x = floats(&case["x"]);
+        let rows = x.len() / d;
+        let x = InputBatch::all(x.into(), rows);
+        let params = [("w", d), ("u", h), ("b", 1)].map(|(name, rows)| of_gates(&floats(&case[name]), rows));
+        let params = params.each_ref();
+        let dh = |_: &[f32]| floats(&case["dh"]);
+        let (rounded, whole) = (lstm_in(Precision::Bf16, &x, t, params, dh), fused_lstm(&x, t, params, dh));
+        for ((name, rounded), whole) in ["h_t", "dw", "du", "db"].iter().zip(&rounded).zip(&whole) {
+            let want = doubles(&case[name]);
+            assert_close(&format!("{name} of {h} units"), rounded, &want, TOLERANCE);
+            let scale = want.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+            let apart = whole.iter().zip(&want).map(|(w, v)| (f64::from(*w) - v).abs() / scale).fold(0.0, f64::max);
+            assert!(apart > 5.0 * TOLERANCE, "{name}: without rounding {apart}, so that this test would not see it");
+        }
+    }
+}
+
+/// An input of so many frames and clips, rows of which may repeat, and the parameters.
+fn made(sizes: [usize; 4], repeats: bool) -> (InputBatch, [PackedParam; 3]) {
+    let [t, b, d, h] = sizes;
+    let random = |n: usize, scale: f64, name: &str| normal(n, scale, &format!("bf16 {name}"));
+    let params = [(d, "w"), (h, "u"), (1, "b")].map(|(n, name)| of_gates(&random(n * 4 * h, 0.1, name), n));
+    let all = InputBatch::all(random(t * b * d, 1.0, "x").into(), t * b);
+    if !repeats {
+        return (all, params);
+    }
+    // Two frames of each clip are the same.
+    let index: Vec<u32> = (0..t * b).map(|row| ((row / b).div_ceil(2) * b + row % b) as u32).collect();
+    let distinct = index.iter().max().map_or(0, |last| *last as usize + 1);
+    (InputBatch { numbers: all.numbers[..distinct * d].to_vec().into(), index: Some(index.into()), ..all }, params)
+}
+
+#[test]
+fn the_rounded_lstm_gives_the_same_bits_on_any_number_of_threads() {
+    for (sizes, repeats) in [([5, 24, 40, 200], false), ([5, 24, 40, 200], true), ([4, 7, 33, 37], true)] {
+        let outcome = || {
+            let (x, params) = made(sizes, repeats);
+            lstm_in(Precision::Bf16, &x, sizes[0], params.each_ref(), |h| h.iter().map(|h| 2.0 * h).collect())
+        };
+        let one = on_threads(1, outcome);
+        for threads in [2, 3, 8, 16] {
+            assert!(on_threads(threads, outcome) == one, "{threads} threads, {sizes:?}");
+        }
+    }
+}
+
+#[test]
+fn repeated_rows_count_as_often_as_they_stand_there_and_nothing_else_is_rounded() {
+    let sizes = [5, 6, 20, 48];
+    let (x, params) = made(sizes, true);
+    let (t, params) = (sizes[0], params.each_ref());
+    let twice = |h: &[f32]| h.iter().map(|h| 2.0 * h).collect::<Vec<f32>>();
+    let all = InputBatch::all(x.all_rows().into_owned().into(), x.rows);
+    let once = lstm_in(Precision::Bf16, &x, t, params, twice);
+    let whole = fused_lstm(&x, t, params, twice);
+    let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+    for ((name, once), (again, whole)) in ["h", "dw", "du", "db"]
+        .iter()
+        .zip(&once)
+        .zip(lstm_in(Precision::Bf16, &all, t, params, twice).iter().zip(&whole))
+    {
+        // A sum of two rows is rounded once, two rows twice.
+        assert_close(&format!("{name}, rows once and again"), once, &wide(again), 4e-3);
+        assert_close(&format!("{name}, rounded and not"), once, &wide(whole), 2e-2);
+    }
+    // What is measured is what the parameters give in f32.
+    let measured = lstm::forward(&x, t, params, None).last_state().to_vec();
+    assert!(measured == whole[0] && measured != once[0]);
+}
