@@ -10,6 +10,7 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +48,8 @@ pub struct Features {
     identity: Identity,
     confirmed: Mutex<Identity>,
     map: GuardedMap,
+    /// The same bytes for whoever reads rows in no order.
+    scattered: GuardedMap,
     start: usize,
     rows: usize,
     row_len: usize,
@@ -72,6 +75,7 @@ impl Features {
         let file = files::open(&path).map_err(io)?;
         let identity = Identity::of(&file.metadata().map_err(io)?);
         let map = GuardedMap::new(&file).map_err(io)?;
+        let scattered = GuardedMap::scattered(&file).map_err(io)?;
         check_header_length(&map, shape[0]).map_err(bad)?;
         let (start, found, dtype) = {
             let tensors = SafeTensors::deserialize(&map)
@@ -105,6 +109,7 @@ impl Features {
             identity,
             confirmed: Mutex::new(identity),
             map,
+            scattered,
             start,
             rows,
             row_len,
@@ -163,7 +168,8 @@ impl Features {
     /// The file's state now; none where a part of it could not be read since it was opened.
     pub(super) fn identity_now(&self) -> Result<Option<Identity>, Error> {
         let meta = self.file.metadata().map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        Ok((!self.map.damaged()).then(|| Identity::of(&meta)))
+        let damaged = self.map.damaged() || self.scattered.damaged();
+        Ok((!damaged).then(|| Identity::of(&meta)))
     }
 
     /// The tensor's bytes, little-endian, row after row. A part that the file no longer has reads as zeros
@@ -180,12 +186,9 @@ impl Features {
         decode(&self.bytes()[first..first + out.len() * size], self.precision, out);
     }
 
-    /// Whether numbers `from..from + n` of a row are, bit for bit, the `n` before them.
-    pub fn repeats(&self, row: usize, from: usize, n: usize) -> bool {
-        let size = self.precision.bytes();
-        let at = (row * self.row_len + from) * size;
-        let bytes = self.bytes();
-        from >= n && bytes[at - n * size..at] == bytes[at..at + n * size]
+    /// The same rows for whoever reads them in no order.
+    pub fn scattered(&self) -> Scattered<'_> {
+        Scattered { features: self }
     }
 
     /// Copies a whole row into `out` as f32.
@@ -214,6 +217,50 @@ impl Features {
             (first, a.1.max(b.1))
         });
         Survey { refused, largest }
+    }
+}
+
+/// Rows that are read in no order, as training does: from a data set larger than memory the system would read megabytes around each of
+/// them, and throw them away before they are wanted. Rows that will be read are announced, many at a time, and come side by side.
+#[derive(Clone, Copy)]
+pub struct Scattered<'a> {
+    features: &'a Features,
+}
+
+impl<'a> Scattered<'a> {
+    /// Where numbers `from..from + n` of a row lie among the tensor's bytes.
+    fn place(&self, row: usize, from: usize, n: usize) -> Range<usize> {
+        debug_assert!(row < self.features.rows && from + n <= self.features.row_len);
+        let size = self.features.precision.bytes();
+        let first = (row * self.features.row_len + from) * size;
+        first..first + n * size
+    }
+
+    /// Some of the tensor's bytes.
+    pub fn bytes(&self, place: Range<usize>) -> &'a [u8] {
+        let start = self.features.start;
+        &self.features.scattered[start + place.start..start + place.end]
+    }
+
+    /// Says that some of the tensor's bytes will be read soon.
+    pub fn announce_bytes(&self, place: Range<usize>) {
+        let start = self.features.start;
+        self.features.scattered.announce(start + place.start..start + place.end);
+    }
+
+    /// Says that numbers `from..from + n` of a row will be read soon.
+    pub fn announce(&self, row: usize, from: usize, n: usize) {
+        self.announce_bytes(self.place(row, from, n));
+    }
+
+    /// As [`Features::read`].
+    pub fn read(&self, row: usize, from: usize, out: &mut [f32]) {
+        decode(self.bytes(self.place(row, from, out.len())), self.features.precision, out);
+    }
+
+    /// Whether numbers `from..from + n` of a row are, bit for bit, the `n` before them.
+    pub fn repeats(&self, row: usize, from: usize, n: usize) -> bool {
+        from >= n && self.bytes(self.place(row, from - n, n)) == self.bytes(self.place(row, from, n))
     }
 }
 
@@ -267,6 +314,10 @@ mod tests {
             assert_eq!(row, &values[12..18]);
             f.read(1, 3, &mut row[..3]);
             assert_eq!(&row[..3], &values[9..12]);
+            f.scattered().announce(3, 0, 6);
+            f.scattered().read(3, 2, &mut row[..4]);
+            assert_eq!(&row[..4], &values[20..24]);
+            assert!(!f.scattered().repeats(3, 0, 3) && !f.scattered().repeats(3, 3, 3));
             assert_eq!(f.survey(), Survey { refused: None, largest: 23.0 / 8.0 });
             assert_eq!(f.clip_names().unwrap(), ["w", "x", "y", "z"]);
         }

@@ -53,6 +53,22 @@ impl GuardedMap {
         Ok(GuardedMap { map, slot })
     }
 
+    /// As [`GuardedMap::new`], for places in no order: nothing around a place that is read is read along, but what is [announced](Self::announce).
+    pub fn scattered(file: &File) -> std::io::Result<GuardedMap> {
+        let map = GuardedMap::new(file)?;
+        // Advice; a system that has none reads on as it likes.
+        #[cfg(unix)]
+        let _ = map.map.advise(memmap2::Advice::Random);
+        Ok(map)
+    }
+
+    /// Says that these bytes will be read soon, so that what is not in memory yet comes meanwhile.
+    pub fn announce(&self, bytes: std::ops::Range<usize>) {
+        debug_assert!(bytes.end <= self.map.len());
+        #[cfg(unix)]
+        let _ = self.map.advise_range(memmap2::Advice::WillNeed, bytes.start, bytes.len());
+    }
+
     /// Whether a part of it could not be read since it was mapped, and reads as zeros.
     pub fn damaged(&self) -> bool {
         self.slot.damaged.load(Ordering::Acquire)
@@ -207,6 +223,45 @@ mod tests {
         drop(whole);
         let again = GuardedMap::new(&File::open(&other).unwrap()).unwrap();
         assert!(!again.damaged(), "a slot that is used again starts afresh");
+    }
+
+    /// Pages of a file from an address on that are in memory, of so many bytes.
+    #[cfg(target_os = "linux")]
+    fn resident(map: &GuardedMap, bytes: std::ops::Range<usize>) -> usize {
+        let page = rustix::param::page_size();
+        let mut pages = vec![0u8; bytes.len().div_ceil(page)];
+        // SAFETY: whole pages of the map, and a byte for each of them.
+        let failed = unsafe { libc::mincore(map[bytes.start..].as_ptr() as *mut _, bytes.len(), pages.as_mut_ptr()) };
+        assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+        pages.iter().filter(|page| **page & 1 == 1).count()
+    }
+
+    /// From a file larger than memory whatever is read along is thrown away unread.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn of_scattered_places_only_what_is_read_or_announced_comes_into_memory() {
+        const MIB: usize = 1 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![7u8; 32 * MIB]).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let map = GuardedMap::scattered(&file).unwrap();
+        if resident(&map, 0..32 * MIB) > 0 {
+            eprintln!("skipped: this file system keeps files in memory");
+            return;
+        }
+        assert_eq!(map[16 * MIB + 1], 7);
+        assert!(resident(&map, 0..32 * MIB) <= 8, "{} pages for a byte", resident(&map, 0..32 * MIB));
+        let announced = 20 * MIB..20 * MIB + (1 << 17);
+        map.announce(announced.clone());
+        let began = std::time::Instant::now();
+        while resident(&map, announced.clone()) < announced.len() / rustix::param::page_size() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(30), "what was announced did not come");
+            std::thread::yield_now();
+        }
+        assert!(resident(&map, 0..32 * MIB) <= 64, "{} pages", resident(&map, 0..32 * MIB));
     }
 
     #[test]

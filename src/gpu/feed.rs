@@ -286,14 +286,19 @@ impl Files {
         for (i, file) in self.all().enumerate().take(self.count(truth)) {
             let bytes = self.row_bytes(i);
             let (here, after) = rest.split_at_mut(bytes * self.block);
-            here.par_chunks_exact_mut(bytes).zip(rows).for_each(|(to, row)| {
+            let place = |row: &Row| {
                 let first = match i < streams {
                     true if self.single => Some(row.clip * self.view.dataset.frames() + row.frame),
                     true => Some(row.clip),
                     false => self.view.dataset.audio_row[row.clip],
                 };
-                if let Some(first) = first {
-                    to.copy_from_slice(&file.bytes()[first * bytes..][..bytes]);
+                first.map(|first| first * bytes..(first + 1) * bytes)
+            };
+            let file = file.scattered();
+            rows.iter().filter_map(place).for_each(|bytes| file.announce_bytes(bytes));
+            here.par_chunks_exact_mut(bytes).zip(rows).for_each(|(to, row)| {
+                if let Some(place) = place(row) {
+                    to.copy_from_slice(file.bytes(place));
                 }
             });
             rest = after;

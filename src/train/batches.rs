@@ -58,6 +58,7 @@ impl Vision {
     /// before it is not read again. `out` keeps its memory.
     pub fn sequences(&self, clips: &[usize], out: &mut InputBatch) {
         let (frames, batch) = (self.frames(), clips.len());
+        self.announce(clips.iter().map(|&clip| (clip, 0..frames)));
         let (index, distinct) = distinct_frames(&self.view, clips);
         let row = |t: usize, b: usize| index.as_ref().map_or(t * batch + b, |index| index[t * batch + b] as usize);
         let numbers = out.memory();
@@ -67,7 +68,7 @@ impl Vision {
             for t in 0..frames {
                 let at = row(t, b);
                 if t == 0 || at != row(t - 1, b) {
-                    self.frame(clip, t, self.all(), &mut numbers[at * self.width..][..self.width]);
+                    self.scattered_frame(clip, t, &mut numbers[at * self.width..][..self.width]);
                 }
             }
         }
@@ -78,8 +79,9 @@ impl Vision {
     pub fn single_frames(&self, clips: &[usize], frame: impl Fn(usize) -> usize, out: &mut InputBatch) {
         let numbers = out.memory();
         numbers.resize(clips.len() * self.width, 0.0);
+        self.announce(clips.iter().map(|&clip| (clip, frame(clip)..frame(clip) + 1)));
         for (&clip, out) in clips.iter().zip(numbers.chunks_exact_mut(self.width)) {
-            self.frame(clip, frame(clip), self.all(), out);
+            self.scattered_frame(clip, frame(clip), out);
         }
         (out.rows, out.cols, out.index) = (clips.len(), self.width, None);
     }
@@ -116,13 +118,39 @@ impl Vision {
         out
     }
 
+    /// Says of clips which of their frames will be read soon.
+    fn announce(&self, clips: impl Iterator<Item = (usize, std::ops::Range<usize>)>) {
+        let streams = self.view.dataset.streams.iter().zip(&*self.standardisers);
+        for (clip, frames) in clips {
+            for (features, standardiser) in streams.clone() {
+                let width = standardiser.width();
+                features.scattered().announce(clip, frames.start * width, frames.len() * width);
+            }
+        }
+    }
+
+    /// One frame in all streams side by side, of a clip that comes in no order.
+    fn scattered_frame(&self, clip: usize, frame: usize, out: &mut [f32]) {
+        self.frame_by(|features, from, out| features.scattered().read(clip, from, out), frame, self.all(), out);
+    }
+
     /// One frame in some streams side by side.
     fn frame(&self, clip: usize, frame: usize, streams: std::ops::Range<usize>, out: &mut [f32]) {
+        self.frame_by(|features, from, out| features.read(clip, from, out), frame, streams, out);
+    }
+
+    fn frame_by(
+        &self,
+        read: impl Fn(&Features, usize, &mut [f32]),
+        frame: usize,
+        streams: std::ops::Range<usize>,
+        out: &mut [f32],
+    ) {
         let mut rest = out;
         let of = self.view.dataset.streams[streams.clone()].iter().zip(&self.standardisers[streams]);
         for (features, standardiser) in of {
             let (here, after) = rest.split_at_mut(standardiser.width());
-            features.read(clip, frame * here.len(), here);
+            read(features, frame * here.len(), here);
             standardiser.apply(here);
             rest = after;
         }
@@ -134,7 +162,7 @@ impl Vision {
 pub fn distinct_frames(view: &View, clips: &[usize]) -> (Option<Vec<u32>>, usize) {
     let (frames, batch) = (view.dataset.frames(), clips.len());
     let streams = || view.dataset.streams.iter().zip(&view.dataset.manifest.streams);
-    let repeats = |clip: usize, t: usize| streams().all(|(f, s)| f.repeats(clip, t * s.width, s.width));
+    let repeats = |clip: usize, t: usize| streams().all(|(f, s)| f.scattered().repeats(clip, t * s.width, s.width));
     let mut index: Vec<u32> = Vec::with_capacity(frames * batch);
     let mut distinct = 0;
     for t in 0..frames {
@@ -162,9 +190,12 @@ pub fn audio_rows(view: &View, features: &Features, clips: &[usize]) -> Vec<f32>
 pub(super) fn audio_rows_into(view: &View, features: &Features, clips: &[usize], out: &mut Vec<f32>) {
     let width = features.row_len();
     out.resize(clips.len() * width, 0.0);
-    for (&clip, out) in clips.iter().zip(out.chunks_exact_mut(width)) {
-        match view.dataset.audio_row[clip] {
-            Some(row) => features.read_row(row, out),
+    let features = features.scattered();
+    let rows = clips.iter().map(|&clip| view.dataset.audio_row[clip]);
+    rows.clone().flatten().for_each(|row| features.announce(row, 0, width));
+    for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+        match row {
+            Some(row) => features.read(row, 0, out),
             None => out.fill(0.0),
         }
     }
