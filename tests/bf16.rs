@@ -1,10 +1,12 @@
 //! Training with products of bfloat16 numbers: against PyTorch's rounding, against f32, and what a run of it says.
 
+use crate::support::call::{Place, runs};
 use crate::support::fixture::{self, cases, doubles, floats, size};
 use crate::support::layers::{fused_lstm, lstm_in, of_gates};
 use crate::support::numbers::{assert_close, normal, on_threads};
 use compute::nn::lstm::{self, Precision};
 use compute::nn::{InputBatch, PackedParam};
+use unmute::store::RunRecord;
 
 /// f32 sums against float64 ones; a state that lies between two bfloat16 numbers may go to the other one, which is rare.
 const TOLERANCE: f64 = 2e-5;
@@ -81,4 +83,49 @@ fn repeated_rows_count_as_often_as_they_stand_there_and_nothing_else_is_rounded(
     // What is measured is what the parameters give in f32.
     let measured = lstm::forward(&x, t, params, None).last_state().to_vec();
     assert!(measured == whole[0] && measured != once[0]);
+}
+
+#[test]
+fn a_cell_with_rounded_products_is_another_cell_and_predicts_what_its_table_has() {
+    let place = Place::tiny(3);
+    place.train("runs.db");
+    let whole = place.numbers("runs.db");
+    let said =
+        place.call("run tiny --dataset data --db runs.db --set lstm.precision=bf16 --set train.keep=all").success();
+    assert!(said.stderr.contains("10 done already, 4 to do"), "{}", said.stderr);
+    let store = place.store("runs.db");
+    let rounded: Vec<RunRecord> =
+        runs(&store).into_iter().filter(|run| run.spec["lstm"]["precision"] == "bf16").collect();
+    assert_eq!(rounded.len(), 4);
+    let now = place.numbers("runs.db");
+    assert!(whole.iter().all(|number| now.contains(number)), "what was there stays as it was");
+    for run in &rounded {
+        assert!(run.key.starts_with("vggish/lstm/"), "{}", run.key);
+        let same = |other: &RunRecord| (&other.key, other.seed) == (&run.key, run.seed) && other.id != run.id;
+        let f32 = runs(&store).into_iter().find(same).unwrap();
+        assert!(f32.spec["lstm"].get("precision").is_none());
+        let loss = |run: &RunRecord| {
+            let of =
+                format!("SELECT loss FROM epoch WHERE run_id = '{}' AND split = 'val' ORDER BY epoch DESC", run.id);
+            place.query("runs.db", &of)[0]["loss"].as_f64().unwrap()
+        };
+        let apart = (loss(run) - loss(&f32)).abs() / loss(&f32);
+        assert!(apart > 0.0 && apart < 0.02, "{}: {apart}", run.key);
+    }
+    // In f32, as everything that is measured.
+    let run = &rounded[0];
+    let said = place.call(&format!("predict {} --dataset data --split val --db runs.db", run.id)).success();
+    assert!(said.stderr.contains(&format!("top-1 {:.4} %", run.values["top1"])), "{}", said.stderr);
+    // The same bits once more, also without the instructions.
+    let verify = format!("verify {} --dataset data --db runs.db", run.id);
+    place.call(&verify).success();
+    let scores = |db: &str| place.query(db, &format!("SELECT hash FROM score WHERE run_id = '{}'", run.id));
+    let again = "run tiny --dataset data --db avx2.db --set lstm.precision=bf16 --seeds 0,1";
+    place.call(again).env("UNMUTE_SIMD", "avx2").success();
+    assert_eq!(scores("runs.db"), scores("avx2.db"));
+    // dfdx has no such products.
+    let refused = "lstm.precision: bf16 is the fused engine's";
+    place.call("run tiny --dataset data --set lstm.precision=bf16 --set train.engine=dfdx").stderr(refused).fails(1);
+    place.call(&format!("verify {} --dataset data --db runs.db --engine dfdx", run.id)).stderr(refused).ends(1);
+    place.call("run tiny --dataset data --set lstm.precision=f16").stderr("bf16").fails(1);
 }

@@ -151,6 +151,7 @@ fn cpu_features() -> Vec<&'static str> {
             ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
             ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
             ("avx512vl", std::arch::is_x86_feature_detected!("avx512vl")),
+            ("avx512_bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
         ];
         known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }

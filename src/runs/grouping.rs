@@ -68,6 +68,7 @@ mod tests {
     use super::*;
     use crate::experiment::Config;
     use crate::experiment::config::{Architecture, Classifier, Loss, StopMetric};
+    use crate::model::generator::lstm::Precision;
     use std::sync::Arc;
 
     fn config(change: impl Fn(&mut Config)) -> Arc<Config> {
@@ -153,6 +154,9 @@ mod tests {
             &|c| c.tsn.epochs += 1,
         ];
         assert!(beside.iter().all(|change| together(change)));
+        let rounded = config(|c| c.lstm.precision = Precision::Bf16);
+        let rounded = cell("vggish", Architecture::Lstm, Loss::L2, Classifier::With, &rounded);
+        assert_eq!(groups(&candidates(&[rounded.clone(), rounded], 0), 8).len(), 2, "the GPU has no kernels for it");
         let [one, other] = [("v", 0), ("w", 0)].map(|(view, done)| Candidate { cell: &base, view, seed: 0, done });
         assert_eq!(groups(&[one, other], 8).len(), 2, "other clips sound");
         assert_eq!(groups(&[one, Candidate { done: 3, ..one }], 8).len(), 2, "one is three epochs ahead");
