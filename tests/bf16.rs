@@ -6,7 +6,15 @@ use crate::support::layers::{fused_lstm, lstm_in, of_gates};
 use crate::support::numbers::{assert_close, normal, on_threads};
 use compute::nn::lstm::{self, Precision};
 use compute::nn::{InputBatch, PackedParam};
+use unmute::device::cpu;
+use unmute::experiment::config::{Classifier, Engine, Loss, Train};
+use unmute::model::Sizes;
+use unmute::model::generator::lstm::Lstm;
+use unmute::model::generator::{self, Generator};
 use unmute::store::RunRecord;
+use unmute::train::Batch;
+use unmute::train::cell_trainer::adam;
+use unmute::train::objective::Objective;
 
 /// f32 sums against float64 ones; a state that lies between two bfloat16 numbers may go to the other one, which is rare.
 const TOLERANCE: f64 = 2e-5;
@@ -128,4 +136,27 @@ fn a_cell_with_rounded_products_is_another_cell_and_predicts_what_its_table_has(
     place.call("run tiny --dataset data --set lstm.precision=bf16 --set train.engine=dfdx").stderr(refused).fails(1);
     place.call(&format!("verify {} --dataset data --db runs.db --engine dfdx", run.id)).stderr(refused).ends(1);
     place.call("run tiny --dataset data --set lstm.precision=f16").stderr("bf16").fails(1);
+}
+
+/// Kept weights are used elsewhere, in f32: a table has what they give there.
+#[test]
+fn a_step_is_rounded_and_what_is_measured_is_not() {
+    let sizes = Sizes { frames: 4, visual: 12, audio: 6, classes: 3 };
+    let made = |precision: generator::lstm::Precision| {
+        let generator = Generator::Lstm(Lstm { hidden: 16, precision });
+        let mut network =
+            cpu::engine(Engine::Fused, &generator, &generator.describe().network(sizes), sizes.frames, 0).unwrap();
+        let x = InputBatch::all(normal(4 * 5 * 12, 1.0, "rounded steps").into(), 4 * 5);
+        let before = network.outputs(&x).unwrap();
+        let batch =
+            Batch { x: x.clone(), labels: vec![0, 1, 2, 0, 1], target: normal(5 * 6, 1.0, "rounded steps' target") };
+        let train = Train::default();
+        let objective = Objective { loss: Loss::L2, classifier: Classifier::With, train: &train };
+        let loss = network.step(&adam(&train), &objective, &batch).unwrap().loss;
+        ([before.0.to_vec(), before.1.to_vec()], loss, network.save().unwrap())
+    };
+    let (f32, bf16) = (made(generator::lstm::Precision::F32), made(generator::lstm::Precision::Bf16));
+    assert!(f32.0 == bf16.0, "outputs");
+    assert!(f32.1 != bf16.1 && (f32.1 - bf16.1).abs() < 0.02 * f32.1, "losses {} and {}", f32.1, bf16.1);
+    assert!(f32.2 != bf16.2, "parameters after a step");
 }
