@@ -63,8 +63,8 @@ fn turn_of_pairs() -> usize {
     turn()
 }
 
-/// chain = chain factor + term, [`STEPS`] times, where both have been hidden from the compiler. The chains tend to 1 from numbers of
-/// their own, so that none is denormal and no two are the same.
+/// chain = chain factor + term, [`STEPS`] times, where both have been hidden from the compiler. The chains tend to 1 (those of pairs grow) from
+/// numbers of their own, so that none is denormal and no two are the same.
 macro_rules! chains {
     ($set:expr, $step:expr) => {{
         let (factor, term) = ($set(black_box(0.5)), $set(black_box(0.5)));

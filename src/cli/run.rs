@@ -8,12 +8,12 @@ use super::progress::{self, RunProgress, insist, say};
 use super::{Exit, Failure, open, signals};
 use crate::device::api::HAS_DFDX_CUDA;
 use crate::device::choice::{self, Choice};
-use crate::experiment::Experiment;
 use crate::experiment::config::Engine;
+use crate::experiment::{Experiment, Part};
 use crate::gpu::detect;
 use crate::gpu::probe::Wanted;
 use crate::report::format::duration;
-use crate::runs::plan::cost;
+use crate::runs::plan::{Planned, cost};
 use crate::runs::publish::{Publisher, Scratch};
 use crate::runs::why::{self, History};
 use crate::runs::{self, Options, Plan, Summary, run_name};
@@ -303,11 +303,27 @@ pub(super) fn choose(args: &DeviceArgs) -> Result<Choice, Failure> {
 
 /// [`choose`], for runs of a plan: their engine may be one that the program has on the CPU alone.
 pub(super) fn choose_for(args: &DeviceArgs, plan: &Plan) -> Result<Choice, Failure> {
-    let choice = choose(args)?;
-    if plan.cells.iter().all(|planned| planned.cell.config.train.engine != Engine::Dfdx) {
-        return Ok(choice);
+    let (mut choice, wanted) = (choose(args)?, wanted(&args.device)?);
+    let by_dfdx = |planned: &Planned| planned.cell.config.train.engine == Engine::Dfdx;
+    if plan.cells.iter().any(|planned| planned.is_rounded() && by_dfdx(planned)) {
+        let message = "lstm.precision: bf16 is the fused engine's, dfdx's operations are f32 throughout
+  next: take train.engine: fused or lstm.precision: f32";
+        return Err(Failure { exit: Exit::Failed, message: message.into() });
     }
-    choice.of_dfdx(wanted(&args.device)?, HAS_DFDX_CUDA).map_err(Failure::usage)
+    if plan.cells.iter().any(by_dfdx) {
+        choice = choice.of_dfdx(wanted, HAS_DFDX_CUDA).map_err(Failure::usage)?;
+    }
+    let mut generators =
+        plan.cells.iter().filter(|planned| matches!(planned.cell.part, Part::Generator { .. })).peekable();
+    if generators.peek().is_some() && generators.all(Planned::is_rounded) {
+        choice = choice.of_rounded(wanted);
+    }
+    if plan.cells.iter().any(Planned::is_rounded) && !compute::matmul::bf16::in_hardware() {
+        say(
+            "note: without AVX512-BF16, which this processor lacks or UNMUTE_SIMD hides, lstm.precision: bf16 takes longer than f32",
+        );
+    }
+    Ok(choice)
 }
 
 /// Reads a device's name.

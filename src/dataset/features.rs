@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How numbers lie on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,8 +48,8 @@ pub struct Features {
     identity: Identity,
     confirmed: Mutex<Identity>,
     map: GuardedMap,
-    /// The same bytes for whoever reads rows in no order.
-    scattered: GuardedMap,
+    /// The same bytes for whoever reads rows in no order; mapped when somebody does, none where there is no room for it.
+    scattered: OnceLock<Option<GuardedMap>>,
     start: usize,
     rows: usize,
     row_len: usize,
@@ -75,7 +75,6 @@ impl Features {
         let file = files::open(&path).map_err(io)?;
         let identity = Identity::of(&file.metadata().map_err(io)?);
         let map = GuardedMap::new(&file).map_err(io)?;
-        let scattered = GuardedMap::scattered(&file).map_err(io)?;
         check_header_length(&map, shape[0]).map_err(bad)?;
         let (start, found, dtype) = {
             let tensors = SafeTensors::deserialize(&map)
@@ -109,7 +108,7 @@ impl Features {
             identity,
             confirmed: Mutex::new(identity),
             map,
-            scattered,
+            scattered: OnceLock::new(),
             start,
             rows,
             row_len,
@@ -168,7 +167,8 @@ impl Features {
     /// The file's state now; none where a part of it could not be read since it was opened.
     pub(super) fn identity_now(&self) -> Result<Option<Identity>, Error> {
         let meta = self.file.metadata().map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        let damaged = self.map.damaged() || self.scattered.damaged();
+        let scattered = self.scattered.get().and_then(Option::as_ref);
+        let damaged = self.map.damaged() || scattered.is_some_and(GuardedMap::damaged);
         Ok((!damaged).then(|| Identity::of(&meta)))
     }
 
@@ -188,7 +188,8 @@ impl Features {
 
     /// The same rows for whoever reads them in no order.
     pub fn scattered(&self) -> Scattered<'_> {
-        Scattered { features: self }
+        let map = self.scattered.get_or_init(|| GuardedMap::scattered(&self.file).ok()).as_ref();
+        Scattered { features: self, map: map.unwrap_or(&self.map) }
     }
 
     /// Copies a whole row into `out` as f32.
@@ -225,6 +226,7 @@ impl Features {
 #[derive(Clone, Copy)]
 pub struct Scattered<'a> {
     features: &'a Features,
+    map: &'a GuardedMap,
 }
 
 impl<'a> Scattered<'a> {
@@ -239,13 +241,13 @@ impl<'a> Scattered<'a> {
     /// Some of the tensor's bytes.
     pub fn bytes(&self, place: Range<usize>) -> &'a [u8] {
         let start = self.features.start;
-        &self.features.scattered[start + place.start..start + place.end]
+        &self.map[start + place.start..start + place.end]
     }
 
     /// Says that some of the tensor's bytes will be read soon.
     pub fn announce_bytes(&self, place: Range<usize>) {
         let start = self.features.start;
-        self.features.scattered.announce(start + place.start..start + place.end);
+        self.map.announce(start + place.start..start + place.end);
     }
 
     /// Says that numbers `from..from + n` of a row will be read soon.

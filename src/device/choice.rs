@@ -35,6 +35,17 @@ impl Choice {
             _ => Ok(self),
         }
     }
+
+    /// The same for runs all of whose generators round the factors of their products, which the CPU alone does: `auto` is the CPU.
+    pub fn of_rounded(self, wanted: Wanted) -> Choice {
+        match (self.gpu, wanted) {
+            (Some(_), Wanted::Auto) => Choice {
+                gpu: None,
+                say: Some("training on the CPU: the GPU has no kernels for lstm.precision: bf16".into()),
+            },
+            _ => self,
+        }
+    }
 }
 
 /// Chooses; an error says what is missing, where, and what to do.
@@ -254,6 +265,7 @@ mod tests {
         let cpu = Choice { gpu: None, say: None };
         assert_eq!(gpu().of_dfdx(Wanted::Auto, true), Ok(gpu()));
         assert_eq!(cpu.clone().of_dfdx(Wanted::Cpu, false), Ok(cpu));
+        assert_eq!((gpu().of_rounded(Wanted::Auto).gpu, gpu().of_rounded(Wanted::Cuda(None))), (None, gpu()));
         let auto = gpu().of_dfdx(Wanted::Auto, false).unwrap();
         assert!(auto.gpu.is_none() && auto.say.is_some_and(|say| say.contains("built without dfdx's CUDA")));
         let said = gpu().of_dfdx(Wanted::Cuda(None), false).unwrap_err();

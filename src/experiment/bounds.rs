@@ -1,9 +1,8 @@
 //! Numbers of `experiment.yaml` that make no sense, or that no machine has room or time for.
 
-use super::config::{Config, Engine, StopMetric};
+use super::config::{Config, StopMetric};
 use crate::brief::shortened;
 use crate::model::Architecture;
-use crate::model::generator::lstm::Precision;
 use serde_json::Value;
 
 /// Letters of an experiment's name: files are called after it.
@@ -107,10 +106,6 @@ impl Config {
                 return complain("train.stop.metric", message.into());
             }
         }
-        if self.train.engine == Engine::Dfdx && self.lstm.precision == Precision::Bf16 {
-            let message = "bf16 is the fused engine's: with train.engine: dfdx products are f32 throughout";
-            return complain("lstm.precision", message.into());
-        }
         let all = serde_json::to_value(self).unwrap_or_default();
         for &which in Architecture::ALL {
             let complaint = |(key, message): Complaint| (format!("{}.{key}", which.word()), message);
@@ -177,8 +172,6 @@ mod tests {
     #[test]
     fn what_is_too_much_is_told_with_its_limit() {
         assert_eq!(told(|_| ()), "");
-        let rounded_by_dfdx = told(|c| (c.lstm.precision, c.train.engine) = (Precision::Bf16, Engine::Dfdx));
-        assert!(rounded_by_dfdx.starts_with("lstm.precision: bf16 is the fused engine's"), "{rounded_by_dfdx}");
         assert_eq!(told(|c| c.lstm.hidden = usize::MAX), "lstm.hidden: 18446744073709551615 should be at most 65536");
         assert_eq!(told(|c| c.svm.folds = 99_999_999_999), "svm.folds: 99999999999 should be at most 1000");
         assert_eq!(told(|c| c.svm.c = 1e38), "svm.c: 1e38 should lie from 1e-10 to 1e10");

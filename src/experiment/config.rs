@@ -5,6 +5,7 @@
 use crate::dataset::Missing;
 use crate::model::generator::Generator;
 use crate::model::loss::LossSettings;
+use crate::model::settings::left_out;
 use crate::words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -192,20 +193,25 @@ pub struct Train {
     pub target: Target,
     /// Early stopping, with the best epoch on val clips restored. Without it every epoch is trained and the last one kept, as
     /// in the paper.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "never_stops")]
     pub stop: Option<EarlyStop>,
     /// What trains.
-    #[serde(skip_serializing_if = "Engine::is_fused")]
+    #[serde(skip_serializing_if = "Engine::is_unset")]
     pub engine: Engine,
     /// Which trained weights stay. No number depends on it: it is neither hashed nor stored, and no axis of a grid.
     #[serde(skip_serializing)]
     pub keep: Keep,
 }
 
+/// Whether early stopping is left out of a record.
+fn never_stops(stop: &Option<EarlyStop>) -> bool {
+    left_out(stop.is_none())
+}
+
 impl Engine {
-    /// The default is left out of what is hashed and stored: it changes nothing for runs from before there was a choice.
-    fn is_fused(&self) -> bool {
-        *self == Engine::Fused
+    /// Whether it is left out of a record.
+    fn is_unset(&self) -> bool {
+        left_out(*self == Engine::Fused)
     }
 }
 

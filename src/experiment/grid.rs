@@ -6,6 +6,7 @@ use super::problem::Problem;
 use super::same::{normal, same};
 use crate::brief::shortened;
 use crate::dataset::Manifest;
+use crate::model::settings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -306,14 +307,18 @@ fn variants(config: &Config, layers: &Layers) -> Result<Vec<Variant>, Problem> {
 
 /// `config` with dotted keys replaced.
 fn apply(config: &Config, layers: &Layers, point: &BTreeMap<String, Value>) -> Result<Config, Problem> {
-    let mut json = serde_json::to_value(config).unwrap_or_default();
+    let mut json = settings::whole(config);
     for (axis, value) in point {
         let path = format!("grid.{axis}");
         let mut place = &mut json;
         let keys: Vec<&str> = axis.split('.').collect();
         for (i, key) in keys.iter().enumerate() {
+            // A block that is not there yet.
             if place.is_null() && keys[0] == "missing" {
                 *place = serde_json::json!({ "rate": 0.0, "by": "random", "seed": 0 });
+            }
+            if place.is_null() && keys[..i] == ["train", "stop"] {
+                *place = serde_json::json!({ *key: null });
             }
             let Some(map) = place.as_object_mut() else {
                 return Err(layers.at_key(&path, format!("{axis:?} is neither an axis nor a key of the experiment")));

@@ -5,6 +5,7 @@ use super::layers::Layers;
 use super::problem::Problem;
 use super::same::same;
 use crate::brief::shortened;
+use crate::model::settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -70,7 +71,7 @@ impl Entry {
 impl Alternative {
     /// Whether a configuration has all of its values already, so that it is no alternative there.
     pub fn is_the_setting(&self, config: &Config) -> bool {
-        let config = serde_json::to_value(config).unwrap_or_default();
+        let config = settings::whole(config);
         // What an open map does not name has the value that it has by default: a weight of 1.
         let here = |key: &str| match at(&config, key) {
             None if key.starts_with("fusion.weights.") => Some(1.into()),
@@ -166,7 +167,7 @@ impl Ledger {
 
     /// Marks in every entry what a configuration says otherwise.
     pub fn hold_against(&mut self, config: &Config) {
-        let config = serde_json::to_value(config).unwrap_or_default();
+        let config = settings::whole(config);
         for entry in &mut self.ledger {
             let values = entry.written_for.iter().filter_map(|(key, before)| {
                 let now = at(&config, key)?;
@@ -230,14 +231,14 @@ mod tests {
     fn read(entry: &str) -> Result<Ledger, Problem> {
         let text = format!("ledger:\n  - {{id: A1, question: q, decision: LSTM 512., {entry}}}\n");
         let layers = Layers::new(vec![Document::parse(Path::new("ledger.yaml"), &text).unwrap()]);
-        Ledger::read(&layers, &serde_json::to_value(config()).unwrap())
+        Ledger::read(&layers, &settings::whole(&config()))
     }
 
     #[test]
     fn a_decision_that_does_not_hold_here_says_so() {
         let mut ledger = read("keys: [lstm.hidden, train.lr]").unwrap();
         let written = Config { lstm: crate::model::generator::lstm::Lstm::default(), ..config() };
-        ledger.written_for(&serde_json::to_value(written).unwrap());
+        ledger.written_for(&settings::whole(&written));
         ledger.hold_against(&config());
         let told = ledger.ledger[0].told();
         assert!(told.starts_with("Here lstm.hidden is 256. ") && told.ends_with("LSTM 512."), "{told}");

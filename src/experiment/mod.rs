@@ -24,6 +24,7 @@ pub use ledger::Ledger;
 pub use problem::Problem;
 pub use tables::{Table, TableId, Tables};
 
+use crate::model::settings;
 use layers::Layers;
 use std::path::{Path, PathBuf};
 use yaml::Document;
@@ -99,12 +100,12 @@ impl Experiment {
         let of_these = folder_of("claims.yaml") == folder_of("tables.yaml");
         let known = Some(&tables).filter(|_| of_these);
         let claims = beside("claims.yaml")?.map_or(Ok(Claims::default()), |l| Claims::read(&l, known))?;
-        let json = serde_json::to_value(&config).unwrap_or_default();
+        let json = settings::whole(&config);
         let mut ledger = beside("ledger.yaml")?.map_or(Ok(Ledger::default()), |l| Ledger::read(&l, &json))?;
         if let Some(place) = chain.iter().position(|(dir, _)| Some(dir) == folder_of("ledger.yaml")) {
             // What the folder says that the ledger was written in, without what was laid over it since.
             let below = Layers::new(chain[..=place].iter().map(|(_, document)| document.clone()).collect());
-            ledger.written_for(&below.read::<Config>().map_or(json, |c| serde_json::to_value(c).unwrap_or_default()));
+            ledger.written_for(&below.read::<Config>().map_or(json, |c| settings::whole(&c)));
             ledger.hold_against(&config);
         }
         let declared_seeds = config.seeds.clone();

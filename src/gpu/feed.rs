@@ -15,6 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+/// Bytes of a file that are announced before they are copied.
+const AHEAD: usize = 16 << 20;
+
 /// A clip, and the frame of it that the network sees where it sees one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -295,12 +298,20 @@ impl Files {
                 first.map(|first| first * bytes..(first + 1) * bytes)
             };
             let file = file.scattered();
-            rows.iter().filter_map(place).for_each(|bytes| file.announce_bytes(bytes));
-            here.par_chunks_exact_mut(bytes).zip(rows).for_each(|(to, row)| {
-                if let Some(place) = place(row) {
-                    to.copy_from_slice(file.bytes(place));
-                }
-            });
+            let announce = |rows: &[Row]| rows.iter().filter_map(place).for_each(|bytes| file.announce_bytes(bytes));
+            // Those of the next rows are on their way while these are copied, and no more than memory surely has room for.
+            let some = (AHEAD / bytes.max(1)).max(1);
+            let mut parts = rows.chunks(some).peekable();
+            parts.peek().into_iter().for_each(|rows| announce(rows));
+            for to in here.chunks_mut(some * bytes) {
+                let Some(rows) = parts.next() else { break };
+                parts.peek().into_iter().for_each(|rows| announce(rows));
+                to.par_chunks_exact_mut(bytes).zip(rows).for_each(|(to, row)| {
+                    if let Some(place) = place(row) {
+                        to.copy_from_slice(file.bytes(place));
+                    }
+                });
+            }
             rest = after;
         }
     }

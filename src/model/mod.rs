@@ -8,6 +8,7 @@
 pub mod generator;
 pub mod loss;
 pub mod network;
+pub mod settings;
 pub mod tensor;
 
 pub use generator::Architecture;

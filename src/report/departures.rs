@@ -2,6 +2,7 @@
 //! edited after the run. Nothing of the kind agrees with a published value, and every report and export says it.
 
 use crate::experiment::Config;
+use crate::model::settings;
 use crate::store::{ExperimentRecord, flatten};
 use serde_json::{Map, Value};
 
@@ -88,7 +89,7 @@ pub fn edits(run: &Config, now: &Config) -> Vec<String> {
             let first = key.split('.').next().unwrap_or(key);
             !WORDS_ALONE.contains(&first) && first != "seeds" && !is_empty(value)
         };
-        flatten(&serde_json::to_value(config).unwrap_or_default()).into_iter().filter(counts).collect()
+        flatten(&settings::whole(config)).into_iter().filter(counts).collect()
     };
     let (run, now) = (keys(run), keys(now));
     let mut names: Vec<&String> = run.keys().chain(now.keys()).collect();

@@ -47,8 +47,14 @@ impl Estimates {
         let Some((of_step, costs)) = of_step.zip(clip_costs(planned)) else {
             return 0.05 + cost(planned) * 1.5 * operation;
         };
+        let config = &planned.cell.config;
+        let (mut all, trained) = (cost(planned), config.train.epochs as f64 * planned.trained_clips() * costs.trained);
+        if planned.is_rounded() && compute::matmul::bf16::in_hardware() {
+            // What goes forward alone goes in f32, at half the rate.
+            all += all - trained;
+        }
         // A step's time, shared out among the clips that are trained on and those that only go forward.
-        0.05 + of_step / planned.cell.config.train.batch as f64 * cost(planned) / costs.trained
+        0.05 + of_step / config.train.batch as f64 * all / costs.trained
     }
 }
 

@@ -232,6 +232,17 @@ fn check_blocks(experiment: &Experiment, cell: &Cell, dataset: &Dataset) -> Resu
 }
 
 impl Planned {
+    /// How many clips an epoch of its generator trains on.
+    pub(super) fn trained_clips(&self) -> f64 {
+        self.view.as_ref().map_or(0, |view| view.train_sounded.len()) as f64
+    }
+
+    /// Whether products of its training [round their factors](crate::model::generator::FusedTrunk::is_rounded).
+    pub fn is_rounded(&self) -> bool {
+        let Part::Generator { generator, .. } = &self.cell.part else { return false };
+        self.cell.config.generator(*generator).describe().fused().is_some_and(|trunk| trunk.is_rounded())
+    }
+
     /// The engine that trains it; none for what trains no network.
     pub fn engine(&self) -> Option<Engine> {
         let config = &self.cell.config;

@@ -181,12 +181,17 @@ pub fn distinct_frames(view: &View, clips: &[usize]) -> (Option<Vec<u32>>, usize
 
 /// Rows of an audio feature for clips that have it, zeros for others; (B, D_a), not standardised.
 pub fn audio_rows(view: &View, features: &Features, clips: &[usize]) -> Vec<f32> {
-    let mut out = Vec::new();
-    audio_rows_into(view, features, clips, &mut out);
+    let width = features.row_len();
+    let mut out = vec![0.0; clips.len() * width];
+    for (&clip, out) in clips.iter().zip(out.chunks_exact_mut(width)) {
+        if let Some(row) = view.dataset.audio_row[clip] {
+            features.read_row(row, out);
+        }
+    }
     out
 }
 
-/// [`audio_rows`] into a vector that keeps its memory.
+/// [`audio_rows`] of clips in no order into a vector that keeps its memory.
 pub(super) fn audio_rows_into(view: &View, features: &Features, clips: &[usize], out: &mut Vec<f32>) {
     let width = features.row_len();
     out.resize(clips.len() * width, 0.0);

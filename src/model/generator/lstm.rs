@@ -4,6 +4,7 @@
 //! [`compute::nn::lstm`].
 
 use super::super::network::{Init, Network, Sees, Sizes};
+use super::super::settings::left_out;
 use super::super::tensor::{DeviceError, Matrix, affine, fork, slice};
 use super::{Describe, Forward, FusedTrunk, Params, Taped, Trunk};
 use crate::words;
@@ -23,9 +24,9 @@ words!(
 );
 
 impl Precision {
-    /// The default is left out of what is hashed and stored: it changes nothing for runs from before there was a choice.
-    fn is_f32(&self) -> bool {
-        *self == Precision::F32
+    /// Whether it is left out of a record.
+    fn is_unset(&self) -> bool {
+        left_out(*self == Precision::F32)
     }
 }
 
@@ -37,7 +38,7 @@ pub struct Lstm {
     #[schemars(range(min = 1))]
     pub hidden: usize,
     /// What products of the layer multiply in training.
-    #[serde(skip_serializing_if = "Precision::is_f32")]
+    #[serde(skip_serializing_if = "Precision::is_unset")]
     pub precision: Precision,
 }
 

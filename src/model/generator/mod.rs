@@ -4,6 +4,7 @@
 
 pub use super::network::TestFrame;
 use super::network::{Network, Sizes};
+use super::settings::left_out;
 use super::tensor::{DeviceError, Matrix, affine};
 use dfdx::prelude::*;
 use std::collections::HashMap;
@@ -121,7 +122,7 @@ fn heads<D: Device<f32>>(
 
 /// Whether settings are left out of an experiment's record.
 pub(crate) fn is_unset<S: Forward + Default + PartialEq>(settings: &S) -> bool {
-    !S::ALWAYS_STORED && *settings == S::default()
+    left_out(!S::ALWAYS_STORED && *settings == S::default())
 }
 
 macro_rules! registry {

@@ -1,6 +1,7 @@
 //! The open choices of the ledger, with what their alternatives move.
 
 use super::fact::plain;
+use crate::model::settings;
 use crate::report::charts::track::{Line, Scale};
 use crate::report::format::signed;
 use crate::report::sensitivity::{Flip, Movement};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 /// The open choices, each alternative with what it moves.
 pub(super) fn ledger(experiment: &ExperimentRecord, moved: &[Movement]) -> Vec<Value> {
-    let config = serde_json::to_value(&experiment.config).unwrap_or_default();
+    let config = settings::whole(&experiment.config);
     let look_up = |key: &str| key.split('.').try_fold(&config, |place, part| place.get(part));
     let entry = |e: &crate::experiment::ledger::Entry| {
         let values: Vec<String> =

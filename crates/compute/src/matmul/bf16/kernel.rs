@@ -3,8 +3,11 @@
 use crate::matmul::microkernel::{Left, Tile};
 use crate::simd::{self, Level};
 
-/// Columns that the portable kernel adds up at once.
+/// Columns that the portable kernel adds up at once, where a panel has as many.
 const LANES: usize = 16;
+
+/// Columns of the panels of plain code.
+const FEW: usize = 2;
 
 /// Whether this machine multiplies pairs.
 pub fn in_hardware() -> bool {
@@ -69,9 +72,9 @@ unsafe fn of_rows<const R: usize>(tile: Tile, left: Left<u32>, panel: &[u32], wi
         #[inline(always)]
         || match fused {
             // SAFETY: the caller's promise.
-            true => unsafe { sums::<R, true>(tile, left, panel, width, add) },
+            true => unsafe { sums::<R, LANES, true>(tile, left, panel, width, add) },
             // SAFETY: the caller's promise.
-            false => unsafe { sums::<R, false>(tile, left, panel, width, add) },
+            false => unsafe { sums::<R, FEW, false>(tile, left, panel, width, add) },
         },
     );
 }
@@ -79,7 +82,13 @@ unsafe fn of_rows<const R: usize>(tile: Tile, left: Left<u32>, panel: &[u32], wi
 /// # Safety
 /// As for [`run`].
 #[inline(always)]
-unsafe fn sums<const R: usize, const FMA: bool>(tile: Tile, left: Left<u32>, panel: &[u32], width: usize, add: bool) {
+unsafe fn sums<const R: usize, const LANES: usize, const FMA: bool>(
+    tile: Tile,
+    left: Left<u32>,
+    panel: &[u32],
+    width: usize,
+    add: bool,
+) {
     let (lower, upper) = (|word: u32| f32::from_bits(word << 16), |word: u32| f32::from_bits(word & 0xffff_0000));
     let fma = |a: f32, b: f32, c: f32| if FMA { a.mul_add(b, c) } else { a * b + c };
     for column in (0..tile.columns).step_by(LANES) {
@@ -193,7 +202,10 @@ mod tests {
     #[test]
     fn kernels_with_and_without_instructions_of_their_own_give_the_same_bits() {
         let (deep, width) = (37, Packed::wide());
-        let (a, b) = (random(6 * 2 * deep, 1), random(2 * deep * width, 2));
+        let (mut a, b) = (random(6 * 2 * deep, 1), random(2 * deep * width, 2));
+        // A row each of numbers that are none, and of what sums up to none.
+        a[2 * deep] = f32::NAN;
+        a[4 * deep..4 * deep + 2].copy_from_slice(&[f32::INFINITY, f32::NEG_INFINITY]);
         let (left, right) = (Pairs::along(&a, 2 * deep), Packed::<u32>::of_rows(&b, width));
         for rows in 1..=6 {
             for columns in 1..=width {
@@ -211,7 +223,10 @@ mod tests {
                         }
                         out
                     };
-                    assert!(made(false) == made(true), "{rows} x {columns}");
+                    let bits = |numbers: Vec<f32>| -> Vec<Option<u32>> {
+                        numbers.into_iter().map(|v| (!v.is_nan()).then(|| v.to_bits())).collect()
+                    };
+                    assert!(bits(made(false)) == bits(made(true)), "{rows} x {columns}");
                 }
             }
         }
