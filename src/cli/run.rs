@@ -320,7 +320,7 @@ pub(super) fn choose_for(args: &DeviceArgs, plan: &Plan) -> Result<Choice, Failu
     }
     if plan.cells.iter().any(Planned::is_rounded) && !compute::matmul::bf16::in_hardware() {
         say(
-            "note: without AVX512-BF16, which this processor lacks or UNMUTE_SIMD hides, lstm.precision: bf16 takes longer than f32",
+            "note: without AVX512-BF16, which this processor lacks or UNMUTE_SIMD hides, lstm.precision: bf16 takes some three times as long as f32",
         );
     }
     Ok(choice)
