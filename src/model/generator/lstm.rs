@@ -74,7 +74,11 @@ impl Describe for Lstm {
     }
 
     fn fused(&self) -> Option<FusedTrunk> {
-        Some(FusedTrunk::Lstm { hidden: self.hidden, precision: self.precision })
+        let precision = match self.precision {
+            Precision::F32 => compute::nn::lstm::Precision::F32,
+            Precision::Bf16 => compute::nn::lstm::Precision::Bf16,
+        };
+        Some(FusedTrunk::Lstm { hidden: self.hidden, precision })
     }
 }
 

@@ -31,7 +31,7 @@ pub enum FusedTrunk {
         /// H.
         hidden: usize,
         /// What its products multiply in training.
-        precision: lstm::Precision,
+        precision: compute::nn::lstm::Precision,
     },
     /// Affine layers with ReLU; the classifier reads the encoder's last, the feature's head the decoder's.
     Autoencoder {
@@ -45,7 +45,7 @@ pub enum FusedTrunk {
 impl FusedTrunk {
     /// Whether its training rounds the factors of products, which the CPU's fused engine alone does.
     pub fn is_rounded(&self) -> bool {
-        matches!(self, FusedTrunk::Lstm { precision: lstm::Precision::Bf16, .. })
+        matches!(self, FusedTrunk::Lstm { precision: compute::nn::lstm::Precision::Bf16, .. })
     }
 }
 

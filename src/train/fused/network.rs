@@ -7,12 +7,11 @@ use super::super::heads::{Head, HeadNetwork};
 use super::super::objective::{Objective, total_loss};
 use super::super::trainer::SavedParam;
 use super::ops::{affine, affine_of_input, lstm_layer};
-use crate::model::generator::{FusedTrunk, Output, lstm};
+use crate::model::generator::{FusedTrunk, Output};
 use crate::model::loss::cross_entropy;
 use crate::model::network::Network;
 use crate::model::tensor::{DeviceError, Matrix, matrix, numbers, one_hot, relu, value};
 use compute::buffer_pool::Scratch;
-use compute::nn::lstm::Precision;
 use compute::nn::{AdamConfig, InputBatch, PackedParam, ParamState};
 use dfdx::prelude::*;
 use std::collections::HashMap;
@@ -68,11 +67,7 @@ impl FusedNetwork {
         let (for_classes, for_audio) = match &self.trunk {
             FusedTrunk::Lstm { precision, .. } => {
                 let params = [self.param("lstm.w")?, self.param("lstm.u")?, self.param("lstm.b")?];
-                let precision = match precision {
-                    lstm::Precision::F32 => Precision::F32,
-                    lstm::Precision::Bf16 => Precision::Bf16,
-                };
-                let (h, tape) = lstm_layer(&self.device, x, tape, (self.frames, precision), params)?.split_tape();
+                let (h, tape) = lstm_layer(&self.device, x, tape, (self.frames, *precision), params)?.split_tape();
                 (h.retaped::<T>(), h.put_tape(tape))
             }
             FusedTrunk::Autoencoder { encoder, decoder } => {
