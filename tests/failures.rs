@@ -149,10 +149,29 @@ fn what_asks_for_the_end_ends_an_epoch_and_says_what_is_kept() {
 #[test]
 fn without_threads_there_is_a_message_and_no_panic() {
     let tiny = Place::tiny(1);
-    let many = Said::of(behind(&tiny, "ulimit -v 3000000", &RUN).env("RAYON_NUM_THREADS", "30000").output().unwrap());
-    let said = many.text();
-    assert!(!said.contains("panicked") && many.code == Some(1), "{said}");
-    assert!(said.contains("the system starts too few threads") && said.contains("RAYON_NUM_THREADS=1"), "{said}");
+    // Where memory ends at a thread's stack, and where at what it takes beside it: every limit is another place to fall.
+    for kilobytes in (500_000..).step_by(52).take(20) {
+        let mut many = behind(&tiny, &format!("ulimit -v {kilobytes}"), &RUN);
+        let many = Said::of(many.env("RAYON_NUM_THREADS", "30000").output().unwrap());
+        let said = many.text();
+        assert!(!said.contains("panicked") && many.code == Some(1), "{kilobytes}: {said}");
+        assert!(said.contains("the system starts too few threads") && said.contains("RAYON_NUM_THREADS=1"), "{said}");
+    }
+}
+
+#[test]
+fn vectors_that_nobody_knows_are_refused() {
+    let place = Place::new();
+    let call = |word: &str| place.call("completions bash").env("UNMUTE_SIMD", word);
+    for word in ["AVX2", "sse", "avx2 "] {
+        call(word)
+            .stderr(&format!("UNMUTE_SIMD={word}: no vectors of that name"))
+            .stderr("scalar, avx2 or avx512")
+            .fails(2);
+    }
+    for word in ["", "scalar", "avx2", "avx512"] {
+        call(word).success();
+    }
 }
 
 #[test]

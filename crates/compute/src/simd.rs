@@ -1,7 +1,7 @@
 //! Which vectors the numeric code uses: the widest that the machine has, or fewer where `UNMUTE_SIMD` says so.
 //!
-//! `UNMUTE_SIMD=avx2` keeps to AVX2 on a machine with AVX-512, `UNMUTE_SIMD=scalar` to plain code. Numbers differ in
-//! their last bits, since sums are grouped otherwise.
+//! `UNMUTE_SIMD=avx2` keeps to AVX2 on a machine with AVX-512, `UNMUTE_SIMD=scalar` to plain code; `avx512` is the same as
+//! leaving it out. Numbers differ in their last bits, since sums are grouped otherwise.
 
 use pulp::Arch;
 use std::sync::OnceLock;
@@ -22,14 +22,23 @@ pub enum Level {
 /// What this process uses; looked up once.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        let allowed = match std::env::var("UNMUTE_SIMD").as_deref() {
-            Ok("scalar") => Level::Scalar,
-            Ok("avx2") => Level::Avx2,
-            _ => Level::Avx512,
-        };
-        widest().min(allowed)
-    })
+    *LEVEL.get_or_init(|| widest().min(asked().unwrap_or(Level::Avx512)))
+}
+
+/// The widest vectors that `UNMUTE_SIMD` allows.
+///
+/// # Errors
+/// A word that is none of `scalar`, `avx2` and `avx512`.
+pub fn asked() -> Result<Level, String> {
+    match std::env::var_os("UNMUTE_SIMD").unwrap_or_default().to_str() {
+        Some("scalar") => Ok(Level::Scalar),
+        Some("avx2") => Ok(Level::Avx2),
+        Some("avx512" | "") => Ok(Level::Avx512),
+        other => Err(format!(
+            "UNMUTE_SIMD={}: no vectors of that name\n  next: scalar, avx2 or avx512, or leave it out for the widest that the machine has",
+            other.unwrap_or("?")
+        )),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
