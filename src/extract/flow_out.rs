@@ -116,7 +116,13 @@ pub fn run(options: &FlowOptions, stop: &AtomicBool, watch: &(dyn Fn(Event) + Sy
     };
     let threads = rayon::current_num_threads();
     let workers = options.workers.unwrap_or(threads).clamp(1, todo.len().max(1));
-    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| {
+        // Where the system starts no more threads, those that it has started do the work.
+        let started = (0..workers).filter(|_| std::thread::Builder::new().spawn_scoped(scope, work).is_ok());
+        if started.count() == 0 {
+            work();
+        }
+    });
     if let Some(error) = fatal.into_inner().unwrap_or_else(|e| e.into_inner()) {
         return Err(error);
     }

@@ -160,8 +160,9 @@ impl Job {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            let touch = scope.spawn(|| {
+        let thread = std::thread::Builder::new;
+        let begun = std::thread::scope(|scope| {
+            let touch = thread().spawn_scoped(scope, || {
                 let mut since = Instant::now();
                 while !ended.load(Ordering::Relaxed) {
                     std::thread::park_timeout(Duration::from_secs(1));
@@ -170,12 +171,19 @@ impl Job {
                         since = Instant::now();
                     }
                 }
-            });
-            let workers: Vec<_> = (0..self.workers.min(todo.len())).map(|w| scope.spawn(move || work(w))).collect();
+            })?;
+            let start = |w| thread().spawn_scoped(scope, move || work(w)).ok();
+            let workers: Vec<_> = (0..self.workers.min(todo.len())).filter_map(start).collect();
+            // Where the system starts no more threads, those that it has started do the work.
+            if workers.is_empty() {
+                work(0);
+            }
             workers.into_iter().for_each(|w| drop(w.join()));
             ended.store(true, Ordering::Relaxed);
             touch.thread().unpark();
+            Ok(())
         });
+        begun.map_err(|source| Error::Io { path: self.destination.path(".extract/claims"), source })?;
         match fatal.into_inner().unwrap_or_else(|e| e.into_inner()) {
             Some(error) => Err(error),
             None => Ok(left.into_inner().unwrap_or_else(|e| e.into_inner())),

@@ -179,7 +179,7 @@ impl<E: KeepsFeatures> Feed<E> {
             let (hand_over, ready) = channel::<E::Pinned>();
             memory.drain(..).for_each(|memory| drop(give_back.send(memory)));
             // Pinned memory comes back to this thread, where the device is at home.
-            let filler = scope.spawn(move || {
+            let filler = std::thread::Builder::new().spawn_scoped(scope, move || {
                 for (range, _) in blocks {
                     // Either end closes when the other has had enough.
                     let Ok(mut memory) = free.recv() else { break };
@@ -190,6 +190,7 @@ impl<E: KeepsFeatures> Feed<E> {
                 }
                 free.iter().collect()
             });
+            let filler = filler.map_err(|e| Error::refused(format!("no thread to read features: {e}")))?;
             let mut one = |place: usize, used: &mut [E::GpuEvent; 2]| -> Result<(), Error> {
                 let ((range, pieces), at) = (&blocks[place], place % 2);
                 // Nothing comes only where filling panicked, which is passed on below.

@@ -48,7 +48,12 @@ impl Ffmpeg {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(ClipError::Decode("its output cannot be read".into()));
         };
-        let messages = std::thread::spawn(move || Messages::read(stderr));
+        let messages = std::thread::Builder::new().spawn(move || Messages::read(stderr));
+        let messages = messages.map_err(|e| {
+            let _ = child.kill();
+            let _ = child.wait();
+            ClipError::Decode(format!("no thread to read its messages: {e}"))
+        })?;
         let mut decoded = Decoded::default();
         let mut sound: Option<Vec<i16>> = None;
         let mut failed = None;
