@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::type_complexity)]
 
 mod architecture;
+mod arm;
 mod bf16;
 mod claims;
 mod cli;

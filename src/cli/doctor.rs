@@ -91,7 +91,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
     line("cpu", format!("{}, {} cores, {threads} threads", text("cpu"), machine["cores"]));
     let features: Vec<&str> =
         machine["cpu_features"].as_array().into_iter().flatten().filter_map(|f| f.as_str()).collect();
-    line("features", if features.is_empty() { "none of avx2, fma, avx512f".into() } else { features.join(", ") });
+    line("features", if features.is_empty() { "none of avx2, fma, avx512f, neon".into() } else { features.join(", ") });
     line("device", text("device"));
     line("code", text("code"));
     out += &match warnings.is_empty() {

@@ -156,7 +156,9 @@ fn cpu_features() -> Vec<&'static str> {
         known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }
     #[cfg(not(target_arch = "x86_64"))]
-    Vec::new()
+    {
+        if cfg!(target_arch = "aarch64") { vec!["neon"] } else { Vec::new() }
+    }
 }
 
 /// The most memory this process has held, in bytes, where the system tells.

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 /// Everything that can be required, and what it is.
 const THINGS: &[(&str, &str)] = &[
+    (
+        "arm",
+        "a rustc that knows aarch64-unknown-linux-gnu, aarch64-linux-gnu-gcc and qemu-aarch64 (`.ci/run` has Debian's packages of them)",
+    ),
     ("browser", "Chromium on the PATH, and `npm ci --prefix tests/browser`"),
     ("cc", "a C compiler, cc"),
     ("dist", "the example `dist`, which `cargo test` builds with all other targets"),

@@ -72,6 +72,20 @@ fn arch() -> Arch {
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        Arch::new()
+        if level() == Level::Scalar { Arch::Scalar } else { Arch::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_as_wide_as_the_machines_or_as_asked_for() {
+        // Printed: tests/arm.rs sees by it that NEON is used there.
+        println!("vectors: {:?}", level());
+        assert!(level() <= asked().unwrap() && level() <= widest());
+        #[cfg(target_arch = "aarch64")]
+        assert_eq!(level() == Level::Neon, std::env::var("UNMUTE_SIMD").as_deref() != Ok("scalar"));
     }
 }

@@ -118,17 +118,15 @@ fn gemm() -> Gemm {
     match simd::level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => narrow::avx2,
-        #[cfg(target_arch = "x86_64")]
         Level::Scalar => narrow::scalar,
         _ => gemm_f32::gemm::f32::get_gemm_fn(),
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 mod narrow {
     use gemm_common::Parallelism;
     use gemm_common::gemm::gemm_basic_generic;
-    use gemm_common::simd::{MixedSimd, Scalar, V3};
+    use gemm_common::simd::{MixedSimd, Scalar};
 
     macro_rules! gemm_with {
         ($name:ident, $simd:ty, $module:ident, $lanes:literal) => {
@@ -170,7 +168,8 @@ mod narrow {
             }
         };
     }
-    gemm_with!(avx2, V3, fma, 8);
+    #[cfg(target_arch = "x86_64")]
+    gemm_with!(avx2, gemm_common::simd::V3, fma, 8);
     gemm_with!(scalar, Scalar, scalar, 1);
 }
 
