@@ -12,6 +12,7 @@ const THINGS: &[(&str, &str)] = &[
     ),
     ("browser", "Chromium on the PATH, and `npm ci --prefix tests/browser`"),
     ("cc", "a C compiler, cc"),
+    ("deny", "cargo-deny on the PATH (`just test` looks at it, no test of this program)"),
     ("dist", "the example `dist`, which `cargo test` builds with all other targets"),
     ("duckdb", "a Python with duckdb: UNMUTE_PYTHON, or python3"),
     ("ffmpeg", "ffmpeg, which reads and makes videos"),
