@@ -15,7 +15,7 @@ const EVEN: usize = 64;
 const CHUNK: usize = 8;
 
 /// Rows that are packed panel by panel before the next ones come, so that what is read stays in the cache.
-pub(super) const STRIP: usize = 16;
+const STRIP: usize = 16;
 
 /// A (K, N) matrix laid out as micro-kernels read the right-hand side of a product: block after block of the inner dimension
 /// K, in each of them panel after panel of columns, in each of them row after row. The last panel's rows end in zeros where

@@ -4,7 +4,7 @@ use super::blocking;
 use super::mat_mut::MatMut;
 use super::microkernel::{Kernels, Left, Tile, kernels};
 use super::number::Number;
-use super::packed::{Block, Layout, Packed, STRIP, blocks};
+use super::packed::{Block, Layout, Packed, blocks};
 use crate::buffer_pool::Scratch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -283,9 +283,9 @@ fn by_tiles(a: &[f32], tiles: &[OfBlock], [k, m]: [usize; 2]) -> Scratch {
         // A chunk of tiles a task; a few steps at a time, so that what is read stays in the cache.
         let chunk = of_tiles.len().div_ceil(4 * rayon::current_num_threads()).clamp(4, 32);
         of_tiles.par_chunks_mut(chunk).for_each(|tiles| {
-            for strip in (0..deep).step_by(STRIP) {
+            for strip in (0..deep).step_by(STEPS) {
                 for (tile, row, height) in tiles.iter_mut() {
-                    let tile = &mut tile[strip * *height..deep.min(strip + STRIP) * *height];
+                    let tile = &mut tile[strip * *height..deep.min(strip + STEPS) * *height];
                     let from = &a[(first + strip) * m + *row..];
                     match *height {
                         1 => copy_rows::<1>(tile, from, m),
@@ -307,11 +307,17 @@ fn by_tiles(a: &[f32], tiles: &[OfBlock], [k, m]: [usize; 2]) -> Scratch {
     turned
 }
 
-/// Copies rows of N numbers that lie `by_row` apart.
+/// Steps that [`by_tiles`] takes at a time. Rows of a matrix are often whole multiples of 4 KiB apart and then meet in one set of a
+/// first-level cache, which has 8 to 12 places.
+const STEPS: usize = 8;
+
+/// Copies rows of N numbers that lie `by_row` apart, and asks for those that come two times [`STEPS`] later: no processor foresees
+/// short rows far apart.
 #[inline(always)]
 fn copy_rows<const N: usize>(to: &mut [f32], from: &[f32], by_row: usize) {
     for (to, from) in to.as_chunks_mut::<N>().0.iter_mut().zip(from.chunks(by_row)) {
-        to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+        fetch(from.as_ptr().wrapping_add(2 * STEPS * by_row), N);
+        to.copy_from_slice(&from[..N]);
     }
 }
 
