@@ -2,7 +2,7 @@
 """Times unmute and its peers in turn on this machine, and prints medians and ratios.
 
 Each round runs ours, then theirs, part by part, so that a busy minute hurts both; the table has the medians over the
-rounds. Called by `just bench-peers`, which builds both sides. With `--device cuda` both train on a GPU (`../cuda.py` measures
+rounds. Called by `just bench-peers`, which builds both sides. With `UNMUTE_SIMD=avx2` both do without AVX-512. With `--device cuda` both train on a GPU (`../cuda.py` measures
 more there). Needs the standard library only.
 """
 
@@ -284,6 +284,9 @@ def main():
     parser.add_argument("--only", default="steps,narrow,svm,grid", help="which of steps, narrow, svm, grid")
     args = parser.parse_args()
     refuse_without_gpu(args.device)
+    # Who keeps unmute from AVX-512 wants to know how both do without it.
+    narrow = os.environ.get("UNMUTE_SIMD") == "avx2"
+    os.environ.update(NARROW if narrow else {})
     comparison = Comparison(args)
     # Instruction sets are the CPU's.
     wanted = [name for name in args.only.split(",") if name != "narrow" or args.device == "cpu"]
@@ -300,7 +303,8 @@ def main():
                     part()
     finally:
         shutil.rmtree(comparison.folder, ignore_errors=True)
-    print(f"{platform.machine()}, {args.device}, {args.threads} threads, {args.rounds} rounds, {time.strftime('%Y-%m-%d')}\n")
+    vectors = ", both without AVX-512" if narrow else ""
+    print(f"{platform.machine()}, {args.device}, {args.threads} threads{vectors}, {args.rounds} rounds, {time.strftime('%Y-%m-%d')}\n")
     print(comparison.table())
 
 
