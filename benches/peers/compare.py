@@ -2,8 +2,8 @@
 """Times unmute and its peers in turn on this machine, and prints medians and ratios.
 
 Each round runs ours, then theirs, part by part, so that a busy minute hurts both; the table has the medians over the
-rounds. Called by `just bench-peers`, which builds both sides. With `UNMUTE_SIMD=avx2` both do without AVX-512. With `--device cuda` both train on a GPU (`../cuda.py` measures
-more there). Needs the standard library only.
+rounds. Called by `just bench-peers`, which builds both sides. With `UNMUTE_SIMD=avx2` both do without AVX-512. With
+`--device cuda` both train on a GPU (`../cuda.py` measures more there). Needs the standard library only.
 """
 
 import argparse
