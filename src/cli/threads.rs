@@ -4,7 +4,8 @@ use super::args::Command;
 use super::outcome::{Exit, Failure};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::Builder;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
 
 /// Bytes of a thread's stack: what Rust gives one by itself.
 const STACK: usize = 2 << 20;
@@ -43,7 +44,8 @@ pub fn start(command: &Command) -> Result<(), Failure> {
     let available = std::thread::available_parallelism().map_or(1, |n| n.get());
     let count = share(asked, |name| std::env::var(name).ok(), available);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(count);
-    let wanted = pool.spawn_handler(|thread| begun(|| thread.run())).build_global().map_err(|e| e.to_string());
+    let wanted =
+        pool.spawn_handler(|thread| begun(|| thread.run()).map(drop)).build_global().map_err(|e| e.to_string());
     wanted.and_then(|()| more().map_err(|e| e.to_string())).map_err(|why| Failure {
         exit: Exit::Failed,
         message: format!(
@@ -53,32 +55,36 @@ pub fn start(command: &Command) -> Result<(), Failure> {
 }
 
 /// As many threads as come later, all at once: for the store, signals, signs of life, batches read ahead, and each worker's own.
+/// They are gone when this returns.
 fn more() -> io::Result<()> {
     let (hold, held): (Sender<()>, Receiver<()>) = channel();
-    let held = std::sync::Arc::new(std::sync::Mutex::new(held));
-    let started = (0..8 + 2 * rayon::current_num_threads()).try_for_each(|_| {
+    let held = Arc::new(Mutex::new(held));
+    let mut started = Vec::new();
+    let all = (0..8 + 2 * rayon::current_num_threads()).try_for_each(|_| {
         let held = held.clone();
-        begun(move || drop(held.lock().map(|held| held.recv())))
+        started.push(begun(move || drop(held.lock().map(|held| held.recv())))?);
+        Ok(())
     });
     drop(hold);
-    started
+    started.into_iter().for_each(|thread| drop(thread.join()));
+    all
 }
 
 /// Starts a thread and returns when `body` runs on it.
 ///
 /// A thread takes memory of its own after it was started, and the standard library ends the program where there is none. So
 /// threads are started one after the other, each when there is room for all it takes.
-fn begun(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn begun(body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     drop(memmap2::MmapMut::map_anon(STACK + BESIDE)?);
     let (ready, is_ready) = channel();
-    Builder::new().stack_size(STACK).spawn(move || {
+    let thread = Builder::new().stack_size(STACK).spawn(move || {
         // The first piece of memory that a thread asks for makes the allocator set more aside.
         drop(std::hint::black_box(Box::new(0_u64)));
         let _ = ready.send(());
         body();
     })?;
     let _ = is_ready.recv();
-    Ok(())
+    Ok(thread)
 }
 
 #[cfg(test)]
